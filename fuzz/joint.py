@@ -26,6 +26,7 @@ PACE = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
 """Instructions after which a held INIT may be taken."""
+EXITS = ("nested_exit", "guest_mode")
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
 VISIBLE = (
     "nested_exit",
@@ -177,19 +178,17 @@ def look(field: str, seen: list[Observation]) -> str:
     """How a visible difference shows, without vectors."""
     if field == "outcome":
         return " | ".join(one.outcome for one in seen)
-    if field == "nested_exit":
-        exits = [one.nested_exit for one in seen]
-        if len({one.activity if one else None for one in exits}) > 1 and all(exits):
-            return "saved activity"
-        return "VM exit"
-    return field.replace("_", " ")
+    exits = [one.nested_exit for one in seen]
+    if field == "nested_exit" and len({one and one.reason for one in exits}) == 1:
+        return "saved activity"
+    return later_look(field, seen).removesuffix(", later") if field in EXITS else field
 
 
 def later_look(field: str, seen: list[Observation]) -> str:
     """How a difference with an earlier cause shows."""
     if any(one.vector is not None for one in seen):
         return "start, later"
-    return "VM exit, later" if field == "nested_exit" else "state, later"
+    return "VM exit, later" if field in EXITS else "state, later"
 
 
 def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -> str:
@@ -201,24 +200,27 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     """
     assert before is not None
     ends = [step(step_vcpu, before, taken) for step_vcpu in joint.step_vcpus]
-    leaving = "+".join(
-        name for name, end in zip(joint.names, ends, strict=True) if end != ends[i]
-    )
     vcpu = thaw(before.vcpus[taken.on])
-    after = [thaw(ends[k][0].vcpus[taken.on]).pending_events for k in (i, j)]
+    after = [thaw(end.vcpus[taken.on]).pending_events for end, _ in ends]
     racing = {irq.mode for target, _, irq in before.armed if target == taken.on}
     present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to in (TO_SELF, TO_ALL, taken.on):
         present.add(taken.mode)
-    differs = [mode for mode, bit in PENDING.items() if (after[0] ^ after[1]) & bit]
+    differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
+    keys: Sequence[object] = after if differs else ends
+    leaving = "+".join(n for n, key in zip(joint.names, keys, strict=True) if key != keys[i])
+    held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
+    released = held and taken.op in RELEASES
     names = [mode for mode in (*differs, *PENDING) if mode in present]
+    if released and "init" in present:
+        names = ["init"]
     if not differs and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi"):
         return f"{leaving}: {taken.op} {taken.mode}"
     event = names[0].upper() if names else taken.op
     if racing:
         event = f"racing {event}"
-    elif names and taken.op in RELEASES and not vcpu.guest_mode:
-        event += f" at {taken.op}" if not vcpu.gif or vcpu.vmxon or vcpu.smm else ""
+    elif names and released:
+        event += f" at {taken.op}"
     return f"{leaving}: {event} in {context(joint.vendor, vcpu)}"
 
 
@@ -227,7 +229,7 @@ def context(vendor: Vendor, vcpu: Vcpu) -> str:
     where = "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
     if vcpu.smm:
         where = "SMM"
-    if vcpu.mp_state == Mp.INIT_RECEIVED:
+    if vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vendor == "vmx":
         where += " WFS"
     if vendor == "svm" and not vcpu.gif:
         where += " GIF=0"
