@@ -8,6 +8,7 @@ Memory is bounded: at `max_edges` look-ups remembered, everything is forgotten a
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from fuzz.joint import Divergence, Joint, JointState, initial_joint, joint_step, latent
@@ -15,7 +16,7 @@ from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, header, prefix_vector
 from variants.machine.machine import Arrivals, StepVcpu, VcpuStep
 from variants.machine.step import MAX_VCPUS, MIN_VCPUS, Step
-from variants.machine.vcpu import VcpuState
+from variants.machine.vcpu import VcpuState, thaw
 
 COUNTERS: Final = 4096
 """Coverage counters. More of them make libFuzzer's corpus explode; see docs/coverage.md."""
@@ -42,6 +43,14 @@ def memoised(step_vcpu: StepVcpu) -> tuple[StepVcpu, Callable[[], None]]:
     return remembered, forget
 
 
+@cache
+def outline(state: VcpuState) -> tuple[int, ...]:
+    """The part of a vCPU's state that decides what becomes of INIT and SIPI."""
+    vcpu = thaw(state)
+    mode = (vcpu.guest_mode, "init" in vcpu.controls, vcpu.smm, not vcpu.gif, vcpu.vmxon)
+    return (vcpu.pending_events, vcpu.mp_state, *mode)
+
+
 class Node(dict[int, "Node"]):
     """A joint state, and the divergences of the step that led here.
 
@@ -58,7 +67,7 @@ class Node(dict[int, "Node"]):
         self.vector: int | None = None
         self.divergences: tuple[Divergence, ...] = ()
         self.latent = latent(automaton.joint, state)
-        self.counter = automaton.next_counter()
+        self.counter = automaton.counter_of(state)
 
     def __missing__(self, code: int) -> "Node":
         return self.automaton.expand(self, code)
@@ -84,13 +93,24 @@ class Automaton:
         self.max_edges = max_edges
         self.made = 0
         self._forget = [forget for _, forget in memory]
+        self._counters: dict[object, int] = {}
         self._nodes: dict[tuple[object, ...], Node] = {}
         self._edges = 0
 
-    def next_counter(self) -> int:
-        """Counters are handed out in turn, one a node."""
+    def counter_of(self, state: JointState) -> int:
+        """The coverage counter of `state`: what makes a state new to the fuzzer.
+
+        Not the whole state: that has no end and makes the corpus explode. What counts is who is
+        still compared and why they differ inside, and for each vCPU what INIT and SIPI meet.
+        """
         self.made += 1
-        return self.made % COUNTERS
+        seen = tuple(
+            max(outline(vcpu) for vcpu in one.vcpus)
+            for group in state.groups
+            if (one := state.states[group[0]])
+        )
+        key = (state.groups, frozenset(cause for _, _, cause in state.causes), seen)
+        return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 
     def root(self, vcpus: int) -> Node:
         """Where a schedule for `vcpus` vCPUs starts. Ask anew for each schedule."""
@@ -111,6 +131,7 @@ class Automaton:
         self._edges = 0
         for forget in self._forget:
             forget()
+        outline.cache_clear()
 
     def expand(self, node: Node, code: int) -> Node:
         """Compute and remember the node after `code`; a code that is no step changes nothing."""

@@ -26,8 +26,10 @@ PACE = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
 """Instructions after which a held INIT may be taken."""
-EXITS = ("nested_exit", "guest_mode")
+SAVED_ACTIVITY = "saved activity"
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
+TELLING = ("save-restore", "get-mp-state", "get-vcpu-events", "vmlaunch", "vmrun")
+"""Steps that name a mechanism where neither INIT nor SIPI is pending."""
 VISIBLE = (
     "nested_exit",
     "outcome",
@@ -169,26 +171,25 @@ def visible(
     else:
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        precise = at_once and "racing" not in cause
-        shows = look(field, seen) if precise else later_look(field, seen)
+        shows = look(field, seen) if at_once else later_look(seen)
+        if shows == SAVED_ACTIVITY:
+            cause = f"{cause.split(':')[0]}: exit in L2 WFS"
+    if "racing" in cause:
+        shows = "in a race"
     return divergence(joint, kind, parts, cause, shows)
 
 
 def look(field: str, seen: list[Observation]) -> str:
     """How a visible difference shows, without vectors."""
-    if field == "outcome":
-        return " | ".join(one.outcome for one in seen)
     exits = [one.nested_exit for one in seen]
     if field == "nested_exit" and len({one and one.reason for one in exits}) == 1:
-        return "saved activity"
-    return later_look(field, seen).removesuffix(", later") if field in EXITS else field
+        return SAVED_ACTIVITY
+    return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
 
 
-def later_look(field: str, seen: list[Observation]) -> str:
-    """How a difference with an earlier cause shows."""
-    if any(one.vector is not None for one in seen):
-        return "start, later"
-    return "VM exit, later" if field in EXITS else "state, later"
+def later_look(seen: list[Observation]) -> str:
+    """How a difference with an earlier cause shows: a start is worse than anything else."""
+    return "start, later" if any(one.vector is not None for one in seen) else "later"
 
 
 def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -> str:
@@ -203,6 +204,7 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     vcpu = thaw(before.vcpus[taken.on])
     after = [thaw(end.vcpus[taken.on]).pending_events for end, _ in ends]
     racing = {irq.mode for target, _, irq in before.armed if target == taken.on}
+    racing.discard("init-deassert")
     present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to in (TO_SELF, TO_ALL, taken.on):
         present.add(taken.mode)
@@ -216,19 +218,24 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
         names = ["init"]
     if not differs and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi"):
         return f"{leaving}: {taken.op} {taken.mode}"
-    event = names[0].upper() if names else taken.op
     if racing:
-        event = f"racing {event}"
-    elif names and released:
+        return f"{leaving}: racing {names[0].upper() if names else 'event'}"
+    event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
+    if names and released:
         event += f" at {taken.op}"
     return f"{leaving}: {event} in {context(joint.vendor, vcpu)}"
 
 
+def place(vcpu: Vcpu) -> str:
+    """Where the vCPU runs."""
+    if vcpu.smm:
+        return "SMM"
+    return "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
+
+
 def context(vendor: Vendor, vcpu: Vcpu) -> str:
     """Where the vCPU stands, as far as INIT and SIPI care."""
-    where = "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
-    if vcpu.smm:
-        where = "SMM"
+    where = place(vcpu)
     if vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vendor == "vmx":
         where += " WFS"
     if vendor == "svm" and not vcpu.gif:

@@ -3,8 +3,9 @@
 An `icr` step with `at: NAME` makes its write land the first time the target passes the point
 NAME during the step that follows. Each name says which two accesses to shared memory (pending
 events, SIPI vector, requests, IRR, NMI count) the write falls between. All sources are Linux
-5.10; a point that a variant's code does not have is never passed there, and the write then
-lands at the end of the step.
+5.10. Variants pass a point at the same place even where only one of them has the access, so
+that all are compared in the same interleaving; a write whose point is not passed lands at the
+end of the step.
 """
 
 from typing import Final
@@ -19,7 +20,7 @@ POINTS: Final[dict[str, str]] = {
     "process-nmi": "process_nmi: before nmi_queued is taken",
     "event-cleared": "vcpu_enter_guest: after KVM_REQ_EVENT is cleared, before accept_events",
     "accept-pending": "kvm_apic_accept_events: after pending_events was found non-zero",
-    "accept-nested-checked": "kvm_apic_accept_events: after its nested check (paolo)",
+    "accept-nested-checked": "kvm_apic_accept_events: where paolo's nested check has been made",
     "accept-latched": "kvm_apic_accept_events: INIT is blocked, before SIPI is cleared",
     "accept-taken": "kvm_apic_accept_events: INIT allowed, before INIT is looked at",
     "accept-init": "kvm_apic_accept_events: INIT taken, before the reset",

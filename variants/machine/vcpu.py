@@ -5,7 +5,7 @@ so that the loop and the variants read like the C they model; it never outlives 
 """
 
 from dataclasses import dataclass, field, fields
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, NewType
 
@@ -28,8 +28,8 @@ class Mp(IntEnum):
     SIPI_RECEIVED = 4
 
 
-class Req(IntFlag):
-    """The `KVM_REQ_*` bits this code depends on."""
+class Req(IntEnum):
+    """The `KVM_REQ_*` bits this code depends on; they combine to plain numbers."""
 
     EVENT = 1
     NMI = 2
@@ -112,7 +112,7 @@ class Vcpu:
     mp_state: Mp = Mp.RUNNABLE
     pending_events: int = 0
     sipi_vector: int = 0
-    requests: Req = Req(0)
+    requests: int = 0
     irr: tuple[int, ...] = ()
     isr: tuple[int, ...] = ()
     apic_enabled: bool = True

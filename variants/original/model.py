@@ -15,6 +15,7 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     if not vcpu.pending_events:
         return
     preempt(vcpu, "accept-pending")
+    preempt(vcpu, "accept-nested-checked")
     if kvm_vcpu_latch_init(vcpu):
         vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
         preempt(vcpu, "accept-latched")
@@ -22,8 +23,8 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
         return
     preempt(vcpu, "accept-taken")
     pe, vcpu.pending_events = vcpu.pending_events, 0
-    preempt(vcpu, "accept-init")
     if pe & KVM_APIC_INIT:
+        preempt(vcpu, "accept-init")
         reset_by_init(vcpu)
     preempt(vcpu, "accept-reset")
     if pe & KVM_APIC_SIPI and vcpu.mp_state == Mp.INIT_RECEIVED:
@@ -40,6 +41,7 @@ def vmx_check_nested_events(vcpu: Vcpu) -> int:
         vcpu.pending_events &= ~KVM_APIC_INIT
         vmx.nested_vmx_vmexit(vcpu, "INIT_SIGNAL")
         return 0
+    preempt(vcpu, "nested-init-clear")
     return vmx.vmx_check_events_below_init(vcpu, blocked)
 
 

@@ -23,7 +23,7 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     if vcpu.guest_mode:
         if vcpu.ops.check_nested_events(vcpu) < 0:
             return
-        preempt(vcpu, "accept-nested-checked")
+    preempt(vcpu, "accept-nested-checked")
     if kvm_vcpu_latch_init(vcpu):
         vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
         preempt(vcpu, "accept-latched")

@@ -18,6 +18,7 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     if not vcpu.pending_events:
         return
     preempt(vcpu, "accept-pending")
+    preempt(vcpu, "accept-nested-checked")
     if kvm_vcpu_latch_init(vcpu):
         vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
         preempt(vcpu, "accept-latched")
@@ -26,8 +27,8 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
         return
     preempt(vcpu, "accept-taken")
     pe, vcpu.pending_events = vcpu.pending_events, 0
-    preempt(vcpu, "accept-init")
     if pe & KVM_APIC_INIT:
+        preempt(vcpu, "accept-init")
         reset_by_init(vcpu)
     preempt(vcpu, "accept-reset")
     if pe & KVM_APIC_SIPI and vcpu.mp_state == Mp.INIT_RECEIVED:
