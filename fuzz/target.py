@@ -1,9 +1,8 @@
 """The Atheris target: one libFuzzer process over the joint automaton of one vendor.
 
 Run by `fuzz.campaign` as `python -m fuzz.target`. libFuzzer gets its coverage from counters of
-our own, one a joint state (modulo their number), set from plain Python: nothing is
-instrumented. See docs/coverage.md for why. Each divergence class is written to `--findings` the
-first time it is met, and the run goes on.
+our own, set from plain Python: nothing is instrumented. See docs/coverage.md for why. What
+diverges is written to `--findings`, and the run goes on.
 """
 
 import argparse
@@ -13,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,21 +52,26 @@ KEPT: list[object] = []
 """What libFuzzer holds pointers to."""
 
 
+INPUTS_A_SIGNATURE = 4
+"""How many inputs to record for one signature: minimising keeps the best of what they lead to."""
+
+
 class Findings:
-    """Writes each new divergence class with the input that showed it, and a running count."""
+    """Writes the inputs that show a divergence class in a way not met before."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.seen: set[str] = set()
+        self.seen: Counter[str] = Counter()
+        self.written = 0
         self.current = b""
 
     def __call__(self, divergences: tuple[Divergence, ...]) -> None:
         for divergence in divergences:
-            if divergence.signature not in self.seen:
-                self.seen.add(divergence.signature)
-                name = f"{os.getpid()}-{len(self.seen):04}"
+            self.seen[divergence.signature] += 1
+            if self.seen[divergence.signature] <= INPUTS_A_SIGNATURE:
+                self.written += 1
                 found = {"signature": divergence.signature, "input": self.current.hex()}
-                write_whole(self.folder / f"{name}.json", json.dumps(found))
+                write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
 
 
 def target(automaton: Automaton, findings: Findings, counters: memoryview) -> Callable[[bytes], None]:
