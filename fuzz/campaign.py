@@ -184,7 +184,9 @@ def run(
         collect(work, collector)
         schedules = counts.total()
         collector.write_summary(schedules, seconds)
-        failed = [process for process in processes if process.returncode not in (0, -signal.SIGTERM)]
+        failed = [
+            process for process in processes if process.returncode not in (0, -signal.SIGTERM)
+        ]
         if failed:
             raise FuzzerError(last_words(work))
     return Outcome(schedules, seconds, list(collector.best.values()))
@@ -218,5 +220,3 @@ def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.terminate()
     for process in processes:
         process.wait()
-
-

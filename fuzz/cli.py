@@ -11,7 +11,7 @@ from typing import NoReturn
 from fuzz import campaign, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
-from fuzz.joint import joint_of
+from fuzz.joint import HookError, joint_of
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.report import Finding, in_order, sentence, slug, trace_text
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         sys.exit(TROUBLE)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     formatter = argparse.RawDescriptionHelpFormatter
     top = Parser(
         prog="eventdiff",
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    comparing = argparse.ArgumentParser(add_help=False)
+    comparing = Parser(add_help=False)
     comparing.add_argument(
         "--variants", default="", metavar="A,B,..", help="what to compare, the first is the base"
     )
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--variant", action="append", default=[], metavar="FILE", help="add a variant of your own"
     )
 
-    def command(name: str, about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def command(name: str, about: str, *parents: Parser) -> Parser:
         return commands.add_parser(name, help=about, description=about, parents=parents)
 
     fuzz = command("fuzz", "Fuzz, minimise what diverges, write reports.", comparing)
@@ -152,13 +152,12 @@ def do_fuzz(options: argparse.Namespace) -> int:
 
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
         if on_terminal:
-            line = f"{elapsed:3.0f}/{options.time} s, {schedules} schedules, {signatures} signatures"
+            line = (
+                f"{elapsed:3.0f}/{options.time} s, {schedules} schedules, {signatures} signatures"
+            )
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
-    try:
-        outcome = campaign.run(automata, settings, announce, progress)
-    except campaign.FuzzerError as error:
-        raise ScheduleError(str(error)) from None
+    outcome = campaign.run(automata, settings, announce, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
     if options.json:
@@ -227,9 +226,7 @@ def do_convert(options: argparse.Namespace) -> int:
     schedule = read_schedule(options.file)
     from_yaml = is_yaml(Path(options.file).read_bytes())
     converted = (
-        schedule_bytes.encode(schedule)
-        if from_yaml
-        else schedule_yaml.dump(schedule).encode()
+        schedule_bytes.encode(schedule) if from_yaml else schedule_yaml.dump(schedule).encode()
     )
     if options.output:
         write_whole(Path(options.output), converted)
@@ -253,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (ScheduleError, VariantError) as error:
+    except (ScheduleError, VariantError, HookError, campaign.FuzzerError) as error:
         print(f"eventdiff: {error}", file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.

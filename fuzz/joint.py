@@ -9,15 +9,25 @@ the mechanism of the step that did it: what was pending, and the state it met. T
 cause a reviewer would discuss, however many steps later it shows.
 """
 
+import traceback
 from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 from fuzz.schedule import Schedule
-from variants.machine.machine import Observation, State, StepVcpu, initial_state, step, step_vcpu_of
+from variants.machine.machine import (
+    Arrivals,
+    Observation,
+    State,
+    StepVcpu,
+    VcpuStep,
+    initial_state,
+    step,
+    step_vcpu_of,
+)
 from variants.machine.step import TO_ALL, TO_SELF, Step, Vendor
 from variants.machine.variant import Variant
-from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, thaw
+from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
 
 Group = tuple[int, ...]
 """Indices into the compared variants, ascending."""
@@ -75,7 +85,27 @@ class Joint(NamedTuple):
 def joint_of(vendor: Vendor, variants: Sequence[Variant]) -> Joint:
     """Compare `variants` without memory of earlier steps."""
     names = tuple(variant.name for variant in variants)
-    return Joint(vendor, names, tuple(step_vcpu_of(variant, vendor) for variant in variants))
+    return Joint(vendor, names, tuple(guarded(variant, vendor) for variant in variants))
+
+
+class HookError(Exception):
+    """A variant's hook raised: one line that says which, where and why."""
+
+
+def guarded(variant: Variant, vendor: Vendor) -> StepVcpu:
+    """The vCPU step of `variant`; what its hooks raise becomes a HookError."""
+    step_vcpu = step_vcpu_of(variant, vendor)
+
+    def guard(state: VcpuState, taken: Step, arrivals: Arrivals) -> VcpuStep:
+        try:
+            return step_vcpu(state, taken, arrivals)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            message = f"{where.filename}:{where.lineno}: variant {variant.name}: {what}"
+            raise HookError(message) from None
+
+    return guard
 
 
 def initial_joint(joint: Joint, vcpus: int) -> JointState:
@@ -95,6 +125,7 @@ def joint_step(
         state = before.states[member]
         assert state is not None
         states[member], observed[member] = step(joint.step_vcpus[member], state, taken)
+
     def why(i: int, j: int) -> str:
         return mechanism(joint, before.states[i], taken, i, j)
 

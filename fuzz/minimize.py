@@ -80,9 +80,7 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
     for number, step in enumerate(steps):
         for candidate in simpler(step, schedule):
             if weight(candidate) < weights[number]:
-                yield schedule._replace(
-                    steps=(*steps[:number], candidate, *steps[number + 1 :])
-                )
+                yield schedule._replace(steps=(*steps[:number], candidate, *steps[number + 1 :]))
     for number in range(len(steps) - 1):
         if weights[number + 1] < weights[number]:
             swapped = (steps[number + 1], steps[number])

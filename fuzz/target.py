@@ -74,7 +74,9 @@ class Findings:
                 write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
 
 
-def target(automaton: Automaton, findings: Findings, counters: memoryview) -> Callable[[bytes], None]:
+def target(
+    automaton: Automaton, findings: Findings, counters: memoryview
+) -> Callable[[bytes], None]:
     """The function libFuzzer calls with each input."""
     first = header(automaton.joint.vendor, 2, 0)
     roots = automaton.roots()

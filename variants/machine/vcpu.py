@@ -195,4 +195,4 @@ _persistent = attrgetter(*FIELDS)
 
 def thaw(state: VcpuState) -> Vcpu:
     """A working copy of `state`."""
-    return Vcpu(*state)  # type: ignore[arg-type]
+    return Vcpu(*state)

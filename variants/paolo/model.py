@@ -20,9 +20,8 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     if not pe:
         return
     preempt(vcpu, "accept-pending")
-    if vcpu.guest_mode:
-        if vcpu.ops.check_nested_events(vcpu) < 0:
-            return
+    if vcpu.guest_mode and vcpu.ops.check_nested_events(vcpu) < 0:
+        return
     preempt(vcpu, "accept-nested-checked")
     if kvm_vcpu_latch_init(vcpu):
         vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
@@ -48,9 +47,7 @@ def vmx_apic_init_signal_blocked(vcpu: Vcpu) -> bool:
 
 def vmx_saved_activity(vcpu: Vcpu) -> str:
     """An exit from wait-for-SIPI saves that state."""
-    return (
-        "wait-for-sipi" if vcpu.mp_state == Mp.INIT_RECEIVED else original_saved_activity(vcpu)
-    )
+    return "wait-for-sipi" if vcpu.mp_state == Mp.INIT_RECEIVED else original_saved_activity(vcpu)
 
 
 VARIANT = replace(
