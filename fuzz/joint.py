@@ -178,7 +178,7 @@ def latent(joint: Joint, end: JointState) -> tuple[Divergence, ...]:
 def divergence(
     joint: Joint, kind: str, parts: Sequence[Group], cause: str, shows: str
 ) -> Divergence:
-    """Name the class of a split: kind, cause (with who leaves whom), and how it shows."""
+    """Name the class of a split: kind, cause (with who agrees with whom), how it shows."""
     groups = tuple(tuple(joint.names[member] for member in part) for part in parts)
     return Divergence(kind, f"{joint.vendor}: {kind}: {cause}: {shows}", groups)
 
@@ -198,13 +198,13 @@ def visible(
         shows = next(one.warn for one in seen if one.warn) or ""
     elif len(set(pace)) > 1:
         kind = "liveness"
-        shows = "goes on instead of waiting" if pace[0] == min(pace) else "waits"
+        shows = "one waits, another goes on"
     else:
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        shows = look(field, seen) if at_once else later_look(seen)
+        shows = look(field, seen) if at_once else "later"
         if shows == SAVED_ACTIVITY:
-            cause = f"{cause.split(':')[0]}: exit in L2 WFS"
+            cause = f"{cause.split(': ')[0]}: exit in L2 WFS"
     if "racing" in cause:
         shows = "in a race"
     return divergence(joint, kind, parts, cause, shows)
@@ -218,17 +218,12 @@ def look(field: str, seen: list[Observation]) -> str:
     return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
 
 
-def later_look(seen: list[Observation]) -> str:
-    """How a difference with an earlier cause shows: a start is worse than anything else."""
-    return "start, later" if any(one.vector is not None for one in seen) else "later"
-
-
 def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -> str:
     """Who treats an event differently in this step, which event, and the state it met.
 
     before: the state of variants i and j, which the step makes differ. Every compared variant
-    is asked what it would have done there, even one already told apart, and those that leave i
-    are named: one bug has one name, whoever is still in the group when it shows.
+    is asked what it would have done there, even one already told apart, so that one bug has one
+    name, whoever is still in the group when it shows.
     """
     assert before is not None
     ends = [step(step_vcpu, before, taken) for step_vcpu in joint.step_vcpus]
@@ -241,20 +236,28 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
         present.add(taken.mode)
     differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
     keys: Sequence[object] = after if differs else ends
-    leaving = "+".join(n for n, key in zip(joint.names, keys, strict=True) if key != keys[i])
+    sides: dict[object, list[str]] = {}
+    for name, key in zip(joint.names, keys, strict=True):
+        sides.setdefault(key, []).append(name)
+    who = " | ".join("+".join(side) for side in sides.values())
     held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
     released = held and taken.op in RELEASES
     names = [mode for mode in (*differs, *PENDING) if mode in present]
     if released and "init" in present:
         names = ["init"]
-    if not differs and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi"):
-        return f"{leaving}: {taken.op} {taken.mode}"
+    shown = ends[i][1] != ends[j][1]
+    if (
+        shown
+        and not differs
+        and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi")
+    ):
+        return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        return f"{leaving}: racing {names[0].upper() if names else 'event'}"
+        return f"{who}: racing {names[0].upper() if names else 'event'}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
-    return f"{leaving}: {event} in {context(joint.vendor, vcpu)}"
+    return f"{who}: {event} in {context(joint.vendor, vcpu)}"
 
 
 def place(vcpu: Vcpu) -> str:

@@ -14,7 +14,7 @@ from fuzz.automaton import Automaton
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
 from variants.machine.points import POINTS
-from variants.machine.step import ICR_MODES, MIN_VCPUS, MP_STATES, OPS, Step
+from variants.machine.step import ICR_MODES, MIN_VCPUS, MP_STATES, OPS, TO_SELF, Step
 
 POINT_ORDER = ("", *POINTS)
 SIMPLE = ("nop", "hlt")
@@ -68,6 +68,9 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
     steps = schedule.steps
     for number in range(len(steps)):
         yield schedule._replace(steps=steps[:number] + steps[number + 1 :])
+    for number in range(len(steps) - 1):
+        for candidate in merged(steps[number], steps[number + 1]):
+            yield schedule._replace(steps=(*steps[:number], candidate, *steps[number + 2 :]))
     if schedule.vcpus > MIN_VCPUS:
         fewer = schedule._replace(vcpus=schedule.vcpus - 1)
         if not any(step_problem(step, fewer.vendor, fewer.vcpus) for step in steps):
@@ -85,6 +88,14 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         if weights[number + 1] < weights[number]:
             swapped = (steps[number + 1], steps[number])
             yield schedule._replace(steps=(*steps[:number], *swapped, *steps[number + 2 :]))
+
+
+def merged(first: Step, second: Step) -> Iterator[Step]:
+    """One step for two: a vCPU that would act on a write sends it to itself."""
+    if first.op == "icr" and first.to == second.on:
+        yield first._replace(on=second.on, at="")
+        if second.op == "icr":
+            yield second._replace(to=TO_SELF)
 
 
 def rename(step: Step, order: tuple[int, ...]) -> Step:
@@ -112,6 +123,7 @@ def simpler(step: Step, schedule: Schedule) -> Iterator[Step]:
         yield step._replace(at=point)
     for to in range(schedule.vcpus):
         yield step._replace(to=to)
+        yield step._replace(to=to, on=to)
     for mode in ICR_MODES:
         for vector in FIXED_VECTORS[:1] if mode == "fixed" else VECTORS[:2]:
             if mode == "sipi" or vector != VECTORS[1]:

@@ -5,10 +5,11 @@ of the palette, so no input is wasted on codes that mean nothing. The generator 
 libFuzzer, so a run is repeatable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header
+from variants.machine.points import POINTS
 from variants.machine.step import Step, Vendor
 
 MAX_STEPS: Final = 16
@@ -21,32 +22,56 @@ def code_bytes(code: int) -> bytes:
     return code.to_bytes(2, "little")
 
 
-def dictionary(vendor: Vendor) -> list[tuple[Step, ...]]:
-    """Short runs of steps that get a vCPU into the states INIT and SIPI care about."""
-    init, sipi = (Step("icr", 0, 1, mode, 0x12 * (mode == "sipi")) for mode in ("init", "sipi"))
-    idle, halt = Step("nop", 1), Step("hlt", 1)
-    common = [(init, idle), (init, idle, sipi, idle), (sipi, idle), (sipi, halt), (Step("sti", 1),)]
+def scenario(vendor: Vendor, on: int) -> tuple[list[Step], list[tuple[Step, ...]]]:
+    """The steps and runs of steps that bring vCPU `on` where INIT and SIPI matter."""
+    other = 1 - on
+    init, sipi, fixed, nmi, smi = (
+        Step("icr", other, on, mode, vector)
+        for mode, vector in (("init", 0), ("sipi", 0x12), ("fixed", 0x31), ("nmi", 0), ("smi", 0))
+    )
+    idle, halt = Step("nop", on), Step("hlt", on)
+    steps = [init, sipi, idle, halt] * 3 + [fixed, nmi, smi, Step("sti", on), Step("rsm", on)]
+    steps += [Step("get-mp-state", on), Step("get-vcpu-events", on), Step("save-restore", on)]
+    steps += [Step("set-mp-state", on, mode=mode) for mode in ("INIT_RECEIVED", "RUNNABLE")]
+    runs = [(init, idle), (init, idle, sipi, idle), (sipi, idle), (sipi, halt), (init, sipi)]
     if vendor == "svm":
-        enter = [Step("vmrun", 1), Step("vmrun", 1, controls=("init",))]
-        return [*common, *((one,) for one in enter), (enter[1], sipi), (Step("clgi", 1), init)]
-    on, wait = Step("vmxon", 1), Step("vmlaunch", 1, mode="wait-for-sipi")
-    run = Step("vmlaunch", 1, mode="active")
-    return [*common, (on,), (on, run), (on, wait), (on, wait, sipi), (wait,), (run,), (on, init)]
+        enter = [Step("vmrun", on), Step("vmrun", on, controls=("init",))]
+        steps += [*enter * 2, Step("clgi", on), Step("stgi", on), Step("vmmcall", on)]
+        runs += [(enter[0], init), (enter[1], sipi), (enter[1], init), (Step("clgi", on), init)]
+    else:
+        vmxon, run = Step("vmxon", on), Step("vmlaunch", on, mode="active")
+        wait = Step("vmlaunch", on, mode="wait-for-sipi")
+        steps += [vmxon, run, wait, vmxon, run, wait, Step("vmxoff", on), Step("vmcall", on)]
+        runs += [(vmxon, run), (vmxon, wait), (vmxon, wait, sipi), (vmxon, init), (run, init)]
+    return steps, runs
+
+
+def packed(steps: Iterable[Step]) -> bytes:
+    return b"".join(code_bytes(code) for step in steps for code in encode_step(step))
 
 
 def mutator(vendor: Vendor, vcpus: int, max_steps: int = MAX_STEPS) -> Mutate:
-    """A mutation function (data, size limit, seed) for schedules of `vendor` with `vcpus`."""
+    """A mutation function (data, size limit, seed) for schedules of `vendor` with `vcpus`.
+
+    Mostly it draws from a few dozen steps on one vCPU (an AP three times out of four): drawn
+    evenly from the whole alphabet, joint states would hardly ever recur. Races likewise.
+    """
     head = header(vendor, vcpus, 0).to_bytes(2, "little")
-    codes = alphabet(vendor, vcpus)
-    plain = [code_bytes(code) for code in codes if not (step_at(code))]
-    racing = [code_bytes(code) for code in codes if step_at(code)]
-    runs = [
-        b"".join(code_bytes(code) for step in run for code in encode_step(step))
-        for run in dictionary(vendor)
-    ]
-    others = [code_bytes(code) for code in codes if not step_at(code) and not code & 0x8000]
-    count_plain, count_racing, count_runs = len(plain), len(racing), len(runs)
-    count_others = len(others)
+    whole = [code_bytes(code) for code in alphabet(vendor, vcpus) if not step_at(code)]
+    common: list[bytes] = []
+    runs: list[bytes] = []
+    racing: list[bytes] = []
+    for on in (1, 1, 1, 0):
+        steps, some = scenario(vendor, on)
+        common += [packed((step,)) for step in steps]
+        runs += [packed(run) for run in some]
+        racing += [
+            packed((Step("icr", 1 - on, on, mode, 0x12 * (mode == "sipi"), point),))
+            for mode in ("init", "sipi", "sipi", "init", "nmi")
+            for point in POINTS
+        ]
+    count_whole, count_common = len(whole), len(common)
+    count_runs, count_racing = len(runs), len(racing)
 
     def mutate(data: bytes, _size: int, seed: int) -> bytes:
         # A linear congruential step per decision: cheaper than a `random.Random` a call.
@@ -58,25 +83,24 @@ def mutator(vendor: Vendor, vcpus: int, max_steps: int = MAX_STEPS) -> Mutate:
         at = (r >> 8) % (steps + 1) << 1
         r = (r * 1664525 + 1013904223) & MASK
         pick = r >> 8
-        if choice < 5:
-            piece = plain[pick % count_plain] if choice else others[pick % count_others]
-            drop = 0 if steps < max_steps and choice < 3 else 2
-        elif choice < 7:
-            piece, drop = racing[pick % count_racing], 2 * (choice == 5)
-        elif choice < 10:
+        if choice < 6:
+            piece = common[pick % count_common]
+            drop = 0 if steps < max_steps and choice < 4 else 2
+        elif choice < 8:
             piece, drop = runs[pick % count_runs], 2 * (choice == 7)
+        elif choice == 8:
+            piece, drop = racing[pick % count_racing], 0
+        elif choice == 9:
+            piece, drop = whole[pick % count_whole], 2 * (pick >> 20 & 1)
         elif choice < 13:
             piece, drop = b"", 2 + 2 * (choice == 12)
-        elif choice == 13:
-            # Move a step.
-            start = pick % (steps + 1) << 1
-            piece = body[start : start + 2]
-            body = body[:start] + body[start + 2 :]
-            drop = 0
         else:
-            # Repeat a run of steps elsewhere.
+            # Move or repeat a run of steps.
             start = pick % (steps + 1) << 1
-            piece, drop = body[start : start + 2 + (pick >> 8 & 6)], 0
+            end = start + 2 + (pick >> 8 & 6)
+            piece, drop = body[start:end], 0
+            if choice == 13:
+                body = body[:start] + body[end:]
         return (head + body[:at] + piece + body[at + drop :])[: 2 + 2 * max_steps]
 
     return mutate
