@@ -78,6 +78,7 @@ class Automaton:
 
     found: called with the divergences of a node when it is made: each the first time a joint
         step shows them, and again only after everything was forgotten.
+    by_state: every joint state is new to the fuzzer, not only its outline; for comparison.
     max_edges: how many edges to keep, at some 500 bytes each, vCPU steps included.
     """
 
@@ -86,11 +87,13 @@ class Automaton:
         joint: Joint,
         found: Callable[[tuple[Divergence, ...]], None] = lambda _divergences: None,
         max_edges: int = 4_000_000,
+        by_state: bool = False,
     ) -> None:
         memory = [memoised(step_vcpu) for step_vcpu in joint.step_vcpus]
         self.joint = joint._replace(step_vcpus=tuple(step for step, _ in memory))
         self.found = found
         self.max_edges = max_edges
+        self.by_state = by_state
         self.made = 0
         self._forget = [forget for _, forget in memory]
         self._counters: dict[object, int] = {}
@@ -104,6 +107,8 @@ class Automaton:
         still compared and why they differ inside, and for each vCPU what INIT and SIPI meet.
         """
         self.made += 1
+        if self.by_state:
+            return self.made % COUNTERS
         seen = tuple(
             max(outline(vcpu) for vcpu in one.vcpus)
             for group in state.groups

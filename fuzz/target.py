@@ -75,9 +75,9 @@ class Findings:
 
 
 def target(
-    automaton: Automaton, findings: Findings, counters: memoryview
+    automaton: Automaton, findings: Findings, counters: memoryview, by_edge: bool
 ) -> Callable[[bytes], None]:
-    """The function libFuzzer calls with each input."""
+    """The function libFuzzer calls with each input. by_edge: count edges, not nodes."""
     first = header(automaton.joint.vendor, 2, 0)
     roots = automaton.roots()
     started = time.monotonic()
@@ -97,6 +97,11 @@ def target(
             roots = automaton.roots()
         codes = memoryview(data[: len(data) & ~1]).cast("H")
         node = roots.get(codes[0] & 7, roots[first]) if codes else roots[first]
+        if by_edge:
+            for code in codes[1:]:
+                counters[(node.counter * 31 + code * 7) % COUNTERS] = 1
+                node = node[code]
+            return
         for code in codes[1:]:
             node = node[code]
             counters[node.counter] = 1
@@ -111,15 +116,17 @@ def main() -> None:
     parser.add_argument("--variants", default="")
     parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--findings", type=Path, required=True)
+    parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
     counters = coverage_counters(COUNTERS)
     findings = Findings(options.findings)
     joint = joint_of(options.vendor, choose(options.variants, options.variant))
+    automaton = Automaton(joint, findings, by_state=options.coverage == "state")
     mutate = mutator(options.vendor, 2)
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
-        target(Automaton(joint, findings), findings, counters),
+        target(automaton, findings, counters, options.coverage == "edge"),
         custom_mutator=mutate,
         custom_crossover=crossover,
     )
