@@ -10,7 +10,7 @@ cause a reviewer would discuss, however many steps later it shows.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -203,9 +203,12 @@ def visible(
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
         shows = look(field, seen) if at_once else "later"
+        if shows == "VM exit" and " in " not in cause:
+            shows = "at once"
         if shows == SAVED_ACTIVITY:
-            cause = f"{cause.split(': ')[0]}: exit in L2 WFS"
-    if "racing" in cause:
+            sides = ("+".join(joint.names[member] for member in part) for part in parts)
+            cause = f"{' | '.join(sides)}: exit in L2 WFS"
+    if cause.endswith(": race"):
         shows = "in a race"
     return divergence(joint, kind, parts, cause, shows)
 
@@ -236,28 +239,37 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
         present.add(taken.mode)
     differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
     keys: Sequence[object] = after if differs else ends
-    sides: dict[object, list[str]] = {}
-    for name, key in zip(joint.names, keys, strict=True):
-        sides.setdefault(key, []).append(name)
-    who = " | ".join("+".join(side) for side in sides.values())
+    alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
+    others = [name for name in joint.names if name not in alike]
+    who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
     held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
     released = held and taken.op in RELEASES
     names = [mode for mode in (*differs, *PENDING) if mode in present]
     if released and "init" in present:
         names = ["init"]
-    shown = ends[i][1] != ends[j][1]
-    if (
-        shown
-        and not differs
-        and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi")
-    ):
+    if shown_by_step(taken, ends[i][1], ends[j][1]):
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        return f"{who}: racing {names[0].upper() if names else 'event'}"
+        return f"{who}: race"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
     return f"{who}: {event} in {context(joint.vendor, vcpu)}"
+
+
+def joint_order(joint: Joint) -> Callable[[str], int]:
+    """Sides come in the order of their first variants."""
+    return lambda side: joint.names.index(side.split("+")[0])
+
+
+def shown_by_step(taken: Step, one: Observation, other: Observation) -> bool:
+    """Is the step itself what variants answer differently, whatever is pending?"""
+    if taken.op == "rdmsr":
+        return one.taken != other.taken and one == other._replace(taken=one.taken)
+    if taken.op == "set-mp-state":
+        return one.mp_state != other.mp_state
+    executed = one.executed and other.executed
+    return taken.mode == "wait-for-sipi" and executed and one != other
 
 
 def place(vcpu: Vcpu) -> str:
