@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
-from fuzz.minimize import minimize
+from fuzz.minimize import minimize, shows
 from fuzz.report import Finding, campaign_json, size, summary, write_finding
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector
@@ -92,24 +92,38 @@ class Collector:
         self.announce = announce
         self.best: dict[str, Finding] = {}
 
-    def take(self, data: bytes) -> None:
-        """Minimise every signature that `data` shows."""
+    def take(self, data: bytes, signature: str) -> None:
+        """Minimise every signature that `data` shows, and `signature`.
+
+        A latent divergence shows only where a schedule ends: look for the prefix that does.
+        """
         schedule = schedule_of_input(data)
         automaton = self.automata[schedule.vendor]
-        for _, divergence in automaton.compare(schedule):
-            signature = divergence.signature
-            smallest = minimize(automaton, schedule, signature)
-            known = self.best.get(signature)
-            if known and size(known.schedule) <= size(smallest):
-                continue
-            shown = next(
-                found for _, found in automaton.compare(smallest) if found.signature == signature
-            )
-            finding = Finding(shown, smallest)
-            self.best[signature] = finding
-            write_finding(self.settings.out, automaton, finding, self.settings.options)
-            if not known:
-                self.announce(finding)
+        shown = {divergence.signature for _, divergence in automaton.compare(schedule)}
+        for one in sorted(shown):
+            self.minimize(automaton, schedule, one)
+        if signature in shown:
+            return
+        for end in range(len(schedule.steps)):
+            prefix = schedule._replace(steps=schedule.steps[:end])
+            if shows(automaton, prefix, signature) is not None:
+                self.minimize(automaton, prefix, signature)
+                return
+
+    def minimize(self, automaton: Automaton, schedule: Schedule, signature: str) -> None:
+        """Keep and report what `schedule` minimises to, if it is the smallest so far."""
+        smallest = minimize(automaton, schedule, signature)
+        known = self.best.get(signature)
+        if known and size(known.schedule) <= size(smallest):
+            return
+        shown = next(
+            found for _, found in automaton.compare(smallest) if found.signature == signature
+        )
+        finding = Finding(shown, smallest)
+        self.best[signature] = finding
+        write_finding(self.settings.out, automaton, finding, self.settings.options)
+        if not known:
+            self.announce(finding)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
         findings = list(self.best.values())
@@ -203,7 +217,7 @@ def last_words(work: Path) -> str:
     """The last telling line of the fuzzers' logs."""
     for log in sorted(work.glob("*.log")):
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if "Error" in line or "ERROR" in line]
+        errors = [line for line in lines if "Error: " in line and not line.startswith("==")]
         if errors:
             return f"a fuzzer process died: {errors[-1].strip()}"
     return "a fuzzer process died"
@@ -212,7 +226,8 @@ def last_words(work: Path) -> str:
 def collect(work: Path, collector: Collector) -> None:
     """Take in new findings; each is removed only once it is reported."""
     for path in sorted(work.glob("[0-9]*.json")):
-        collector.take(bytes.fromhex(json.loads(path.read_text())["input"]))
+        found = json.loads(path.read_text())
+        collector.take(bytes.fromhex(found["input"]), found["signature"])
         path.unlink()
 
 

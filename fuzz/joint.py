@@ -36,7 +36,6 @@ PACE = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
 """Instructions after which a held INIT may be taken."""
-SAVED_ACTIVITY = "saved activity"
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
 TELLING = ("save-restore", "get-mp-state", "get-vcpu-events", "vmlaunch", "vmrun")
 """Steps that name a mechanism where neither INIT nor SIPI is pending."""
@@ -216,9 +215,6 @@ def visible(
         shows = look(field, seen) if at_once else "later"
         if shows == "VM exit" and " in " not in cause:
             shows = "at once"
-        if shows == SAVED_ACTIVITY:
-            sides = ("+".join(joint.names[member] for member in part) for part in parts[:2])
-            cause = f"{' | '.join(sides)}: exit in L2 WFS"
     if cause.endswith(": race"):
         shows = "in a race"
     return divergence(joint, kind, parts, cause, shows)
@@ -226,9 +222,8 @@ def visible(
 
 def look(field: str, seen: list[Observation]) -> str:
     """How a visible difference shows, without vectors."""
-    exits = [one.nested_exit for one in seen]
-    if field == "nested_exit" and len({one and one.reason for one in exits}) == 1:
-        return SAVED_ACTIVITY
+    if saved_activity_alone(seen[0], seen[1]):
+        return "saved activity"
     return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
 
 
@@ -249,7 +244,14 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     if taken.op == "icr" and taken.to in (TO_SELF, TO_ALL, taken.on):
         present.add(taken.mode)
     differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
+    seen = [observation for _, observation in ends]
+    by_step = shown_by_step(taken, seen[i], seen[j])
+    by_activity = saved_activity_alone(seen[i], seen[j])
     keys: Sequence[object] = after if differs else ends
+    if by_step:
+        keys = [(one.outcome, one.nested_exit, one.mp_state, one.taken) for one in seen]
+    elif by_activity:
+        keys = [one.nested_exit for one in seen]
     alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
     others = [name for name in joint.names if name not in alike] or [joint.names[j]]
     who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
@@ -258,7 +260,9 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     names = [mode for mode in (*differs, *PENDING) if mode in present]
     if released and "init" in present:
         names = ["init"]
-    if shown_by_step(taken, ends[i][1], ends[j][1]):
+    if by_activity:
+        return f"{who}: exit in L2 WFS"
+    if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
         return f"{who}: race"
@@ -266,6 +270,12 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     if names and released:
         event += f" at {taken.op}"
     return f"{who}: {event} in {context(joint.vendor, vcpu)}"
+
+
+def saved_activity_alone(one: Observation, other: Observation) -> bool:
+    """Are two VM exits alike but for the activity state saved for L2?"""
+    a, b = one.nested_exit, other.nested_exit
+    return a is not None and b is not None and a != b and a.reason == b.reason
 
 
 def joint_order(joint: Joint) -> Callable[[str], int]:
@@ -279,7 +289,7 @@ def shown_by_step(taken: Step, one: Observation, other: Observation) -> bool:
         return one.taken != other.taken and one == other._replace(taken=one.taken)
     if taken.op == "set-mp-state":
         return one.mp_state != other.mp_state
-    executed = one.executed and other.executed
+    executed = one.executed and other.executed and one.warn == other.warn
     return taken.mode == "wait-for-sipi" and executed and one != other
 
 

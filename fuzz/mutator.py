@@ -88,7 +88,7 @@ def mutator(vendor: Vendor, vcpus: int, max_steps: int = MAX_STEPS) -> Mutate:
             drop = 0 if steps < max_steps and choice < 4 else 2
         elif choice < 8:
             piece, drop = runs[pick % count_runs], 2 * (choice == 7)
-        elif choice == 8:
+        elif choice == 8 or (choice == 9 and pick & 1):
             piece, drop = racing[pick % count_racing], 0
         elif choice == 9:
             piece, drop = whole[pick % count_whole], 2 * (pick >> 20 & 1)
