@@ -1,0 +1,1 @@
+"""What is tested: the machine and the variants of KVM's INIT/SIPI handling that run in it."""

@@ -1,0 +1,33 @@
+# `make fuzz` and `make test` do everything, set-up included.
+#   make fuzz TIME=600      a longer campaign
+#   make setup PYTHON=...   with a Python of your choice
+TIME ?= 60
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup fuzz test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml tools/find-python
+	python="$${PYTHON:-$$(tools/find-python)}" && "$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+fuzz: $(STAMP)
+	$(BIN)/eventdiff fuzz --time $(TIME) || [ $$? -eq 1 ]
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m bench.throughput
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""What tests: schedules, comparing, fuzzing, minimising and reporting."""

@@ -1,0 +1,222 @@
+"""A campaign: fuzzer processes, and the one that collects, minimises and reports.
+
+Each process fuzzes one vendor. It writes what it finds to a folder; this process minimises each
+finding as it comes and writes its report before it announces it. Ctrl-C ends the campaign as
+the time limit does, with everything found so far reported.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from fuzz.automaton import Automaton
+from fuzz.files import write_whole
+from fuzz.minimize import minimize
+from fuzz.report import Finding, campaign_json, size, summary, write_finding
+from fuzz.schedule import Schedule, step_problem
+from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector
+from fuzz.schedule_yaml import load
+from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
+
+SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
+
+
+class Settings(NamedTuple):
+    """seconds: how long to fuzz. options: the variants, as command-line options.
+    seed: 0 lets libFuzzer choose."""
+
+    vendors: tuple[Vendor, ...]
+    seconds: int
+    out: Path
+    options: tuple[str, ...]
+    seed: int
+
+
+class Outcome(NamedTuple):
+    schedules: int
+    seconds: float
+    findings: list[Finding]
+
+
+def fuzz_input(schedule: Schedule) -> bytes:
+    """`schedule` as a fuzzer's input: codes only."""
+    codes = [code for step in schedule.steps for code in encode_step(step)]
+    return pack([header(schedule.vendor, schedule.vcpus, len(codes)), *codes])
+
+
+def schedule_of_input(data: bytes) -> Schedule:
+    """The schedule that the target made of `data`, codes that are no step left out."""
+    codes = [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data) - 1, 2)]
+    first = codes[0] if codes else 0
+    vendor, vcpus = VENDORS[first & 1], min(4, (first >> 1 & 3) + MIN_VCPUS)
+    steps: list[Step] = []
+    vector = None
+    for code in codes[1:]:
+        if vector is None and (vector := prefix_vector(code)) is not None:
+            continue
+        step = decode_step(code, vector)
+        if step is not None and not step_problem(step, vendor, vcpus):
+            steps.append(step)
+        vector = None
+    return Schedule(vendor, vcpus, tuple(steps))
+
+
+def write_seeds(folder: Path, vendor: Vendor) -> None:
+    """The seed schedules of `vendor` as fuzzer inputs."""
+    for path in sorted(SEEDS.glob("*.yaml")):
+        schedule = load(path.read_text(), path.stem)
+        if schedule.vendor == vendor and schedule.vcpus == MIN_VCPUS:
+            write_whole(folder / path.stem, fuzz_input(schedule))
+
+
+class Collector:
+    """Minimises and reports what the processes found; keeps the smallest for each signature."""
+
+    def __init__(
+        self,
+        automata: dict[Vendor, Automaton],
+        settings: Settings,
+        announce: Callable[[Finding], None],
+    ) -> None:
+        self.automata = automata
+        self.settings = settings
+        self.announce = announce
+        self.best: dict[str, Finding] = {}
+
+    def take(self, data: bytes) -> None:
+        """Minimise every signature that `data` shows."""
+        schedule = schedule_of_input(data)
+        automaton = self.automata[schedule.vendor]
+        for _, divergence in automaton.compare(schedule):
+            signature = divergence.signature
+            smallest = minimize(automaton, schedule, signature)
+            known = self.best.get(signature)
+            if known and size(known.schedule) <= size(smallest):
+                continue
+            shown = next(
+                found for _, found in automaton.compare(smallest) if found.signature == signature
+            )
+            finding = Finding(shown, smallest)
+            self.best[signature] = finding
+            write_finding(self.settings.out, automaton, finding, self.settings.options)
+            if not known:
+                self.announce(finding)
+
+    def write_summary(self, schedules: int, seconds: float) -> None:
+        findings = list(self.best.values())
+        campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
+        write_whole(self.settings.out / "campaign.json", campaign + "\n")
+        write_whole(self.settings.out / "summary.md", summary(schedules, seconds, findings))
+
+
+def start(
+    vendor: Vendor, number: int, seconds: float, settings: Settings, work: Path
+) -> "subprocess.Popen[bytes]":
+    """Start fuzzer process `number` of the campaign."""
+    corpus = work / f"corpus-{vendor}"
+    command = [sys.executable, "-m", "fuzz.target", "--vendor", vendor, *settings.options]
+    command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
+    command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
+    with (work / f"{vendor}-{number}.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=work,
+            env={**os.environ, "PYTHONPATH": str(SEEDS.parent.parent), "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+
+
+class Counts:
+    """How many schedules the processes have run, from the files they keep."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+
+    def total(self) -> int:
+        counts = [path.read_text().split() for path in self.work.glob("*.count")]
+        return sum(int(count[0]) for count in counts if count)
+
+
+def run(
+    automata: dict[Vendor, Automaton],
+    settings: Settings,
+    announce: Callable[[Finding], None],
+    progress: Callable[[int, float, int], None],
+) -> Outcome:
+    """Fuzz for `settings.seconds`; raises OSError when the reports cannot be written."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        work = Path(tempfile.mkdtemp(prefix="eventdiff-"))
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        for vendor in settings.vendors:
+            (work / f"corpus-{vendor}").mkdir()
+            write_seeds(work / f"corpus-{vendor}", vendor)
+        collector = Collector(automata, settings, announce)
+        collector.write_summary(0, 0.0)
+        began = time.monotonic()
+        workers = max(len(settings.vendors), os.cpu_count() or 1)
+        processes = []
+        for number in range(workers):
+            vendor = settings.vendors[number % len(settings.vendors)]
+            processes.append(start(vendor, number, settings.seconds, settings, work))
+        stack.callback(stop, processes)
+        counts = Counts(work)
+        try:
+            while any(process.poll() is None for process in processes):
+                time.sleep(0.2)
+                collect(work, collector)
+                progress(counts.total(), time.monotonic() - began, len(collector.best))
+        except KeyboardInterrupt:
+            stop(processes)
+        seconds = time.monotonic() - began
+        collect(work, collector)
+        schedules = counts.total()
+        collector.write_summary(schedules, seconds)
+        failed = [
+            process for process in processes if process.returncode not in (0, -signal.SIGTERM)
+        ]
+        if failed:
+            raise FuzzerError(last_words(work))
+    return Outcome(schedules, seconds, list(collector.best.values()))
+
+
+class FuzzerError(Exception):
+    """A fuzzer process died; what it found before is reported."""
+
+
+def last_words(work: Path) -> str:
+    """The last telling line of the fuzzers' logs."""
+    for log in sorted(work.glob("*.log")):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if "Error" in line or "ERROR" in line]
+        if errors:
+            return f"a fuzzer process died: {errors[-1].strip()}"
+    return "a fuzzer process died"
+
+
+def collect(work: Path, collector: Collector) -> None:
+    """Take in new findings; each is removed only once it is reported."""
+    for path in sorted(work.glob("[0-9]*.json")):
+        collector.take(bytes.fromhex(json.loads(path.read_text())["input"]))
+        path.unlink()
+
+
+def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """End what still runs."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        process.wait()

@@ -1,0 +1,144 @@
+"""Minimising: the smallest schedule that still shows a signature, in a canonical form.
+
+A schedule is 1-minimal when no step can be dropped and no argument made simpler without losing
+the signature. Of two schedules the one with fewer steps is smaller, then the one with fewer
+vCPUs, then the one whose steps come first in the order of `weight`. Each pass tries every
+smaller neighbour and takes the first that works, until none does, so that different schedules
+for one bug end in the same file.
+"""
+
+from collections.abc import Iterator
+from itertools import permutations
+
+from fuzz.automaton import Automaton
+from fuzz.schedule import Schedule, step_problem
+from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
+from variants.machine.points import POINTS
+from variants.machine.step import ICR_MODES, MIN_VCPUS, MP_STATES, OPS, TO_SELF, Step
+
+POINT_ORDER = ("", *POINTS)
+SIMPLE = ("nop", "hlt")
+"""What a step is replaced with if that will do."""
+CPU_ORDER = (1, 0, 2, 3)
+"""vCPU 1, an AP, acts in the simplest schedules; vCPU 0 is the BSP and sends."""
+
+
+def shows(automaton: Automaton, schedule: Schedule, signature: str) -> int | None:
+    """The step at which `schedule` shows `signature`; None if it does not."""
+    for number, divergence in automaton.compare(schedule):
+        if divergence.signature == signature:
+            return number
+    return None
+
+
+def minimize(automaton: Automaton, schedule: Schedule, signature: str) -> Schedule:
+    """The smallest schedule reached from `schedule`; raises ValueError if it does not show."""
+    at = shows(automaton, schedule, signature)
+    if at is None:
+        raise ValueError(f"the schedule does not show {signature!r}")
+    best = schedule._replace(steps=schedule.steps[: at + 1])
+    best = drop_runs(automaton, best, signature)
+    while True:
+        for candidate in smaller(best):
+            if shows(automaton, candidate, signature) is not None:
+                best = candidate
+                break
+        else:
+            return best
+
+
+def drop_runs(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
+    """Drop runs of steps, long ones first, as far as a single sweep gets."""
+    length = len(best.steps) // 2
+    while length:
+        start = 0
+        while start < len(best.steps):
+            steps = best.steps[:start] + best.steps[start + length :]
+            candidate = best._replace(steps=steps)
+            if shows(automaton, candidate, signature) is None:
+                start += length
+            else:
+                best = candidate
+        length //= 2
+    return best
+
+
+def smaller(schedule: Schedule) -> Iterator[Schedule]:
+    """Every neighbour of `schedule` that is smaller: fewer steps first, then simpler ones."""
+    steps = schedule.steps
+    for number in range(len(steps)):
+        yield schedule._replace(steps=steps[:number] + steps[number + 1 :])
+    for number in range(len(steps) - 1):
+        for candidate in merged(steps[number], steps[number + 1]):
+            yield schedule._replace(steps=(*steps[:number], candidate, *steps[number + 2 :]))
+    if schedule.vcpus > MIN_VCPUS:
+        fewer = schedule._replace(vcpus=schedule.vcpus - 1)
+        if not any(step_problem(step, fewer.vendor, fewer.vcpus) for step in steps):
+            yield fewer
+    weights = [weight(step) for step in steps]
+    for order in permutations(range(schedule.vcpus)):
+        renamed = tuple(rename(step, order) for step in steps)
+        if [weight(step) for step in renamed] < weights:
+            yield schedule._replace(steps=renamed)
+    for number, step in enumerate(steps):
+        for candidate in simpler(step, schedule):
+            if weight(candidate) < weights[number]:
+                yield schedule._replace(steps=(*steps[:number], candidate, *steps[number + 1 :]))
+    for number in range(len(steps) - 1):
+        if weights[number + 1] < weights[number]:
+            swapped = (steps[number + 1], steps[number])
+            yield schedule._replace(steps=(*steps[:number], *swapped, *steps[number + 2 :]))
+
+
+def merged(first: Step, second: Step) -> Iterator[Step]:
+    """One step for two: a vCPU that would act on a write sends it to itself."""
+    if first.op == "icr" and first.to == second.on:
+        yield first._replace(on=second.on, at="")
+        if second.op == "icr":
+            yield second._replace(to=TO_SELF)
+
+
+def rename(step: Step, order: tuple[int, ...]) -> Step:
+    """`step` with each vCPU n called order[n]."""
+    to = order[step.to] if step.op == "icr" and step.to >= 0 else step.to
+    return step._replace(on=order[step.on], to=to)
+
+
+def simpler(step: Step, schedule: Schedule) -> Iterator[Step]:
+    """Steps that say less or something plainer than `step`; the caller checks the weight."""
+    for op in SIMPLE:
+        for on in range(schedule.vcpus):
+            yield Step(op, on)
+    for on in range(schedule.vcpus):
+        yield step._replace(on=on)
+    for dropped in step.controls:
+        yield step._replace(controls=tuple(c for c in step.controls if c != dropped))
+    if step.op == "vmlaunch":
+        yield step._replace(mode="active")
+    if step.op == "set-mp-state":
+        yield from (step._replace(mode=mode) for mode in MP_STATES)
+    if step.op != "icr":
+        return
+    for point in POINT_ORDER:
+        yield step._replace(at=point)
+    for to in range(schedule.vcpus):
+        yield step._replace(to=to)
+        yield step._replace(to=to, on=to)
+    for mode in ICR_MODES:
+        for vector in FIXED_VECTORS[:1] if mode == "fixed" else VECTORS[:2]:
+            if mode == "sipi" or vector != VECTORS[1]:
+                yield step._replace(mode=mode, vector=vector)
+    plain = FIXED_VECTORS[0] if step.mode == "fixed" else VECTORS[0]
+    yield step._replace(vector=plain)
+
+
+def weight(step: Step) -> tuple[int, ...]:
+    """The order of steps: plain before special, as the reader of a reproducer would have it."""
+    is_icr = step.op == "icr"
+    mode = ICR_MODES.index(step.mode) if is_icr else len(step.mode)
+    if step.op == "set-mp-state":
+        mode = MP_STATES.index(step.mode)
+    to = (CPU_ORDER.index(step.to) if step.to >= 0 else 4 - step.to) if is_icr else 0
+    on = step.on if is_icr else CPU_ORDER.index(step.on)
+    plain = SIMPLE.index(step.op) if step.op in SIMPLE else len(SIMPLE) + OPS.index(step.op)
+    return (POINT_ORDER.index(step.at), plain, len(step.controls), mode, to, on, step.vector)

@@ -1,0 +1,137 @@
+"""The Atheris target: one libFuzzer process over the joint automaton of one vendor.
+
+Run by `fuzz.campaign` as `python -m fuzz.target`. libFuzzer gets its coverage from counters of
+our own, set from plain Python: nothing is instrumented. See docs/coverage.md for why. What
+diverges is written to `--findings`, and the run goes on.
+"""
+
+import argparse
+import ctypes
+import importlib
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+from fuzz.automaton import COUNTERS, Automaton
+from fuzz.files import write_whole
+from fuzz.joint import Divergence, joint_of
+from fuzz.mutator import MAX_STEPS, crossover, mutator
+from fuzz.schedule_bytes import header
+from fuzz.variant_list import choose
+from variants.machine.step import VENDORS
+
+
+def coverage_counters(count: int) -> memoryview:
+    """Give libFuzzer `count` 8-bit counters of ours; call before `atheris.Setup`."""
+    # libFuzzer looks for the custom mutator when it is loaded: load that first.
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
+    for name in ("custom_mutator", "custom_crossover"):
+        importlib.import_module(f"atheris.{name}")
+    sys.setdlopenflags(flags)
+    core = ctypes.CDLL(importlib.import_module("atheris.core_with_libfuzzer").__file__)
+    buffer = (ctypes.c_uint8 * count)()
+    start = ctypes.addressof(buffer)
+    core.__sanitizer_cov_8bit_counters_init(ctypes.c_void_p(start), ctypes.c_void_p(start + count))
+    # One entry a counter: an address libFuzzer never dereferences, and no flags.
+    table = (ctypes.c_size_t * (2 * count))(*(word for n in range(count) for word in (n + 1, 0)))
+    table_start = ctypes.addressof(table)
+    table_end = table_start + ctypes.sizeof(table)
+    core.__sanitizer_cov_pcs_init(ctypes.c_void_p(table_start), ctypes.c_void_p(table_end))
+    KEPT.append(table)
+    return memoryview(buffer).cast("B")
+
+
+KEPT: list[object] = []
+"""What libFuzzer holds pointers to."""
+
+
+INPUTS_A_SIGNATURE = 4
+"""How many inputs to record for one signature: minimising keeps the best of what they lead to."""
+
+
+class Findings:
+    """Writes the inputs that show a divergence class in a way not met before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: Counter[str] = Counter()
+        self.written = 0
+        self.current = b""
+
+    def __call__(self, divergences: tuple[Divergence, ...]) -> None:
+        for divergence in divergences:
+            self.seen[divergence.signature] += 1
+            if self.seen[divergence.signature] <= INPUTS_A_SIGNATURE:
+                self.written += 1
+                found = {"signature": divergence.signature, "input": self.current.hex()}
+                write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
+
+
+def target(
+    automaton: Automaton, findings: Findings, counters: memoryview, by_edge: bool
+) -> Callable[[bytes], None]:
+    """The function libFuzzer calls with each input. by_edge: count edges, not nodes."""
+    first = header(automaton.joint.vendor, 2, 0)
+    roots = automaton.roots()
+    started = time.monotonic()
+    runs = 0
+    report_at = 1
+    progress = findings.folder / f"{os.getpid()}.count"
+
+    def run(data: bytes) -> None:
+        nonlocal runs, report_at, roots
+        findings.current = data
+        runs += 1
+        if runs >= report_at:
+            elapsed = time.monotonic() - started
+            write_whole(progress, f"{runs} {elapsed:.3f} {automaton.made}")
+            report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
+            automaton.root(2)
+            roots = automaton.roots()
+        codes = memoryview(data[: len(data) & ~1]).cast("H")
+        node = roots.get(codes[0] & 7, roots[first]) if codes else roots[first]
+        if by_edge:
+            for code in codes[1:]:
+                counters[(node.counter * 31 + code * 7) % COUNTERS] = 1
+                node = node[code]
+            return
+        for code in codes[1:]:
+            node = node[code]
+            counters[node.counter] = 1
+
+    return run
+
+
+def main() -> None:
+    """Parse the campaign's arguments and hand over to libFuzzer, which ends the process."""
+    parser = argparse.ArgumentParser(prog="fuzz.target")
+    parser.add_argument("--vendor", choices=VENDORS, required=True)
+    parser.add_argument("--variants", default="")
+    parser.add_argument("--variant", action="append", default=[])
+    parser.add_argument("--findings", type=Path, required=True)
+    parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
+    parser.add_argument("libfuzzer", nargs="*")
+    options = parser.parse_args()
+    counters = coverage_counters(COUNTERS)
+    findings = Findings(options.findings)
+    joint = joint_of(options.vendor, choose(options.variants, options.variant))
+    automaton = Automaton(joint, findings, by_state=options.coverage == "state")
+    mutate = mutator(options.vendor, 2)
+    atheris.Setup(
+        [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
+        target(automaton, findings, counters, options.coverage == "edge"),
+        custom_mutator=mutate,
+        custom_crossover=crossover,
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

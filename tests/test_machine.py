@@ -1,0 +1,132 @@
+"""What KVM guarantees, whatever the schedule and the variant; and that the model is a function."""
+
+import json
+import subprocess
+import sys
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.automaton import Automaton
+from fuzz.joint import compare, joint_of
+from fuzz.replay import automaton_of, replay, replay_json
+from fuzz.schedule import Schedule
+from fuzz.schedule_yaml import dump
+from fuzz.variant_list import choose
+from tests.strategies import schedules
+from variants.machine.machine import Observation, State, initial_state, step, step_vcpu_of
+from variants.machine.vcpu import KVM_APIC_INIT, Mp, Vcpu, thaw
+
+VARIANTS = choose("", [])
+
+
+def walk(schedule: Schedule) -> list[tuple[str, State, Observation]]:
+    """Every state and observation of every variant."""
+    seen = []
+    for variant in VARIANTS:
+        state = initial_state(schedule.vendor, schedule.vcpus)
+        for taken in schedule.steps:
+            state, observation = step(step_vcpu_of(variant, schedule.vendor), state, taken)
+            seen.append((variant.name, state, observation))
+    return seen
+
+
+@given(schedules())
+def test_observations_agree_with_the_state(schedule: Schedule) -> None:
+    for _, state, observation in walk(schedule):
+        vcpu = thaw(state.vcpus[observation.on])
+        assert observation.guest_mode == vcpu.guest_mode
+        assert not (vcpu.guest_mode and vcpu.smm), "SMM leaves guest mode first"
+        assert (observation.gif is None) == (schedule.vendor == "vmx")
+        assert (observation.vmxon is None) == (schedule.vendor == "svm")
+        assert (observation.vector is not None) == (observation.outcome == "sipi")
+        if observation.outcome == "l2":
+            assert vcpu.guest_mode
+        if observation.outcome in ("l1", "l2", "smm", "sipi", "bsp-reset"):
+            assert vcpu.mp_state == Mp.RUNNABLE, "a guest that ran is RUNNABLE"
+        if observation.outcome == "blocked":
+            assert vcpu.mp_state != Mp.RUNNABLE
+        if observation.woke:
+            assert not observation.taken
+            assert observation.nested_exit is None
+
+
+@given(schedules())
+def test_only_the_acting_vcpu_moves_on_its_own(schedule: Schedule) -> None:
+    for variant in VARIANTS:
+        state = initial_state(schedule.vendor, schedule.vcpus)
+        for taken in schedule.steps:
+            after, _ = step(step_vcpu_of(variant, schedule.vendor), state, taken)
+            for number, (old, new) in enumerate(zip(state.vcpus, after.vcpus, strict=True)):
+                if number != taken.on and old != new:
+                    received = Vcpu(*old).mp_state, Vcpu(*new).mp_state
+                    assert received[0] == received[1], "a message never changes mp_state"
+            state = after
+
+
+@given(schedules())
+def test_a_blocked_vcpu_has_nothing_to_do(schedule: Schedule) -> None:
+    for _, state, observation in walk(schedule):
+        vcpu = thaw(state.vcpus[observation.on])
+        if observation.outcome == "blocked" and not any(s.at for s in schedule.steps):
+            assert not vcpu.pending_events, "a pending INIT or SIPI always wakes"
+
+
+@given(schedules(races=False))
+def test_init_latched_by_gif_is_not_lost(schedule: Schedule) -> None:
+    """With GIF=0 an INIT stays pending through any step that leaves GIF=0."""
+    if schedule.vendor != "svm":
+        return
+    variant = VARIANTS[0]
+    state = initial_state("svm", schedule.vcpus)
+    for taken in schedule.steps:
+        before = thaw(state.vcpus[taken.on])
+        state, observation = step(step_vcpu_of(variant, "svm"), state, taken)
+        after = thaw(state.vcpus[taken.on])
+        held = before.pending_events & KVM_APIC_INIT and not before.gif and not after.gif
+        ran = observation.outcome in ("l1", "blocked", "busy")
+        if held and ran and taken.op not in ("vmrun", "stgi", "save-restore"):
+            assert after.pending_events & KVM_APIC_INIT
+
+
+@given(schedules())
+def test_replay_is_deterministic_and_independent_of_memory(schedule: Schedule) -> None:
+    joint = joint_of(schedule.vendor, VARIANTS)
+    fresh = compare(joint, schedule)
+    automaton = Automaton(joint, max_edges=3)
+    assert automaton.compare(schedule) == fresh
+    assert automaton.compare(schedule) == fresh
+    automaton.forget()
+    assert automaton.compare(schedule) == fresh
+
+
+@given(schedules())
+def test_divergences_are_fewer_than_variants(schedule: Schedule) -> None:
+    found = compare(joint_of(schedule.vendor, VARIANTS), schedule)
+    assert len(found) < len(VARIANTS)
+    for _, divergence in found:
+        named = [name for group in divergence.groups for name in group]
+        assert len(divergence.groups) > 1
+        assert len(named) == len(set(named))
+
+
+@given(schedules())
+def test_identical_variants_never_diverge(schedule: Schedule) -> None:
+    original = VARIANTS[0]
+    assert compare(joint_of(schedule.vendor, (original, original)), schedule) == []
+
+
+@settings(max_examples=5, deadline=None)
+@given(schedules(), st.integers(0, 99))
+def test_a_fresh_process_replays_identically(schedule: Schedule, hash_seed: int) -> None:
+    expected = replay_json(replay(automaton_of(schedule.vendor, VARIANTS), schedule))
+    run = subprocess.run(
+        [sys.executable, "-m", "fuzz.cli", "replay", "--json", "/dev/stdin"],
+        input=dump(schedule),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONHASHSEED": str(hash_seed)},
+    )
+    assert run.returncode == (1 if expected["divergences"] else 0), run.stderr
+    assert json.loads(run.stdout) == expected

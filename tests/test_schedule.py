@@ -1,0 +1,110 @@
+"""Schedules convert without loss, and bad ones are told in one line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz import schedule_bytes, schedule_yaml
+from fuzz.automaton import Automaton
+from fuzz.joint import joint_of
+from fuzz.mutator import MAX_STEPS, crossover, mutator
+from fuzz.schedule import Schedule, ScheduleError
+from fuzz.variant_list import choose
+from tests.strategies import schedules
+from variants.machine.step import VENDORS, Vendor
+
+
+@given(schedules())
+def test_yaml_round_trip(schedule: Schedule) -> None:
+    assert schedule_yaml.load(schedule_yaml.dump(schedule)) == schedule
+
+
+@given(schedules())
+def test_bytes_round_trip(schedule: Schedule) -> None:
+    assert schedule_bytes.decode(schedule_bytes.encode(schedule)) == schedule
+
+
+@given(schedules(), st.data())
+def test_truncated_bytes_are_an_error(schedule: Schedule, data: st.DataObject) -> None:
+    whole = schedule_bytes.encode(schedule)
+    codes = 2 + 2 * (int.from_bytes(whole[:2], "little") >> 3)
+    kept = data.draw(st.integers(0, len(whole) - 1).filter(lambda n: n != codes))
+    with pytest.raises(ScheduleError):
+        schedule_bytes.decode(whole[:kept])
+
+
+@given(st.binary())
+def test_any_bytes_decode_or_are_an_error(data: bytes) -> None:
+    try:
+        schedule = schedule_bytes.decode(data)
+    except ScheduleError:
+        return
+    assert schedule_bytes.encode(schedule) == data or schedule.name == schedule.about == ""
+
+
+@given(st.text())
+def test_any_text_loads_or_is_an_error(text: str) -> None:
+    try:
+        schedule = schedule_yaml.load(text)
+    except ScheduleError as error:
+        problem = str(error)
+    else:
+        problem = ""
+        assert schedule_yaml.load(schedule_yaml.dump(schedule)) == schedule
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@given(data=st.binary(max_size=40), other=st.binary(max_size=40), seed=st.integers(0, 2**32 - 1))
+def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed: int) -> None:
+    mutate = mutator(vendor, 2)
+    mutated = mutate(mutate(b"", 0, seed), 0, seed ^ 0x5A5A)
+    assert len(mutated) % 2 == 0
+    assert 2 <= len(mutated) <= 2 + 2 * MAX_STEPS
+    for at in range(2, len(mutated), 2):
+        code = int.from_bytes(mutated[at : at + 2], "little")
+        assert schedule_bytes.decode_step(code) is not None
+    assert len(crossover(data, other, 0, seed)) <= 2 + 2 * MAX_STEPS
+
+
+@given(st.lists(st.integers(0, 0xFFFF), max_size=20))
+def test_the_automaton_takes_any_codes(codes: list[int]) -> None:
+    node = Automaton(joint_of("vmx", choose("", []))).root(2)
+    for code in codes:
+        node = node[code]
+
+
+def steps(text: str) -> str:
+    return f"format: 1\nvendor: svm\nvcpus: 2\nsteps:\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("", "line 1, column 1", "expected a schedule"),
+        ("- a", "line 1, column 1", "expected a mapping"),
+        ("format: 2", "line 1, column 1", "needs vendor"),
+        (steps("- fly: {on: 1}"), "line 5, column 3", "unknown step 'fly'"),
+        (steps("- hlt: {on: 2}"), "line 5, column 3", "vCPU 2 out of range"),
+        (steps("- vmxon: {on: 1}"), "line 5, column 3", "not a step for svm"),
+        (steps("- hlt: {}"), "line 5, column 3", "hlt needs on"),
+        (steps("- hlt: {on: 1, off: 2}"), "line 5, column 16", "unknown key 'off'"),
+        (steps("- hlt: {on: 1, on: 1}"), "line 5, column 16", "given twice"),
+        (steps("- icr: {from: 0, to: 1, mode: sip}"), "line 5, column 31", "expected init or"),
+        (
+            steps("- icr: {from: 0, to: 1, mode: sipi, vector: 256}"),
+            "line 5, column 45",
+            "0 to 255",
+        ),
+        (steps("- icr: {from: 0, to: 1, mode: nmi, at: x}"), "line 5, column 40", "run-loop"),
+        (steps("- vmrun: {on: 1, intercept: init}"), "line 5, column 29", "expected a list"),
+        (steps("- icr: {from: 0, to: 1, mode: fixed, vector: 3}"), "line 5", "fixed vector 0x03"),
+        ("a: [1", "line 1, column 6", "not YAML"),
+    ],
+)
+def test_yaml_errors_say_where_and_what(text: str, where: str, what: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        schedule_yaml.load(text)
+    assert where in str(caught.value)
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)

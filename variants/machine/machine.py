@@ -1,0 +1,181 @@
+"""The machine: all vCPUs of a VM, one pure step at a time.
+
+vCPUs touch each other only by interrupt messages, so a step is a function of the acting vCPU
+alone (`step_vcpu`) followed by deliveries to the others. Everything goes through `step`, and
+`step_vcpu` can be memoised under it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from variants.machine.ioctls import get_mp_state, get_vcpu_events, save_restore, set_mp_state
+from variants.machine.lapic import apic_accept_irq, kvm_inject_nmi
+from variants.machine.run import Ran, kvm_arch_vcpu_ioctl_run
+from variants.machine.step import IOCTL_OPS, TO_SELF, Step, Vendor, targets
+from variants.machine.svm import SVM
+from variants.machine.variant import Variant
+from variants.machine.vcpu import BSP_RESET, Irq, Mp, NestedExit, Req, Vcpu, VcpuState, thaw
+from variants.machine.vmx import VMX
+
+OPS: Final = {"svm": SVM, "vmx": VMX}
+
+Arrivals = tuple[tuple[str, Irq], ...]
+"""Remote writes that land during a step: the preemption point and the message, in order."""
+
+
+class Observation(NamedTuple):
+    """What L1, the guest or the host can see after a step; see DESIGN.md section 4."""
+
+    on: int
+    outcome: str
+    executed: bool
+    vector: int | None
+    nested_exit: NestedExit | None
+    guest_mode: bool
+    gif: bool | None
+    vmxon: bool | None
+    smm: bool
+    latched_init: bool | None
+    mp_state: str | None
+    taken: tuple[str, ...]
+    woke: bool
+    warn: str | None
+
+
+class State(NamedTuple):
+    """A VM between two steps. `armed`: (target, point, message) of `at` writes yet to land."""
+
+    vcpus: tuple[VcpuState, ...]
+    armed: tuple[tuple[int, str, Irq], ...] = ()
+
+
+class VcpuStep(NamedTuple):
+    """What a step made of the acting vCPU; `sent` says that it wrote its ICR."""
+
+    vcpu: VcpuState
+    observation: Observation
+    sent: bool
+
+
+StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
+
+
+def initial_state(vendor: Vendor, vcpus: int) -> State:
+    """All vCPUs RUNNABLE in L1, vCPU 0 the BSP (VMX: outside VMX operation; SVM: GIF=1)."""
+    del vendor  # both start alike: `Vcpu`'s defaults
+    return State(tuple(Vcpu(bsp=n == 0).freeze() for n in range(vcpus)))
+
+
+def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
+    """The step function of one vCPU under `variant`, without memory."""
+    return partial(step_vcpu, variant, vendor)
+
+
+def step_vcpu(
+    variant: Variant, vendor: Vendor, state: VcpuState, step: Step, arrivals: Arrivals
+) -> VcpuStep:
+    """Let the vCPU `step.on`, now in `state`, take `step`, with `arrivals` landing inside."""
+    vcpu = thaw(state)
+    vcpu.variant, vcpu.ops = variant, OPS[vendor]
+    vcpu.step = step
+    vcpu.arrivals = list(arrivals)
+    latched_init, mp_state, outcome, vector = None, None, "ioctl", None
+    if step.op in IOCTL_OPS:
+        vcpu.executed = True
+        match step.op:
+            case "nmi":
+                kvm_inject_nmi(vcpu)
+            case "smi":
+                vcpu.request(Req.SMI)
+            case "get-mp-state":
+                mp_state = get_mp_state(vcpu).name
+            case "set-mp-state":
+                done = set_mp_state(vcpu, Mp[step.mode])
+                mp_state = step.mode if done else "EINVAL"
+            case "get-vcpu-events":
+                latched_init = get_vcpu_events(vcpu)
+            case _:
+                vcpu = save_restore(vcpu)
+                vcpu.executed = not vcpu.dead
+                outcome = vcpu.dead or outcome
+    elif vcpu.dead:
+        outcome = vcpu.dead
+    else:
+        vcpu.insn = step.op
+        outcome, vector = ended(vcpu, kvm_arch_vcpu_ioctl_run(vcpu))
+    for _, irq in vcpu.arrivals:
+        apic_accept_irq(vcpu, irq)
+    observation = Observation(
+        on=step.on,
+        outcome=outcome,
+        executed=vcpu.executed,
+        vector=vector,
+        nested_exit=vcpu.nested_exit,
+        guest_mode=vcpu.guest_mode,
+        gif=vcpu.gif if vendor == "svm" else None,
+        vmxon=vcpu.vmxon or vcpu.smm_vmxon if vendor == "vmx" else None,
+        smm=vcpu.smm,
+        latched_init=latched_init,
+        mp_state=mp_state,
+        taken=tuple(vcpu.taken),
+        woke=vcpu.woke,
+        warn=vcpu.warn,
+    )
+    return VcpuStep(vcpu.freeze(), observation, vcpu.sent)
+
+
+def ended(vcpu: Vcpu, ran: Ran) -> tuple[str, int | None]:
+    """Outcome and start vector of a KVM_RUN. Start code reports itself once."""
+    if ran is Ran.BLOCKED:
+        return "blocked", None
+    if ran is Ran.BUSY:
+        return "busy", None
+    if vcpu.dead:
+        return vcpu.dead, None
+    if vcpu.boot >= 0:
+        boot, vcpu.boot = vcpu.boot, -1
+        return ("bsp-reset", None) if boot == BSP_RESET else ("sipi", boot)
+    if vcpu.smm:
+        return "smm", None
+    return ("l2" if vcpu.guest_mode else "l1"), None
+
+
+def deliver(vcpu: VcpuState, irq: Irq) -> VcpuState:
+    """`vcpu` after its local APIC has received `irq`."""
+    working = thaw(vcpu)
+    apic_accept_irq(working, irq)
+    return working.freeze()
+
+
+def step(step_one: StepVcpu, state: State, step: Step) -> tuple[State, Observation]:
+    """Take `step`: a pure function of `state`.
+
+    step_one: `step_vcpu_of` the variant, or a memoised equivalent.
+
+    An ICR write with `at` is armed and lands in the target's next step. It lands at once when
+    a step that is not such a write itself lets another vCPU act first.
+    """
+    vcpus = list(state.vcpus)
+    arming = bool(step.at)
+    arrivals: list[tuple[str, Irq]] = []
+    armed: list[tuple[int, str, Irq]] = []
+    for target, point, irq in state.armed:
+        if target == step.on:
+            arrivals.append((point, irq))
+        elif arming:
+            armed.append((target, point, irq))
+        else:
+            vcpus[target] = deliver(vcpus[target], irq)
+    result = step_one(vcpus[step.on], step, tuple(arrivals))
+    vcpus[step.on] = result.vcpu
+    if result.sent and step.to != TO_SELF:
+        irq = Irq(step.mode, step.vector)
+        for target in targets(step, len(vcpus)):
+            if target == step.on:
+                continue
+            if arming:
+                armed.append((target, step.at, irq))
+            else:
+                vcpus[target] = deliver(vcpus[target], irq)
+    return State(tuple(vcpus), tuple(armed)), result.observation

@@ -1,0 +1,169 @@
+"""KVM_RUN: the vCPU loop. Source: Linux 5.10 arch/x86/kvm/x86.c and virt/kvm/kvm_main.c."""
+
+from enum import Enum, auto
+from typing import Final
+
+from variants.machine.events import (
+    inject_pending_event,
+    kvm_vcpu_has_events,
+    leave_smm,
+    process_nmi,
+    process_smi,
+)
+from variants.machine.guest import Exit, run_guest
+from variants.machine.lapic import apic_accept_irq, apic_set_eoi, preempt
+from variants.machine.step import TO_ALL, TO_SELF
+from variants.machine.vcpu import Frame, Irq, Mp, Req, Vcpu, VcpuState
+
+
+class Ran(Enum):
+    """How a KVM_RUN that the host interrupts after a while has ended."""
+
+    AGAIN = auto()
+    """Not at all yet: the loop goes on."""
+    EXITED = auto()
+    """The guest trapped to the host."""
+    BLOCKED = auto()
+    """The vCPU sleeps and nothing pending would wake it."""
+    BUSY = auto()
+    """The loop spins; the guest makes no progress."""
+
+
+TURNS_BEFORE_BUSY: Final = 12
+"""From this turn of the loop on, look whether it returns to a state it has been in."""
+
+
+def kvm_vcpu_running(vcpu: Vcpu) -> bool:
+    """May the guest run? In L2 this also calls check_nested_events, whatever its answer."""
+    if vcpu.guest_mode:
+        vcpu.ops.check_nested_events(vcpu)
+    return vcpu.mp_state == Mp.RUNNABLE
+
+
+def kvm_arch_vcpu_runnable(vcpu: Vcpu) -> bool:
+    """Is there anything to wake up for?"""
+    return kvm_vcpu_running(vcpu) or kvm_vcpu_has_events(vcpu)
+
+
+def kvm_vcpu_block(vcpu: Vcpu) -> bool:
+    """Sleep until there is something to do; false if nothing comes."""
+    while not kvm_arch_vcpu_runnable(vcpu):
+        if not preempt(vcpu, "block-waiting"):
+            return False
+    return True
+
+
+def vcpu_block(vcpu: Vcpu) -> Ran:
+    """A vCPU that may not run: wait, take INIT and SIPI, and wake from HLT.
+
+    Whatever made kvm_vcpu_has_events true ends the HLT, even if it is then dropped or held.
+    """
+    if not kvm_vcpu_block(vcpu):
+        return Ran.BLOCKED
+    preempt(vcpu, "block-checked")
+    vcpu.variant.kvm_apic_accept_events(vcpu)
+    if vcpu.mp_state == Mp.HALTED:
+        vcpu.mp_state = Mp.RUNNABLE
+    return Ran.AGAIN
+
+
+def vcpu_enter_guest(vcpu: Vcpu) -> Ran:
+    """Serve the requests, inject, enter the guest and handle its exit."""
+    if vcpu.check_request(Req.SMI):
+        process_smi(vcpu)
+    preempt(vcpu, "requests-smi")
+    if vcpu.check_request(Req.NMI):
+        process_nmi(vcpu)
+    preempt(vcpu, "requests-nmi")
+    immediate_exit = False
+    if vcpu.check_request(Req.EVENT):
+        preempt(vcpu, "event-cleared")
+        vcpu.variant.kvm_apic_accept_events(vcpu)
+        if vcpu.mp_state == Mp.INIT_RECEIVED:
+            return Ran.AGAIN
+        preempt(vcpu, "accepted")
+        immediate_exit = inject_pending_event(vcpu)
+    preempt(vcpu, "injected")
+    if vcpu.requests:
+        if immediate_exit:
+            vcpu.request(Req.EVENT)
+        vcpu.ops.cancel_injection(vcpu)
+        return Ran.AGAIN
+    if immediate_exit:
+        vcpu.request(Req.EVENT)
+    vcpu.progressed = False
+    kicked = preempt(vcpu, "entry")
+    exit_reason = run_guest(vcpu, immediate_exit or kicked)
+    vcpu.ops.complete_interrupts(vcpu)
+    preempt(vcpu, "exit")
+    ran = handle_exit(vcpu, exit_reason)
+    preempt(vcpu, "handled")
+    return ran
+
+
+def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
+    """What KVM does for each exit; to the host only for OUT and shutdown."""
+    match exit_reason:
+        case Exit.OUT:
+            return Ran.EXITED
+        case Exit.SHUTDOWN:
+            vcpu.dead = "shutdown"
+            vcpu.ops.vcpu_reset(vcpu)
+            return Ran.EXITED
+        case Exit.EOI:
+            apic_set_eoi(vcpu)
+            vcpu.frames = (*vcpu.frames[:-1], Frame("eoi", vcpu.frames[-1].rflags_if))
+        case Exit.INSTRUCTION:
+            op, vcpu.insn = vcpu.insn, ""
+            emulate(vcpu, op)
+        case _:
+            pass
+    return Ran.AGAIN
+
+
+def emulate(vcpu: Vcpu, op: str) -> None:
+    """Emulate a trapped instruction; the vendor's own are its `execute`."""
+    match op:
+        case "hlt":
+            kvm_vcpu_halt(vcpu)
+        case "icr":
+            vcpu.sent = True
+            if vcpu.step.to in (TO_SELF, TO_ALL, vcpu.step.on):
+                apic_accept_irq(vcpu, Irq(vcpu.step.mode, vcpu.step.vector))
+        case "rsm":
+            leave_smm(vcpu)
+        case "rdmsr":
+            wait_for_sipi = "wait-for-sipi" in vcpu.variant.vmx_activities
+            vcpu.taken.append(f"rdmsr:{0x100 if wait_for_sipi else 0:#x}")
+        case _:
+            vcpu.ops.execute(vcpu, op)
+
+
+def kvm_vcpu_halt(vcpu: Vcpu) -> None:
+    """HLT: halt without a look at what is pending; vcpu_block looks."""
+    vcpu.mp_state = Mp.HALTED
+    vcpu.in_hlt = True
+
+
+def kvm_arch_vcpu_ioctl_run(vcpu: Vcpu) -> Ran:
+    """KVM_RUN, entered again by the host after EAGAIN, until it exits, blocks or spins."""
+    seen: set[tuple[VcpuState, int]] = set()
+    turn = 0
+    while True:
+        turn += 1
+        if turn > TURNS_BEFORE_BUSY:
+            here = (vcpu.freeze(), len(vcpu.arrivals))
+            if here in seen:
+                return Ran.BUSY
+            seen.add(here)
+        preempt(vcpu, "run-loop")
+        if vcpu.mp_state == Mp.UNINITIALIZED:
+            if not kvm_vcpu_block(vcpu):
+                return Ran.BLOCKED
+            vcpu.variant.kvm_apic_accept_events(vcpu)
+            continue
+        running = kvm_vcpu_running(vcpu)
+        preempt(vcpu, "running-checked")
+        ran = vcpu_enter_guest(vcpu) if running else vcpu_block(vcpu)
+        if ran is not Ran.AGAIN:
+            return ran

@@ -1,0 +1,254 @@
+"""SVM: GIF, VMRUN and #VMEXIT, and the vendor hooks of the common loop.
+
+Source: Linux 5.10 arch/x86/kvm/svm/svm.c and svm/nested.c, `nested=1 vgif=0`, no AVIC.
+"""
+
+from variants.machine.events import kvm_clear_queues, kvm_event_needs_reinjection
+from variants.machine.lapic import kvm_cpu_has_interrupt
+from variants.machine.ops import X86Ops
+from variants.machine.vcpu import EBUSY, Mp, NestedExit, Req, SmmSave, Vcpu
+
+
+def gif_set(vcpu: Vcpu) -> bool:
+    """The global interrupt flag."""
+    return vcpu.gif
+
+
+def nested_exit_on(vcpu: Vcpu, event: str) -> bool:
+    """Does the vmcb12 intercept `event`? (`nested_exit_on_init` and its kin)"""
+    return event in vcpu.controls
+
+
+def svm_set_gif(vcpu: Vcpu, value: bool) -> None:
+    """Change GIF. Setting it looks at SMI, NMI and interrupts, not at INIT."""
+    vcpu.vintr = False
+    vcpu.gif = value
+    if value and (vcpu.smi_pending or vcpu.nmi_pending or kvm_cpu_has_interrupt(vcpu)):
+        vcpu.request(Req.EVENT)
+
+
+def svm_check_events_below_init(vcpu: Vcpu, blocked: bool) -> int:
+    """`svm_check_nested_events` after INIT: SMI, NMI, interrupt. None is consumed by the exit."""
+    if vcpu.smi_pending and not smi_blocked(vcpu):
+        event = "smi"
+    elif vcpu.nmi_pending and not nmi_blocked(vcpu):
+        event = "nmi"
+    elif kvm_cpu_has_interrupt(vcpu) and not interrupt_blocked(vcpu):
+        event = "intr"
+    else:
+        return 0
+    if blocked:
+        return EBUSY
+    if nested_exit_on(vcpu, event):
+        nested_svm_vmexit(vcpu, f"VMEXIT_{event.upper()}")
+    return 0
+
+
+def nested_events_blocked(vcpu: Vcpu) -> bool:
+    """Must a nested VM exit wait for the VMRUN or the injection under way?"""
+    return vcpu.nested_run_pending or kvm_event_needs_reinjection(vcpu)
+
+
+def nested_svm_vmrun(vcpu: Vcpu) -> None:
+    """VMRUN: enter L2 with IF=0 and GIF=1. It raises KVM_REQ_EVENT by way of RFLAGS."""
+    kvm_clear_queues(vcpu)
+    vcpu.l1_if = vcpu.rflags_if
+    vcpu.nested_run_pending = True
+    vcpu.controls = vcpu.step.controls
+    enter_svm_guest_mode(vcpu)
+
+
+def enter_svm_guest_mode(vcpu: Vcpu) -> None:
+    """The part of VMRUN that RSM shares."""
+    vcpu.rflags_if = False
+    vcpu.guest_mode = True
+    vcpu.request(Req.EVENT)
+    svm_set_gif(vcpu, True)
+
+
+def nested_svm_vmexit(vcpu: Vcpu, reason: str) -> None:
+    """#VMEXIT to L1; reason "" when SMM is entered from L2 and L1 is not told."""
+    vcpu.warn_on(vcpu.nested_run_pending, "nested_svm_vmexit")
+    vcpu.guest_mode = False
+    vcpu.mp_state = Mp.RUNNABLE
+    svm_set_gif(vcpu, False)
+    vcpu.rflags_if = vcpu.l1_if
+    vcpu.request(Req.EVENT)
+    kvm_clear_queues(vcpu)
+    vcpu.frames = ()
+    vcpu.drop_instruction()
+    if reason:
+        vcpu.controls = ()
+        vcpu.l1_if = False
+        vcpu.nested_exit = NestedExit(reason, 0, "")
+
+
+def smi_blocked(vcpu: Vcpu) -> bool:
+    return not gif_set(vcpu) or vcpu.smm
+
+
+def nmi_blocked(vcpu: Vcpu) -> bool:
+    if not gif_set(vcpu):
+        return True
+    if vcpu.guest_mode and nested_exit_on(vcpu, "nmi"):
+        return False
+    return vcpu.nmi_mask
+
+
+def interrupt_blocked(vcpu: Vcpu) -> bool:
+    """Without virtual interrupt masking the current RFLAGS.IF counts, in L2 too."""
+    return not gif_set(vcpu) or not vcpu.rflags_if
+
+
+def smi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if must_exit(vcpu, for_injection, "smi") else int(not smi_blocked(vcpu))
+
+
+def nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if must_exit(vcpu, for_injection, "nmi") else int(not nmi_blocked(vcpu))
+
+
+def interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if must_exit(vcpu, for_injection, "intr") else int(not interrupt_blocked(vcpu))
+
+
+def must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:
+    """May `event` not be injected now because VMRUN or a #VMEXIT for it comes first?"""
+    intercepted = vcpu.guest_mode and nested_exit_on(vcpu, event)
+    return vcpu.nested_run_pending or (for_injection and intercepted)
+
+
+def set_nmi_mask(vcpu: Vcpu, masked: bool) -> None:
+    vcpu.nmi_mask = vcpu.iret_intercept = masked
+
+
+def set_nmi(vcpu: Vcpu) -> None:
+    set_nmi_mask(vcpu, True)
+
+
+def enable_nmi_window(vcpu: Vcpu) -> None:
+    """Single-step over what keeps the NMI out, unless IRET or STGI will exit anyway."""
+    waits_for_iret = vcpu.nmi_mask and not vcpu.iret_mask
+    if not waits_for_iret and gif_set(vcpu):
+        vcpu.nmi_singlestep = True
+
+
+def enable_irq_window(vcpu: Vcpu) -> None:
+    vcpu.vintr = vcpu.vintr or gif_set(vcpu)
+
+
+def window_exit(vcpu: Vcpu) -> bool:
+    """The interrupt window (VINTR) or the NMI single-step, when due."""
+    if vcpu.nmi_singlestep and vcpu.progressed:
+        vcpu.nmi_singlestep = False
+    elif vcpu.vintr and vcpu.rflags_if:
+        vcpu.vintr = False
+    else:
+        return False
+    vcpu.request(Req.EVENT)
+    return True
+
+
+def iret(vcpu: Vcpu) -> bool:
+    """IRET exits the first time while an NMI is being handled, then executes."""
+    if not vcpu.iret_intercept:
+        return True
+    vcpu.iret_intercept = False
+    vcpu.iret_mask = True
+    vcpu.progressed = False
+    vcpu.request(Req.EVENT)
+    return False
+
+
+def complete_interrupts(vcpu: Vcpu) -> None:
+    """After an exit: VMRUN is done, injected events were seen, IRET may have unmasked NMIs."""
+    if vcpu.guest_mode:
+        vcpu.nested_run_pending = False
+    unmask_after_iret(vcpu)
+    kvm_clear_queues(vcpu)
+
+
+def cancel_injection(vcpu: Vcpu) -> None:
+    if kvm_event_needs_reinjection(vcpu):
+        vcpu.request(Req.EVENT)
+
+
+def unmask_after_iret(vcpu: Vcpu) -> None:
+    if vcpu.iret_mask and vcpu.progressed:
+        vcpu.nmi_mask = vcpu.iret_mask = False
+        vcpu.request(Req.EVENT)
+
+
+def pre_enter_smm(vcpu: Vcpu) -> None:
+    if vcpu.guest_mode:
+        nested_svm_vmexit(vcpu, "")
+
+
+def enter_smm_efer(vcpu: Vcpu) -> None:
+    """SMM clears EFER, and clearing EFER.SVME sets GIF."""
+    if vcpu.svme:
+        vcpu.svme = False
+        svm_set_gif(vcpu, True)
+
+
+def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
+    """Back into L2 if the SMI came there; L1's RFLAGS are still in hsave."""
+    if saved.guest_mode:
+        enter_svm_guest_mode(vcpu)
+
+
+def vcpu_reset(vcpu: Vcpu) -> None:
+    """`init_vmcb`: hflags and EFER.SVME take their reset values, the IRET intercept stays."""
+    vcpu.smm = False
+    vcpu.nmi_mask = vcpu.iret_mask = vcpu.vintr = False
+    vcpu.gif = True
+    vcpu.svme = False
+
+
+def execute(vcpu: Vcpu, op: str) -> None:
+    match op:
+        case "clgi":
+            svm_set_gif(vcpu, False)
+        case "stgi":
+            svm_set_gif(vcpu, True)
+        case "vmrun":
+            nested_svm_vmrun(vcpu)
+        case "vmmcall":
+            nested_svm_vmexit(vcpu, "VMEXIT_VMMCALL")
+
+
+def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
+    """In L2 neither GIF nor the pending VMRUN is restored; L1's state comes back in hsave."""
+    if saved.guest_mode:
+        vcpu.guest_mode = True
+        vcpu.controls = saved.controls
+        vcpu.l1_if = saved.l1_if
+        return True
+    if not vcpu.svme and not saved.gif:
+        return False
+    svm_set_gif(vcpu, saved.gif)
+    return True
+
+
+SVM = X86Ops(
+    check_nested_events=lambda vcpu: vcpu.variant.svm_check_nested_events(vcpu),
+    apic_init_signal_blocked=lambda vcpu: vcpu.variant.svm_apic_init_signal_blocked(vcpu),
+    smi_allowed=smi_allowed,
+    nmi_allowed=nmi_allowed,
+    interrupt_allowed=interrupt_allowed,
+    set_nmi_mask=set_nmi_mask,
+    set_nmi=set_nmi,
+    nmi_delivered=lambda _vcpu: None,
+    enable_nmi_window=enable_nmi_window,
+    enable_irq_window=enable_irq_window,
+    window_exit=window_exit,
+    iret=iret,
+    complete_interrupts=complete_interrupts,
+    cancel_injection=cancel_injection,
+    pre_enter_smm=pre_enter_smm,
+    enter_smm_efer=enter_smm_efer,
+    pre_leave_smm=pre_leave_smm,
+    vcpu_reset=vcpu_reset,
+    execute=execute,
+    set_nested_state=set_nested_state,
+)

@@ -1,0 +1,198 @@
+"""One vCPU: what KVM and the guest keep between two steps, and what one step has shown.
+
+`VcpuState` is the immutable, hashable form. `Vcpu` is the working copy that one step mutates,
+so that the loop and the variants read like the C they model; it never outlives the step.
+"""
+
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, NewType
+
+from variants.machine.step import Step
+
+if TYPE_CHECKING:
+    from variants.machine.ops import X86Ops
+    from variants.machine.variant import Variant
+
+VcpuState = NewType("VcpuState", tuple[object, ...])
+
+
+class Mp(IntEnum):
+    """`KVM_MP_STATE_*`, with the values of the KVM API."""
+
+    RUNNABLE = 0
+    UNINITIALIZED = 1
+    INIT_RECEIVED = 2
+    HALTED = 3
+    SIPI_RECEIVED = 4
+
+
+class Req(IntEnum):
+    """The `KVM_REQ_*` bits this code depends on; they combine to plain numbers."""
+
+    EVENT = 1
+    NMI = 2
+    SMI = 4
+
+
+KVM_APIC_INIT: Final = 1
+KVM_APIC_SIPI: Final = 2
+EBUSY: Final = -16
+
+BSP_RESET: Final = 0x100
+"""`Vcpu.boot` of a BSP that was reset; smaller values are start-up vectors."""
+
+
+class Irq(NamedTuple):
+    """An interrupt message as a local APIC receives it (`struct kvm_lapic_irq`)."""
+
+    mode: str
+    vector: int
+
+
+class Frame(NamedTuple):
+    """An interrupt or NMI handler the guest is in the middle of."""
+
+    kind: str
+    """`irq` (before its EOI), `eoi` (after it) or `nmi`."""
+    rflags_if: bool
+    """RFLAGS.IF that its IRET restores."""
+
+
+class SmmSave(NamedTuple):
+    """What the SMRAM state save area and KVM keep of the interrupted context."""
+
+    rflags_if: bool
+    frames: tuple[Frame, ...]
+    boot: int
+    svme: bool
+    guest_mode: bool
+    """The SMI came in L2."""
+    nmi_mask: bool
+    """VMX: blocking by NMI of the interrupted L2, kept in its vmcs12."""
+
+
+class NestedExit(NamedTuple):
+    """A VM exit to L1. `activity` is the activity state saved for L2 (VMX), else ""."""
+
+    reason: str
+    qualification: int
+    activity: str
+
+
+@dataclass(slots=True)
+class Vcpu:
+    """A vCPU inside one step. Fields up to `nmi_window_l1` persist.
+
+    pending_events: `KVM_APIC_INIT` and `KVM_APIC_SIPI` bits of the local APIC.
+    sipi_vector: the last start-up vector received.
+    irr, isr: pending and in-service fixed vectors, ascending.
+    apic_enabled: the spurious-interrupt vector register's enable bit; a reset clears it and
+        the guest's start code sets it.
+    nmi_mask: NMIs are masked (SVM: HF_NMI_MASK; VMX: blocking by NMI in the loaded VMCS).
+    gif, svme: SVM's global interrupt flag and EFER.SVME; true under VMX.
+    controls: what the vmcb12 intercepts, or what the vmcs12 makes exit.
+    iret_mask, iret_intercept, nmi_singlestep, vintr: `vcpu_svm`'s means to notice that an NMI
+        handler has returned or that interrupts are enabled.
+    irq_window, nmi_window: the window-exiting controls of the loaded VMCS; `*_l1` are those of
+        vmcs01 while vmcs02 is loaded, as is `nmi_mask_l1`.
+    vmcs02_loaded: vmcs02 is loaded. A reset that finds L2 running leaves it so.
+    l1_if: L1's RFLAGS.IF while L2 runs (SVM).
+    in_hlt: the guest executed HLT (or L2 was entered halted) and has not got past it.
+    boot: the guest's start code has this left to report (a vector or `BSP_RESET`), else -1.
+    dead: "shutdown" or "error" once KVM_RUN can no longer continue this vCPU.
+
+    Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
+    was written, `arrivals` are remote writes armed for a preemption point, `progressed` says
+    that the guest's RIP moved in this VM entry, `restarted` that a reset or SIPI was taken.
+    """
+
+    bsp: bool
+    mp_state: Mp = Mp.RUNNABLE
+    pending_events: int = 0
+    sipi_vector: int = 0
+    requests: int = 0
+    irr: tuple[int, ...] = ()
+    isr: tuple[int, ...] = ()
+    apic_enabled: bool = True
+    guest_mode: bool = False
+    smm: bool = False
+    smm_inside_nmi: bool = False
+    smi_pending: bool = False
+    nmi_pending: int = 0
+    nmi_queued: int = 0
+    nmi_injected: bool = False
+    irq_injected: int = -1
+    nmi_mask: bool = False
+    nested_run_pending: bool = False
+    rflags_if: bool = False
+    frames: tuple[Frame, ...] = ()
+    boot: int = -1
+    in_hlt: bool = False
+    smm_save: SmmSave | None = None
+    controls: tuple[str, ...] = ()
+    dead: str = ""
+    gif: bool = True
+    svme: bool = True
+    iret_mask: bool = False
+    iret_intercept: bool = False
+    nmi_singlestep: bool = False
+    vintr: bool = False
+    l1_if: bool = False
+    vmxon: bool = False
+    smm_vmxon: bool = False
+    vmcs02_loaded: bool = False
+    irq_window: bool = False
+    nmi_window: bool = False
+    nmi_mask_l1: bool = False
+    irq_window_l1: bool = False
+    nmi_window_l1: bool = False
+
+    variant: "Variant" = field(init=False, compare=False)
+    ops: "X86Ops" = field(init=False, compare=False)
+    step: Step = field(init=False, compare=False)
+    insn: str = field(init=False, default="")
+    executed: bool = field(init=False, default=False)
+    nested_exit: NestedExit | None = field(init=False, default=None)
+    taken: list[str] = field(init=False, default_factory=list)
+    warn: str | None = field(init=False, default=None)
+    woke: bool = field(init=False, default=False)
+    restarted: bool = field(init=False, default=False)
+    progressed: bool = field(init=False, default=False)
+    sent: bool = field(init=False, default=False)
+    arrivals: list[tuple[str, Irq]] = field(init=False, default_factory=list)
+
+    def drop_instruction(self) -> None:
+        """The context that would have executed the step's instruction is gone."""
+        self.insn = ""
+        self.in_hlt = False
+
+    def freeze(self) -> VcpuState:
+        """The persistent part, as an immutable value."""
+        return VcpuState(_persistent(self))
+
+    def request(self, req: Req) -> None:
+        """`kvm_make_request`."""
+        self.requests |= req
+
+    def check_request(self, req: Req) -> bool:
+        """`kvm_check_request`: test and clear."""
+        if self.requests & req:
+            self.requests &= ~req
+            return True
+        return False
+
+    def warn_on(self, condition: bool, function: str) -> None:
+        """`WARN_ON_ONCE`, armed anew for each step: note the first function that warned."""
+        if condition and self.warn is None:
+            self.warn = function
+
+
+FIELDS: Final = tuple(f.name for f in fields(Vcpu) if f.init)
+_persistent = attrgetter(*FIELDS)
+
+
+def thaw(state: VcpuState) -> Vcpu:
+    """A working copy of `state`."""
+    return Vcpu(*state)
