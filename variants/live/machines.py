@@ -74,7 +74,7 @@ def bochsrc() -> str:
     """The configuration; ips sets how much guest time an instruction takes."""
     return "\n".join(
         (
-            "display_library: nogui",
+            'display_library: rfb, options="timeout=0"',
             "megs: 256",
             "cpu: model=corei7_haswell_4770, count=1, ips=100000000, reset_on_triple_fault=0",
             "clock: sync=none, time0=1700000000",
