@@ -8,6 +8,7 @@
 #define BOOT_EFER 0x704
 #define BOOT_GDTR 0x708
 #define BOOT_IDTR 0x710
+#define BOOT_NMIS 0x720 /* NMIs taken in real mode, by vCPU number */
 #define GUEST_STUB 0x100000
 #define GUEST_PT 0x110000
 #define GUEST_GDT 0x114000

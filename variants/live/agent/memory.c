@@ -32,8 +32,9 @@ static void start_code(struct vm *vm)
 	static const uint8_t start[] = { 0x8c, 0xc8, 0xea, BOOT16 & 0xff, BOOT16 >> 8, 0, 0 };
 	/* mov $0xffff,%ax; ljmp $0,$BOOT16 */
 	static const uint8_t reset[] = { 0xb8, 0xff, 0xff, 0xea, BOOT16 & 0xff, BOOT16 >> 8, 0, 0 };
-	/* page 0 holds the real-mode vectors too: mov %cs,%ax; jmp BOOT16 */
-	static const uint8_t zero[] = { 0x8c, 0xc8, 0xe9, (BOOT16 - 5) & 0xff, (BOOT16 - 5) >> 8 };
+	/* Page 0 holds the real-mode vectors too: mov %cs,%ax; jmp BOOT16. In long mode, where
+	 * every vector starts here, the same bytes jump to BOOT16 + 2. */
+	static const uint8_t zero[] = { 0x8c, 0xc8, 0xe9, (BOOT16 - 5) & 0xff, (BOOT16 - 5) >> 8, 0, 0 };
 	uint64_t code = stub_symbol(SYM_BOOT16), size = stub_symbol(SYM_BOOT16_END) - code;
 
 	for (int page = 1; page < 256; page++)
@@ -44,7 +45,7 @@ static void start_code(struct vm *vm)
 	memcpy(vm->mem + BOOT16, vm->mem + code, size);
 	*(uint32_t *)(vm->mem + BOOT_CR4) = vm->vmx ? 0x2020 : 0x20;
 	*(uint32_t *)(vm->mem + BOOT_EFER) = vm->vmx ? 0x100 : 0x1100;
-	*(uint16_t *)(vm->mem + BOOT_GDTR) = 0x1f;
+	*(uint16_t *)(vm->mem + BOOT_GDTR) = 0x2f;
 	*(uint32_t *)(vm->mem + BOOT_GDTR + 2) = GUEST_GDT;
 	*(uint16_t *)(vm->mem + BOOT_IDTR) = 0xfff;
 	*(uint64_t *)(vm->mem + BOOT_IDTR + 2) = GUEST_IDT;
@@ -70,7 +71,7 @@ static void vmcb_init(struct vm *vm, uint64_t gpa)
 	vmcb_segment(vmcb, 0x410, 0x08, 0xa9b, 0xffffffff, 0);
 	vmcb_segment(vmcb, 0x420, 0x10, 0xc93, 0xffffffff, 0);
 	vmcb_segment(vmcb, 0x430, 0x10, 0xc93, 0xffffffff, 0);
-	vmcb_segment(vmcb, 0x460, 0, 0, 0x1f, GUEST_GDT);
+	vmcb_segment(vmcb, 0x460, 0, 0, 0x2f, GUEST_GDT);
 	vmcb_segment(vmcb, 0x480, 0, 0, 0xfff, GUEST_IDT);
 	vmcb_segment(vmcb, 0x490, 0x18, 0x8b, 0x67, GUEST_TSS);
 	*(uint64_t *)(vmcb + 0x4d0) = 0x1500; /* EFER: SVME LMA LME */

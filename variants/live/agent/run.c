@@ -86,8 +86,10 @@ static long ns_of(clockid_t clock)
 /* Start soon after a timer tick, so that no tick falls into the step. */
 static void after_tick(void)
 {
-	while (ns_of(CLOCK_MONOTONIC) - ns_of(CLOCK_MONOTONIC_COARSE) > 1500000)
-		;
+	long start = ns_of(CLOCK_MONOTONIC), now = start;
+
+	while (now - ns_of(CLOCK_MONOTONIC_COARSE) > 1500000 && now - start < 10000000)
+		now = ns_of(CLOCK_MONOTONIC);
 }
 
 enum ran run_vcpu(struct vcpu *v)

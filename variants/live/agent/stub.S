@@ -231,7 +231,15 @@ irq:	push %rcx
 	/* Copied to BOOT16 in segment 0: start code for SIPI and reset. ax says where from. */
 	.code16
 boot16:
-	movzwl %ax, %edi
+	jmp 1f			/* 2 bytes: page 0 jumps here in real mode, behind it in long mode */
+	.code64
+	movzwl %ax, %edi	/* a SIPI without a reset before it (KVM_SET_MP_STATE) */
+	mov $GUEST_PAGES, %esp
+	pushq $0x08
+	pushq $boot64
+	lretq
+	.code16
+1:	movzwl %ax, %edi
 	lgdtl BOOT_GDTR
 	mov BOOT_CR4, %eax
 	mov %eax, %cr4
@@ -249,12 +257,7 @@ rm_nmi:				/* the NMI handler of real mode */
 	mov $0x802, %ecx
 	rdmsr
 	and $15, %eax
-	shl $12, %eax
-	lea GUEST_MB(%eax), %ebx
-	movl MB_NTAKEN(%ebx), %ecx
-	and $63, %ecx
-	movl $0x102, MB_TAKEN(%ebx,%ecx,4)
-	incl MB_NTAKEN(%ebx)
+	incl BOOT_NMIS(,%eax,4)	/* segments end at 64 KiB here: boot64 passes it on */
 	popal
 	iret
 boot16_end:
@@ -266,16 +269,22 @@ boot64:
 	mov %eax, %ss
 	mov %eax, %fs
 	mov %eax, %gs
+	lidt BOOT_IDTR
 	andb $0xfd, GUEST_GDT+0x18+5
 	mov $0x18, %eax
 	ltr %ax
-	lidt BOOT_IDTR
 	mov $0x802, %ecx
 	rdmsr
 	and $15, %eax
+	mov %eax, %esi
 	shl $12, %eax
 	lea GUEST_MB(%rax), %ebx
-	mov MB_L1_RSP(%rbx), %rsp
+1:	cmpl $0, BOOT_NMIS(,%rsi,4)
+	je 2f
+	decl BOOT_NMIS(,%rsi,4)
+	TAKE $0x102
+	jmp 1b
+2:	mov MB_L1_RSP(%rbx), %rsp
 	mov %edi, MB_BOOT(%rbx)
 	mov $0x80f, %ecx
 	mov $0x1ff, %eax

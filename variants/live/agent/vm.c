@@ -48,7 +48,7 @@ static void set_sregs(struct vm *vm, struct vcpu *v)
 	s.tr = (struct kvm_segment){ .base = GUEST_TSS, .limit = 0x67, .selector = 0x18,
 				     .type = 11, .present = 1 };
 	s.gdt.base = GUEST_GDT;
-	s.gdt.limit = 0x1f;
+	s.gdt.limit = 0x2f;
 	s.idt.base = GUEST_IDT;
 	s.idt.limit = 0xfff;
 	s.cr0 = 0x80000031;
