@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -48,14 +49,17 @@ static void *watch(void *unused)
 	(void)unused;
 	sched_setscheduler(0, SCHED_IDLE, &param);
 	for (;;) {
-		struct timespec nap = { 0, 300000 };
-
-		seen = armed && main_sleeps() ? seen + 1 : 0;
-		if (seen >= 2 && armed) {
+		if (!armed) {
+			seen = 0;
+			syscall(SYS_futex, &armed, FUTEX_WAIT_PRIVATE, 0, NULL);
+			continue;
+		}
+		seen = main_sleeps() ? seen + 1 : 0;
+		if (seen >= 3 && armed) {
 			asleep = 1;
 			syscall(SYS_tgkill, getpid(), main_tid, SIGUSR1);
 		}
-		nanosleep(&nap, NULL);
+		sched_yield();
 	}
 	return NULL;
 }
@@ -101,6 +105,7 @@ enum ran run_vcpu(struct vcpu *v)
 	setitimer(ITIMER_REAL, &on, NULL);
 	after_tick();
 	armed = 1;
+	syscall(SYS_futex, &armed, FUTEX_WAKE_PRIVATE, 1);
 	do {
 		r = ioctl(v->fd, KVM_RUN, 0);
 	} while (r && (errno == EAGAIN || (errno == EINTR && !asleep && ++windows < WINDOWS)));
