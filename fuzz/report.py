@@ -29,7 +29,8 @@ class Finding(NamedTuple):
 
 def slug(signature: str) -> str:
     """A stable folder name for `signature`."""
-    return re.sub(r"[^a-z0-9]+", "-", signature.lower()).strip("-")
+    words = signature.lower().replace(" | ", " vs ").replace("+", " and ").replace("=", " is ")
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
 def size(schedule: Schedule) -> tuple[int, int, list[tuple[int, ...]]]:

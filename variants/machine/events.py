@@ -9,7 +9,7 @@ from variants.machine.lapic import (
     kvm_lapic_reset,
     preempt,
 )
-from variants.machine.vcpu import BSP_RESET, EBUSY, Mp, Req, SmmSave, Vcpu
+from variants.machine.vcpu import EBUSY, RESET_VECTOR, Mp, Req, SmmSave, Vcpu
 
 
 def kvm_vcpu_latch_init(vcpu: Vcpu) -> bool:
@@ -109,7 +109,8 @@ def kvm_vcpu_reset(vcpu: Vcpu) -> None:
     vcpu.request(Req.EVENT)
     vcpu.rflags_if = vcpu.l1_if = False
     vcpu.frames = vcpu.controls = ()
-    vcpu.boot = BSP_RESET if vcpu.bsp else -1
+    vcpu.boot = RESET_VECTOR
+    vcpu.nested_exit = None
     vcpu.drop_instruction()
     vcpu.restarted = True
     vcpu.ops.vcpu_reset(vcpu)

@@ -53,11 +53,13 @@ def save_restore(vcpu: Vcpu) -> Vcpu:
 
     new = Vcpu(vcpu.bsp, mp_state=Mp.UNINITIALIZED, requests=Req.EVENT)
     new.variant, new.ops = vcpu.variant, vcpu.ops
-    new.warn, new.arrivals = vcpu.warn, vcpu.arrivals
+    new.warn, new.arrivals, new.nested_exit = vcpu.warn, vcpu.arrivals, vcpu.nested_exit
     new.svme = vcpu.svme
     restored = new.ops.set_nested_state(new, vcpu)
     for guest_owned in ("rflags_if", "frames", "boot", "in_hlt", "smm_save"):
         setattr(new, guest_owned, getattr(vcpu, guest_owned))
+    if new.smm_save and new.smm_save.guest_mode:
+        new.smm_save = new.smm_save._replace(hsave_lost=True)
     new.irr, new.isr, new.apic_enabled = vcpu.irr, vcpu.isr, vcpu.apic_enabled
     new.irq_injected, new.nmi_injected = events.irq_injected, events.nmi_injected
     new.nmi_pending = min(1, events.nmi_pending)

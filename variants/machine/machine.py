@@ -15,7 +15,7 @@ from variants.machine.run import Ran, kvm_arch_vcpu_ioctl_run
 from variants.machine.step import IOCTL_OPS, TO_SELF, Step, Vendor, targets
 from variants.machine.svm import SVM
 from variants.machine.variant import Variant
-from variants.machine.vcpu import BSP_RESET, Irq, Mp, NestedExit, Req, Vcpu, VcpuState, thaw
+from variants.machine.vcpu import RESET_VECTOR, Irq, Mp, NestedExit, Req, Vcpu, VcpuState, thaw
 from variants.machine.vmx import VMX
 
 OPS: Final = {"svm": SVM, "vmx": VMX}
@@ -106,12 +106,15 @@ def step_vcpu(
         outcome, vector = ended(vcpu, kvm_arch_vcpu_ioctl_run(vcpu))
     for _, irq in vcpu.arrivals:
         apic_accept_irq(vcpu, irq)
+    nested_exit = None
+    if not vcpu.smm:
+        nested_exit, vcpu.nested_exit = vcpu.nested_exit, None
     observation = Observation(
         on=step.on,
         outcome=outcome,
         executed=vcpu.executed,
         vector=vector,
-        nested_exit=vcpu.nested_exit,
+        nested_exit=nested_exit,
         guest_mode=vcpu.guest_mode,
         gif=vcpu.gif if vendor == "svm" else None,
         vmxon=vcpu.vmxon or vcpu.smm_vmxon if vendor == "vmx" else None,
@@ -135,7 +138,7 @@ def ended(vcpu: Vcpu, ran: Ran) -> tuple[str, int | None]:
         return vcpu.dead, None
     if vcpu.boot >= 0:
         boot, vcpu.boot = vcpu.boot, -1
-        return ("bsp-reset", None) if boot == BSP_RESET else ("sipi", boot)
+        return ("bsp-reset", None) if boot == RESET_VECTOR else ("sipi", boot)
     if vcpu.smm:
         return "smm", None
     return ("l2" if vcpu.guest_mode else "l1"), None

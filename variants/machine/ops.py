@@ -16,6 +16,7 @@ class X86Ops:
     window_exit: handle a window exit that is due before the guest's next instruction, if any.
     iret: the guest executes IRET; false when it exits instead.
     complete_interrupts: after a VM exit.
+    shutdown: what a triple fault does to the vCPU besides ending KVM_RUN.
     execute: emulate the trapped instruction of this vendor's extension.
     set_nested_state: what KVM_SET_NESTED_STATE makes of the saved vCPU (second argument) on a
         new one (first); false for EINVAL.
@@ -39,5 +40,6 @@ class X86Ops:
     enter_smm_efer: Callable[[Vcpu], None]
     pre_leave_smm: Callable[[Vcpu, SmmSave], None]
     vcpu_reset: Callable[[Vcpu], None]
+    shutdown: Callable[[Vcpu], None]
     execute: Callable[[Vcpu, str], None]
     set_nested_state: Callable[[Vcpu, Vcpu], bool]

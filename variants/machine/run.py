@@ -108,7 +108,7 @@ def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
             return Ran.EXITED
         case Exit.SHUTDOWN:
             vcpu.dead = "shutdown"
-            vcpu.ops.vcpu_reset(vcpu)
+            vcpu.ops.shutdown(vcpu)
             return Ran.EXITED
         case Exit.EOI:
             apic_set_eoi(vcpu)
@@ -116,6 +116,8 @@ def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
         case Exit.INSTRUCTION:
             op, vcpu.insn = vcpu.insn, ""
             emulate(vcpu, op)
+            if vcpu.dead:
+                return Ran.EXITED
         case _:
             pass
     return Ran.AGAIN

@@ -192,8 +192,15 @@ def enter_smm_efer(vcpu: Vcpu) -> None:
 
 
 def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
-    """Back into L2 if the SMI came there; L1's RFLAGS are still in hsave."""
-    if saved.guest_mode:
+    """Back into L2 if the SMI came there; L1's RFLAGS are still in hsave.
+
+    After a migration in SMM, hsave and L1's intercepts are zero: without the VMRUN intercept
+    entering L2 fails, and the exit to L1's zeroed state leaves KVM nothing to run.
+    """
+    if saved.hsave_lost:
+        vcpu.nested_exit = NestedExit("VMEXIT_INVALID", 0, "")
+        vcpu.dead = "error"
+    elif saved.guest_mode:
         enter_svm_guest_mode(vcpu)
 
 
@@ -249,6 +256,7 @@ SVM = X86Ops(
     enter_smm_efer=enter_smm_efer,
     pre_leave_smm=pre_leave_smm,
     vcpu_reset=vcpu_reset,
+    shutdown=vcpu_reset,
     execute=execute,
     set_nested_state=set_nested_state,
 )

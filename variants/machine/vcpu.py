@@ -40,8 +40,8 @@ KVM_APIC_INIT: Final = 1
 KVM_APIC_SIPI: Final = 2
 EBUSY: Final = -16
 
-BSP_RESET: Final = 0x100
-"""`Vcpu.boot` of a BSP that was reset; smaller values are start-up vectors."""
+RESET_VECTOR: Final = 0x100
+"""`Vcpu.boot` of a vCPU that INIT has reset; smaller values are start-up vectors."""
 
 
 class Irq(NamedTuple):
@@ -71,6 +71,8 @@ class SmmSave(NamedTuple):
     """The SMI came in L2."""
     nmi_mask: bool
     """VMX: blocking by NMI of the interrupted L2, kept in its vmcs12."""
+    hsave_lost: bool = False
+    """SVM: the vCPU was migrated in SMM, and L1's half of the interrupted L2 with it."""
 
 
 class NestedExit(NamedTuple):
@@ -100,7 +102,8 @@ class Vcpu:
     vmcs02_loaded: vmcs02 is loaded. A reset that finds L2 running leaves it so.
     l1_if: L1's RFLAGS.IF while L2 runs (SVM).
     in_hlt: the guest executed HLT (or L2 was entered halted) and has not got past it.
-    boot: the guest's start code has this left to report (a vector or `BSP_RESET`), else -1.
+    boot: the guest's start code has this left to report (a vector or `RESET_VECTOR`), else -1.
+    nested_exit: the VM exit that L1 has yet to see. SMM may come in between.
     dead: "shutdown" or "error" once KVM_RUN can no longer continue this vCPU.
 
     Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
@@ -133,6 +136,7 @@ class Vcpu:
     smm_save: SmmSave | None = None
     controls: tuple[str, ...] = ()
     dead: str = ""
+    nested_exit: NestedExit | None = None
     gif: bool = True
     svme: bool = True
     iret_mask: bool = False
@@ -154,7 +158,6 @@ class Vcpu:
     step: Step = field(init=False, compare=False)
     insn: str = field(init=False, default="")
     executed: bool = field(init=False, default=False)
-    nested_exit: NestedExit | None = field(init=False, default=None)
     taken: list[str] = field(init=False, default_factory=list)
     warn: str | None = field(init=False, default=None)
     woke: bool = field(init=False, default=False)

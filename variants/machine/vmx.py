@@ -69,9 +69,11 @@ def nested_vmx_enter_non_root_mode(vcpu: Vcpu) -> None:
     vcpu.warn_on(vcpu.vmcs02_loaded, "vmx_switch_vmcs")
     if vcpu.irq_window or vcpu.nmi_window:
         vcpu.request(Req.EVENT)
-    vcpu.irq_window_l1, vcpu.irq_window = vcpu.irq_window, False
-    vcpu.nmi_window_l1, vcpu.nmi_window = vcpu.nmi_window, False
-    vcpu.nmi_mask_l1 = vcpu.nmi_mask
+    if not vcpu.vmcs02_loaded:
+        vcpu.irq_window_l1 = vcpu.irq_window
+        vcpu.nmi_window_l1 = vcpu.nmi_window
+        vcpu.nmi_mask_l1 = vcpu.nmi_mask
+    vcpu.irq_window = vcpu.nmi_window = False
     vcpu.vmcs02_loaded = True
     vcpu.guest_mode = True
 
@@ -201,6 +203,11 @@ def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
         vcpu.nmi_mask = saved.nmi_mask
 
 
+def vcpu_reset(vcpu: Vcpu) -> None:
+    """INIT clears the interruptibility state of the loaded VMCS, not its window controls."""
+    vcpu.nmi_mask = False
+
+
 def execute(vcpu: Vcpu, op: str) -> None:
     match op:
         case "vmxon":
@@ -255,7 +262,8 @@ VMX = X86Ops(
     pre_enter_smm=pre_enter_smm,
     enter_smm_efer=nothing,
     pre_leave_smm=pre_leave_smm,
-    vcpu_reset=nothing,
+    vcpu_reset=vcpu_reset,
+    shutdown=nothing,
     execute=execute,
     set_nested_state=set_nested_state,
 )
