@@ -65,8 +65,6 @@ def compare(schedule: Schedule, variant: str, model: Trace, live: Trace, tally: 
         seen = live[number] if number < len(live) else {}
         differ = [name for name, value in wanted.items() if seen.get(name) != value]
         if differ:
-            tally.disagreements.append(
-                Disagreement(schedule, variant, number, differ, model, live)
-            )
+            tally.disagreements.append(Disagreement(schedule, variant, number, differ, model, live))
             return
         tally.agree += 1

@@ -20,7 +20,9 @@ CANDIDATES_EACH: Final = 12
 
 def draw(vendor: Vendor, random: Random) -> Schedule:
     """A random schedule without races: mostly steps of one vCPU, now and then any step."""
-    anything = [found for code in alphabet(vendor, VCPUS) if (found := decode_step(code)) and not found.at]
+    anything = [
+        found for code in alphabet(vendor, VCPUS) if (found := decode_step(code)) and not found.at
+    ]
     common, runs = scenario(vendor, random.choice((1, 1, 1, 0)))
     steps: list[Step] = []
     for _ in range(random.randint(*STEPS)):
@@ -46,7 +48,9 @@ def reached(schedule: Schedule, variants: Sequence[Variant]) -> set[int]:
     return covered
 
 
-def cover(candidates: Iterable[Schedule], variants: Sequence[Variant], count: int) -> list[Schedule]:
+def cover(
+    candidates: Iterable[Schedule], variants: Sequence[Variant], count: int
+) -> list[Schedule]:
     """The `count` schedules that together cover most, greedily."""
     heap = [
         (-len(found), number, schedule, found)
@@ -67,7 +71,9 @@ def cover(candidates: Iterable[Schedule], variants: Sequence[Variant], count: in
     return chosen
 
 
-def sample(vendor: Vendor, variants: Sequence[Variant], count: int, seed: int = 1) -> list[Schedule]:
+def sample(
+    vendor: Vendor, variants: Sequence[Variant], count: int, seed: int = 1
+) -> list[Schedule]:
     """`count` schedules for `vendor`, the same for the same seed and models."""
     random = Random(seed)
     candidates = (draw(vendor, random) for _ in range(count * CANDIDATES_EACH))

@@ -18,7 +18,9 @@ from variants.live.runner import run_variants
 
 def load(paths: list[Path]) -> list[dict[str, Any]]:
     files = [
-        file for path in paths for file in (sorted(path.rglob("*.yaml")) if path.is_dir() else [path])
+        file
+        for path in paths
+        for file in (sorted(path.rglob("*.yaml")) if path.is_dir() else [path])
     ]
     found = []
     for file in files:
@@ -69,7 +71,11 @@ def main() -> int:
 
 def show(schedule: dict[str, Any], traces: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"schedule": schedule["name"], "vendor": schedule["vendor"], "traces": traces}))
+        print(
+            json.dumps(
+                {"schedule": schedule["name"], "vendor": schedule["vendor"], "traces": traces}
+            )
+        )
         return
     print(schedule["name"])
     for number, step in enumerate(schedule["steps"]):

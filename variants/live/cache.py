@@ -18,10 +18,15 @@ def builds(chosen: Path | None, names: list[str]) -> dict[str, Build]:
     found = {}
     for name in names:
         build = Build(
-            folder / "boot/vmlinuz", folder / "boot/irqbypass.ko", folder / "variants" / name, folder / "boot/agent"
+            folder / "boot/vmlinuz",
+            folder / "boot/irqbypass.ko",
+            folder / "variants" / name,
+            folder / "boot/agent",
         )
         for part in (build.vmlinuz, build.agent, build.modules / "kvm.ko"):
             if not part.exists():
-                raise LiveError(f"{name} is not built: run `eventdiff live setup` ({part} is missing)")
+                raise LiveError(
+                    f"{name} is not built: run `eventdiff live setup` ({part} is missing)"
+                )
         found[name] = build
     return found

@@ -69,7 +69,11 @@ def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
     text = serial.read_text(errors="replace")
     ended, under_way, done = decode(text)
     if not ended and not done:
-        said = [*complaints(text), *tail(text), *tail((folder / "emulator.log").read_text(errors="replace"))]
+        said = [
+            *complaints(text),
+            *tail(text),
+            *tail((folder / "emulator.log").read_text(errors="replace")),
+        ]
         why = f"{why}: {said[0]}" if said else why
     return Booted(ended, under_way, done, why)
 

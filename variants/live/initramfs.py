@@ -17,7 +17,8 @@ def pad(data: bytes) -> bytes:
 def archive(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     """The archive of `files`: name to contents and mode."""
     entries = [
-        entry(name, data, mode, inode) for inode, (name, (data, mode)) in enumerate(files.items(), 1)
+        entry(name, data, mode, inode)
+        for inode, (name, (data, mode)) in enumerate(files.items(), 1)
     ]
     return b"".join(entries) + entry("TRAILER!!!", b"", 0, 0)
 

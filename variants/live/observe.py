@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from variants.live.protocol import ACTIVITIES, MP_STATES, Ended, Raw, Schedule
+from variants.live.protocol import ACTIVITIES, HOST_STEPS, MP_STATES, Ended, Raw, Schedule
 
 Observation = dict[str, Any]
 
@@ -14,9 +14,6 @@ BOOT: Final = "96"
 BSP_RESET: Final = 0xFFFF
 GUEST_MODE: Final = 1
 GIF_SET: Final = 0x100
-HOST_STEPS: Final = (
-    *("smi", "nmi", "get-mp-state", "set-mp-state", "get-vcpu-events", "save-restore"),
-)
 VMX_EXITS: Final = {
     0: "EXCEPTION_NMI",
     1: "EXTERNAL_INTERRUPT",
@@ -78,9 +75,7 @@ def took(entry: str) -> str:
     return "nmi" if value & 0x100 else f"fixed:{value:#04x}"
 
 
-def observation(
-    number: int, op: str, args: Mapping[Any, Any], raw: Raw, vmx: bool
-) -> Observation:
+def observation(number: int, op: str, args: Mapping[Any, Any], raw: Raw, vmx: bool) -> Observation:
     """One step's observation: exactly the fields of the design, in its order."""
     outcome = outcome_of(op, raw)
     flags = int(raw["flags"], 16)

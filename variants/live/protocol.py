@@ -11,18 +11,15 @@ Schedule = Mapping[str, Any]
 """A schedule as the plain data of its YAML (format 1)."""
 Raw = dict[str, str]
 
-COMMANDS: Final = {
-    name: number
-    for number, name in enumerate(
-        ("nop hlt sti cli icr vmxon vmxoff vmlaunch vmcall rdmsr clgi stgi vmrun vmmcall rsm").split()
-    )
-} | {
-    "smi": 32,
-    "nmi": 33,
-    "get-mp-state": 34,
-    "set-mp-state": 35,
-    "get-vcpu-events": 36,
-    "save-restore": 37,
+GUEST_STEPS: Final = (
+    *("nop", "hlt", "sti", "cli", "icr", "vmxon", "vmxoff", "vmlaunch", "vmcall", "rdmsr"),
+    *("clgi", "stgi", "vmrun", "vmmcall", "rsm"),
+)
+HOST_STEPS: Final = (
+    *("smi", "nmi", "get-mp-state", "set-mp-state", "get-vcpu-events", "save-restore"),
+)
+COMMANDS: Final = {name: number for number, name in enumerate(GUEST_STEPS)} | {
+    name: number for number, name in enumerate(HOST_STEPS, 32)
 }
 DELIVERY: Final = {
     "fixed": 0x4000,
@@ -46,7 +43,10 @@ class Refused(Exception):
 
 @dataclass
 class Ended:
-    """What the agent printed about one schedule. `word` is ok, died or hung; "" if it is missing."""
+    """What the agent printed about one schedule.
+
+    word is ok, died or hung; "" if it is missing.
+    """
 
     lines: list[Raw] = field(default_factory=list)
     word: str = ""

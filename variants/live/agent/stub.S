@@ -46,6 +46,7 @@ _start:
 \name\()_sti:
 	BEGIN
 	sti
+	nop			/* the STI shadow ends before the step's trap */
 	out %al, $\port
 	jmp \name\()_loop
 \name\()_cli:
@@ -331,6 +332,7 @@ smm_loop:
 	jmp smm_loop
 3:	movl %eax, MB_EXECUTED(%ebx)
 	sti
+	nop
 	out %al, $PORT_SMM
 	jmp smm_loop
 4:	movl %eax, MB_EXECUTED(%ebx)
