@@ -14,6 +14,7 @@ from variants.live.cache import builds
 from variants.live.emulator import LiveError
 from variants.live.protocol import Refused, encode
 from variants.live.runner import run_variants
+from variants.live.setup import main as setup
 
 
 def load(paths: list[Path]) -> list[dict[str, Any]]:
@@ -36,6 +37,8 @@ def load(paths: list[Path]) -> list[dict[str, Any]]:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["setup"]:
+        return setup(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m variants.live", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--variants", default="original,yadong,paolo")

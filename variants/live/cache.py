@@ -1,10 +1,16 @@
 """Where builds are kept: `$XDG_CACHE_HOME/eventdiff` or the folder of `--cache`."""
 
+import json
 import os
 from pathlib import Path
+from typing import Final
 
 from variants.live.emulator import LiveError
+from variants.live.kernel import agent_key, source_key
 from variants.live.runner import Build
+
+SETUP: Final = "setup.json"
+COMMAND: Final = "run `python -m variants.live setup`"
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
@@ -13,20 +19,26 @@ def cache_folder(chosen: Path | None = None) -> Path:
 
 
 def builds(chosen: Path | None, names: list[str]) -> dict[str, Build]:
-    """The variants' builds; LiveError names the first that is missing."""
-    folder = cache_folder(chosen)
+    """The variants' builds; LiveError says which is missing or older than its source."""
+    folder = cache_folder(chosen).resolve()
+    try:
+        contents = json.loads((folder / SETUP).read_text())
+    except FileNotFoundError as error:
+        raise LiveError(f"nothing is set up in {folder}: {COMMAND}") from error
+    if contents["agent"]["source"] != agent_key():
+        raise LiveError(f"the agent's source has changed: {COMMAND}")
+    kernel = folder / contents["kernel"]
     found = {}
     for name in names:
-        build = Build(
-            folder / "boot/vmlinuz",
-            folder / "boot/irqbypass.ko",
-            folder / "variants" / name,
-            folder / "boot/agent",
+        variant = contents["variants"].get(name)
+        if not variant:
+            raise LiveError(f"{name} is not built: {COMMAND}")
+        if variant["source"] != source_key(name):
+            raise LiveError(f"{name}'s kernel.cocci has changed: {COMMAND}")
+        found[name] = Build(
+            kernel / "vmlinuz",
+            kernel / "irqbypass.ko",
+            folder / variant["modules"],
+            folder / contents["agent"]["file"],
         )
-        for part in (build.vmlinuz, build.agent, build.modules / "kvm.ko"):
-            if not part.exists():
-                raise LiveError(
-                    f"{name} is not built: run `eventdiff live setup` ({part} is missing)"
-                )
-        found[name] = build
     return found

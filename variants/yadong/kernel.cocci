@@ -1,5 +1,5 @@
 // The patch of 22 Sep 2020 ("emulate wait-for-SIPI and SIPI-VMExit") for the Linux 5.10 source,
-// in our own words: see kernel.toml beside this file for the files it is applied to.
+// in our own words.
 
 // A SIPI that meets a latched INIT is kept while L2 runs. Vendor-neutral code: SVM gets it too.
 @sipi_is_kept_in_guest_mode@
