@@ -103,7 +103,7 @@ def locked(folder: Path) -> Iterator[Store]:
             fcntl.flock(lock, fcntl.LOCK_EX)
         for left in folder.glob("making-*"):
             if left.is_dir():
-                shutil.rmtree(left)
+                shutil.rmtree(left, ignore_errors=True)  # its compilers may still be at work
             else:
                 left.unlink()
         yield Store(folder)

@@ -1,1 +1,0 @@
-cd /work/live/variants/live/agent && gcc -m64 -c -o /tmp/stub.o stub.S && ld -Ttext=0x100000 --oformat binary -o /tmp/stub.bin /tmp/stub.o && gcc -O2 -Wall -Wextra -static -pthread -DSTUB='"/tmp/stub.bin"' -o /tmp/agent *.c && cp /tmp/agent ~/.cache/eventdiff/boot/agent
