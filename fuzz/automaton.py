@@ -114,7 +114,7 @@ class Automaton:
             for group in state.groups
             if (one := state.states[group[0]])
         )
-        key = (state.groups, frozenset(cause for _, _, cause in state.causes), seen)
+        key = (state.groups, frozenset(cause for *_, cause in state.causes), seen)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 
     def root(self, vcpus: int) -> Node:

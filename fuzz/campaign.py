@@ -155,7 +155,11 @@ def run(
     announce: Callable[[Finding], None],
     progress: Callable[[int, float, int], None],
 ) -> Outcome:
-    """Fuzz for `settings.seconds`; raises OSError when the reports cannot be written."""
+    """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
+
+    Raises OSError when the reports cannot be written.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="eventdiff-"))
@@ -173,21 +177,20 @@ def run(
             processes.append(start(vendor, number, settings.seconds, settings, work))
         stack.callback(stop, processes)
         counts = Counts(work)
+        interrupted = False
         try:
             while any(process.poll() is None for process in processes):
                 time.sleep(0.2)
                 collect(work, collector)
                 progress(counts.total(), time.monotonic() - began, len(collector.best))
         except KeyboardInterrupt:
+            interrupted = True
             stop(processes)
         seconds = time.monotonic() - began
         collect(work, collector)
         schedules = counts.total()
         collector.write_summary(schedules, seconds)
-        failed = [
-            process for process in processes if process.returncode not in (0, -signal.SIGTERM)
-        ]
-        if failed:
+        if not interrupted and any(process.returncode for process in processes):
             raise FuzzerError(last_words(work))
     return Outcome(schedules, seconds, list(collector.best.values()))
 
@@ -217,6 +220,6 @@ def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
     """End what still runs."""
     for process in processes:
         if process.poll() is None:
-            process.terminate()
+            process.kill()
     for process in processes:
         process.wait()

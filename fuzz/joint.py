@@ -4,13 +4,13 @@ Variants start in one group. After each step a group whose members observed diff
 splits, and each split is a divergence. A variant that is alone in its group is no longer
 followed, so the joint state holds only what later divergences depend on.
 
-For two variants of a group whose hidden states have come to differ, the joint state remembers
+For two variants of a group in which a vCPU has come to differ inside, the joint state remembers
 the mechanism of the step that did it: what was pending, and the state it met. That is the
-cause a reviewer would discuss, however many steps later it shows.
+cause a reviewer would discuss, however many steps later that vCPU shows it.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -59,11 +59,11 @@ VISIBLE = (
 
 class JointState(NamedTuple):
     """groups: those with two members or more, in order. states: one per variant, None once it
-    is alone. causes: (i, j, mechanism) for i < j of one group with unequal states."""
+    is alone. causes: (i, j, n, mechanism) for i < j of one group whose vCPU n differs inside."""
 
     groups: tuple[Group, ...]
     states: tuple[State | None, ...]
-    causes: tuple[tuple[int, int, str], ...] = ()
+    causes: tuple[tuple[int, int, int, str], ...] = ()
 
 
 class Divergence(NamedTuple):
@@ -131,24 +131,24 @@ def joint_step(
 
     groups: list[Group] = []
     divergences = []
-    known = {(i, j): cause for i, j, cause in before.causes}
+    known = {(i, j, n): cause for i, j, n, cause in before.causes}
     causes = []
     for group in before.groups:
         parts = split(group, observed)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            earlier = known.get((i, j), "")
-            cause = earlier or why(i, j)
-            divergences.append(visible(joint, parts, cause, not earlier, observed))
+            earlier = known.get((i, j, taken.on), "")
+            divergences.append(visible(joint, parts, earlier or why(i, j), not earlier, observed))
         for part in parts:
             if len(part) == 1:
                 states[part[0]] = None
                 continue
             groups.append(part)
             for i, j in combinations(part, 2):
-                if states[i] != states[j]:
-                    cause = known.get((i, j)) or why(i, j)
-                    causes.append((i, j, cause))
+                for n in unequal(states[i], states[j]):
+                    acting = known.get((i, j, taken.on), "")
+                    cause = known.get((i, j, n)) or acting or why(i, j)
+                    causes.append((i, j, n, cause))
     return JointState(tuple(groups), tuple(states), tuple(causes)), tuple(divergences)
 
 
@@ -160,14 +160,24 @@ def split(group: Group, observed: dict[int, Observation]) -> list[Group]:
     return [tuple(part) for part in parts.values()]
 
 
+def unequal(one: State | None, other: State | None) -> list[int]:
+    """The vCPUs that differ inside."""
+    assert one is not None
+    assert other is not None
+    pairs = enumerate(zip(one.vcpus, other.vcpus, strict=True))
+    return [number for number, (a, b) in pairs if a != b]
+
+
 def latent(joint: Joint, end: JointState) -> tuple[Divergence, ...]:
     """The groups whose members showed the same throughout and differ inside at the end."""
     divergences = []
-    causes = {(i, j): cause for i, j, cause in end.causes}
+    causes = {(i, j): cause for i, j, _, cause in reversed(end.causes)}
     for group in end.groups:
-        parts: dict[State | None, list[int]] = {}
+        parts: dict[tuple[VcpuState, ...], list[int]] = {}
         for member in group:
-            parts.setdefault(end.states[member], []).append(member)
+            state = end.states[member]
+            assert state is not None
+            parts.setdefault(state.vcpus, []).append(member)
         if len(parts) > 1:
             pieces = [tuple(part) for part in parts.values()]
             cause = causes[pieces[0][0], pieces[1][0]]
@@ -191,7 +201,8 @@ def visible(
     What a difference leads to many steps later, or in a race, is of endless variety and says
     little, so it is told apart only as far as a start, a VM exit or other state.
     """
-    seen = [observed[part[0]] for part in parts]
+    # Of a split in three the first two parts name the class, as they do its cause.
+    seen = [observed[part[0]] for part in parts[:2]]
     pace = [PACE.get(one.outcome, 2) for one in seen]
     if len({one.warn for one in seen}) > 1:
         kind = "warning"
@@ -203,9 +214,12 @@ def visible(
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
         shows = look(field, seen) if at_once else "later"
+        if shows == "VM exit" and " in " not in cause:
+            shows = "at once"
         if shows == SAVED_ACTIVITY:
-            cause = f"{cause.split(': ')[0]}: exit in L2 WFS"
-    if "racing" in cause:
+            sides = ("+".join(joint.names[member] for member in part) for part in parts[:2])
+            cause = f"{' | '.join(sides)}: exit in L2 WFS"
+    if cause.endswith(": race"):
         shows = "in a race"
     return divergence(joint, kind, parts, cause, shows)
 
@@ -236,28 +250,37 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
         present.add(taken.mode)
     differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
     keys: Sequence[object] = after if differs else ends
-    sides: dict[object, list[str]] = {}
-    for name, key in zip(joint.names, keys, strict=True):
-        sides.setdefault(key, []).append(name)
-    who = " | ".join("+".join(side) for side in sides.values())
+    alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
+    others = [name for name in joint.names if name not in alike] or [joint.names[j]]
+    who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
     held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
     released = held and taken.op in RELEASES
     names = [mode for mode in (*differs, *PENDING) if mode in present]
     if released and "init" in present:
         names = ["init"]
-    shown = ends[i][1] != ends[j][1]
-    if (
-        shown
-        and not differs
-        and (taken.op in ("rdmsr", "set-mp-state") or taken.mode == "wait-for-sipi")
-    ):
+    if shown_by_step(taken, ends[i][1], ends[j][1]):
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        return f"{who}: racing {names[0].upper() if names else 'event'}"
+        return f"{who}: race"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
     return f"{who}: {event} in {context(joint.vendor, vcpu)}"
+
+
+def joint_order(joint: Joint) -> Callable[[str], int]:
+    """Sides come in the order of their first variants."""
+    return lambda side: joint.names.index(side.split("+")[0])
+
+
+def shown_by_step(taken: Step, one: Observation, other: Observation) -> bool:
+    """Is the step itself what variants answer differently, whatever is pending?"""
+    if taken.op == "rdmsr":
+        return one.taken != other.taken and one == other._replace(taken=one.taken)
+    if taken.op == "set-mp-state":
+        return one.mp_state != other.mp_state
+    executed = one.executed and other.executed
+    return taken.mode == "wait-for-sipi" and executed and one != other
 
 
 def place(vcpu: Vcpu) -> str:

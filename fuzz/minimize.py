@@ -14,7 +14,7 @@ from fuzz.automaton import Automaton
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
 from variants.machine.points import POINTS
-from variants.machine.step import ICR_MODES, MIN_VCPUS, MP_STATES, OPS, TO_SELF, Step
+from variants.machine.step import ICR_MODES, IOCTL_OPS, MIN_VCPUS, MP_STATES, OPS, TO_SELF, Step
 
 POINT_ORDER = ("", *POINTS)
 SIMPLE = ("nop", "hlt")
@@ -109,6 +109,8 @@ def simpler(step: Step, schedule: Schedule) -> Iterator[Step]:
     for op in SIMPLE:
         for on in range(schedule.vcpus):
             yield Step(op, on)
+    if step.op in IOCTL_OPS:
+        yield Step("get-mp-state", step.on)
     for on in range(schedule.vcpus):
         yield step._replace(on=on)
     for dropped in step.controls:

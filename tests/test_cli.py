@@ -187,3 +187,16 @@ def test_trace_of_many_variants_still_fits() -> None:
     schedule = load(Path(CLAIM_1).read_text())
     text = trace_text(replay(automaton_of("svm", variants * 3), schedule))
     assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_an_interrupted_campaign_is_reported(tmp_path: Path) -> None:
+    out = tmp_path / "campaign"
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "60", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        run.terminate()
+        rest = run.stdout.read()
+    assert run.returncode == 1
+    assert "signatures; see" in rest
+    assert json.loads((out / "campaign.json").read_text())["signatures"]
