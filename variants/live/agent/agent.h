@@ -1,0 +1,90 @@
+/* The agent: runs schedules on /dev/kvm and prints what each step showed. */
+#ifndef AGENT_H
+#define AGENT_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest.h"
+
+#define MAX_VCPUS 4
+#define MAX_STEPS 4096
+#define WARM_UP_ID 240
+
+/* Host steps follow the guest commands of guest.h. */
+enum { OP_SMI = 32, OP_NMI, OP_GET_MP, OP_SET_MP, OP_GET_EVENTS, OP_SAVE_RESTORE };
+
+struct step {
+	int op, on, to; /* to: of icr: vCPU or -1 self, -2 all, -3 others */
+	uint32_t arg0, arg1;
+};
+
+struct schedule {
+	int number, vmx, vcpus, nsteps;
+	struct step steps[MAX_STEPS];
+};
+
+struct vcpu {
+	int n, id, fd;
+	struct kvm_run *run;
+	uint8_t *mailbox;
+	int dead; /* 1 shutdown, 2 error */
+	bool smm, guest_mode, exit_shown, pio_pending;
+};
+
+struct vm {
+	bool vmx;
+	int fd, kvm, vcpus, ids;
+	uint8_t *mem, *reset_page;
+	struct kvm_cpuid2 *cpuid;
+	struct vcpu vcpu[MAX_VCPUS];
+};
+
+enum ran { RAN_EXIT, RAN_BLOCKED, RAN_BUSY, RAN_SHUTDOWN, RAN_ERROR };
+
+struct nested {
+	struct kvm_nested_state state;
+	uint8_t room[16384];
+};
+
+extern const uint8_t stub_start[], stub_end[];
+
+void die(const char *what) __attribute__((noreturn));
+
+/* vm.c */
+void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus);
+void vcpu_open(struct vm *vm, struct vcpu *v, int id);
+void vm_start(struct vm *vm);
+
+/* memory.c */
+void memory_init(struct vm *vm);
+uint64_t stub_symbol(int index);
+void mailbox_init(struct vm *vm, int n);
+uint64_t page_of(int n, int index);
+enum { SYM_L1_START, SYM_L1_EXIT, SYM_L2_ENTRY, SYM_NMI, SYM_IRQS, SYM_FAULTS, SYM_BOOT16,
+       SYM_BOOT16_END, SYM_RM_NMI, SYM_SMM, SYM_SMM_END };
+
+/* vmcs.c */
+void vmcs_fields(struct vm *vm, struct vcpu *v);
+
+/* run.c */
+void run_init(void);
+enum ran run_vcpu(struct vcpu *v);
+
+/* migrate.c */
+int save_restore(struct vm *vm, struct vcpu *v);
+
+/* step.c */
+void run_schedule(struct schedule *s, int kvm, int out);
+
+/* kmsg.c */
+void kmsg_start(void);
+void kmsg_warning(char *name, size_t room);
+long stat_exits(const char *name);
+
+static inline uint32_t *mb32(struct vcpu *v, int at) { return (uint32_t *)(v->mailbox + at); }
+static inline uint64_t *mb64(struct vcpu *v, int at) { return (uint64_t *)(v->mailbox + at); }
+
+#endif

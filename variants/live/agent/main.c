@@ -1,0 +1,180 @@
+/* init of the guest system, or a plain program on a host: reads schedules, runs each in a child.
+ *
+ * Input, one schedule after another:  S number vmx vcpus nsteps, then nsteps lines
+ *   op on to arg0 arg1.   Output: B number, R lines (step.c), E number ok|died|hung; D at the end.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOM (4 << 20)
+
+static int output = 1, limit_s = 20;
+
+__asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
+	"\"\nstub_end:\n.previous\n");
+
+void die(const char *what)
+{
+	dprintf(2, "agent: %s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+
+static void say(const char *text, size_t size)
+{
+	while (size) {
+		ssize_t n = write(output, text, size);
+
+		if (n <= 0)
+			return;
+		text += n;
+		size -= n;
+	}
+}
+
+static void insert(const char *name, const char *params)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (syscall(SYS_finit_module, fd, params, 0))
+		dprintf(output, "X %s: %s\n", name, strerror(errno));
+	close(fd);
+}
+
+static void make_raw(void)
+{
+	struct termios t;
+
+	if (tcgetattr(output, &t))
+		return;
+	cfmakeraw(&t);
+	cfsetspeed(&t, B115200);
+	tcsetattr(output, TCSANOW, &t);
+}
+
+static void system_init(void)
+{
+	mkdir("/dev", 0755), mkdir("/proc", 0755), mkdir("/sys", 0755);
+	mount("dev", "/dev", "devtmpfs", 0, NULL);
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sys", "/sys", "sysfs", 0, NULL);
+	mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL);
+	output = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
+	make_raw();
+	dup2(output, 2);
+	insert("/irqbypass.ko", "");
+	insert("/kvm.ko", "halt_poll_ns=0 nx_huge_pages=off");
+	insert("/kvm-amd.ko", "nested=1 vgif=0 avic=0 vls=0");
+	insert("/kvm-intel.ko", "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=0");
+}
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool parse(FILE *in, struct schedule *s)
+{
+	if (fscanf(in, " S %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps) != 4)
+		return false;
+	if (s->vcpus > MAX_VCPUS || s->nsteps > MAX_STEPS)
+		return false;
+	for (int i = 0; i < s->nsteps; i++) {
+		struct step *p = &s->steps[i];
+
+		if (fscanf(in, "%d %d %d %u %u", &p->op, &p->on, &p->to, &p->arg0, &p->arg1) != 5)
+			return false;
+	}
+	return true;
+}
+
+static void in_child(struct schedule *s, int kvm)
+{
+	static char text[ROOM];
+	size_t used = 0;
+	int ends[2], status, n;
+	long start = now_ms();
+	pid_t child;
+	bool hung = false;
+
+	n = snprintf(text, ROOM, "B %d\n", s->number);
+	say(text, n);
+	if (pipe(ends))
+		die("pipe");
+	fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
+	child = fork();
+	if (!child) {
+		close(ends[0]);
+		run_schedule(s, kvm, ends[1]);
+		_exit(0);
+	}
+	close(ends[1]);
+	for (;;) {
+		struct pollfd p = { ends[0], POLLIN, 0 };
+		long left = start + limit_s * 1000 - now_ms();
+		ssize_t got;
+
+		if (left <= 0 || poll(&p, 1, left) <= 0) {
+			kill(child, SIGKILL);
+			hung = true;
+			break;
+		}
+		got = read(ends[0], text + used, ROOM - 64 - used);
+		if (got <= 0)
+			break;
+		used += got;
+	}
+	close(ends[0]);
+	waitpid(child, &status, 0);
+	used += snprintf(text + used, 64, "E %d %s %ld\n", s->number,
+			 hung ? "hung" : status ? "died" : "ok", now_ms() - start);
+	say(text, used);
+}
+
+int main(int argc, char **argv)
+{
+	static struct schedule s;
+	bool init = getpid() == 1;
+	FILE *in;
+	int kvm;
+
+	if (init)
+		system_init();
+	in = fopen(argc > 1 && !init ? argv[1] : "/batch", "r");
+	kvm = open("/dev/kvm", O_RDWR);
+	if (!in || kvm < 0) {
+		dprintf(output, "X %s: %s\n", in ? "/dev/kvm" : "batch", strerror(errno));
+	} else {
+		while (parse(in, &s))
+			in_child(&s, kvm);
+		say("D\n", 2);
+	}
+	if (init) {
+		tcdrain(output);
+		sync();
+		reboot(RB_POWER_OFF);
+		for (;;)
+			pause();
+	}
+	return 0;
+}

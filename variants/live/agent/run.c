@@ -1,0 +1,123 @@
+/* KVM_RUN, with an end: a vCPU that sleeps is told from one that spins.
+ *
+ * A watcher of idle priority gets the processor when the vCPU's thread sleeps; it sees the thread
+ * asleep twice and interrupts it: blocked. A timer ends a KVM_RUN that neither sleeps nor exits.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW_US 40000
+#define WINDOWS 2
+
+static _Atomic int armed, asleep;
+static int state_fd, main_tid;
+
+static void on_signal(int number) { (void)number; }
+
+static bool main_sleeps(void)
+{
+	char text[256], *p;
+	ssize_t n = pread(state_fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	p = strrchr(text, ')');
+	return p && p[2] == 'S';
+}
+
+static void *watch(void *unused)
+{
+	struct sched_param param = { 0 };
+	int seen = 0;
+
+	(void)unused;
+	sched_setscheduler(0, SCHED_IDLE, &param);
+	for (;;) {
+		if (!armed) {
+			seen = 0;
+			syscall(SYS_futex, &armed, FUTEX_WAIT_PRIVATE, 0, NULL);
+			continue;
+		}
+		seen = main_sleeps() ? seen + 1 : 0;
+		if (seen >= 3 && armed) {
+			asleep = 1;
+			syscall(SYS_tgkill, getpid(), main_tid, SIGUSR1);
+		}
+		sched_yield();
+	}
+	return NULL;
+}
+
+void run_init(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+	char path[64];
+	pthread_t thread;
+
+	sigaction(SIGUSR1, &action, NULL);
+	sigaction(SIGALRM, &action, NULL);
+	main_tid = syscall(SYS_gettid);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", main_tid);
+	state_fd = open(path, O_RDONLY);
+	if (state_fd < 0 || pthread_create(&thread, NULL, watch, NULL))
+		die("watcher");
+}
+
+static long ns_of(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+/* Start soon after a timer tick, so that no tick falls into the step. */
+static void after_tick(void)
+{
+	long start = ns_of(CLOCK_MONOTONIC), now = start;
+
+	while (now - ns_of(CLOCK_MONOTONIC_COARSE) > 1500000 && now - start < 10000000)
+		now = ns_of(CLOCK_MONOTONIC);
+}
+
+enum ran run_vcpu(struct vcpu *v)
+{
+	struct itimerval on = { { 0, WINDOW_US }, { 0, WINDOW_US } }, off = { { 0, 0 }, { 0, 0 } };
+	int windows = 0, r;
+
+	asleep = 0;
+	setitimer(ITIMER_REAL, &on, NULL);
+	after_tick();
+	armed = 1;
+	syscall(SYS_futex, &armed, FUTEX_WAKE_PRIVATE, 1);
+	do {
+		r = ioctl(v->fd, KVM_RUN, 0);
+	} while (r && (errno == EAGAIN || (errno == EINTR && !asleep && ++windows < WINDOWS)));
+	armed = 0;
+	setitimer(ITIMER_REAL, &off, NULL);
+	if (r && errno != EINTR)
+		return RAN_ERROR;
+	if (r)
+		return asleep ? RAN_BLOCKED : RAN_BUSY;
+	if (v->run->exit_reason == KVM_EXIT_SHUTDOWN)
+		return RAN_SHUTDOWN;
+	if (v->run->exit_reason != KVM_EXIT_IO || v->run->io.port == PORT_FAULT)
+		return RAN_ERROR;
+	return RAN_EXIT;
+}

@@ -1,0 +1,170 @@
+/* One step: tell the guest, run the vCPU or call the ioctl, look, and print a line. */
+#include "agent.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define VMCS12_LAUNCH 8
+#define VMCS12_QUALIFICATION 408
+#define VMCS12_REASON 812
+#define VMCS12_ACTIVITY 916
+
+struct seen {
+	bool exit;
+	uint64_t reason, qualification;
+	int activity, mp_state, latched, error;
+};
+
+static void look(struct vcpu *v, struct nested *nested)
+{
+	memset(nested, 0, sizeof(nested->state) + 4096);
+	nested->state.size = sizeof(*nested);
+	if (ioctl(v->fd, KVM_GET_NESTED_STATE, nested))
+		die("KVM_GET_NESTED_STATE");
+}
+
+static uint32_t vmcs12(struct nested *nested, int at)
+{
+	return *(uint32_t *)((uint8_t *)nested->state.data.vmx + at);
+}
+
+static bool has_vmcs12(struct nested *nested)
+{
+	return nested->state.size > sizeof(nested->state);
+}
+
+static void command(struct vm *vm, struct vcpu *v, struct step *s)
+{
+	struct nested nested;
+
+	*mb32(v, MB_CMD) = s->op;
+	*mb64(v, MB_ARG0) = s->arg0;
+	*mb64(v, MB_ARG1) = s->arg1;
+	if (s->op == CMD_ICR && s->to >= 0)
+		*mb32(v, MB_ARG0 + 4) = vm->vcpu[s->to].id;
+	if (vm->vmx) {
+		look(v, &nested);
+		*mb32(v, MB_VMXON) = nested.state.hdr.vmx.vmxon_pa != ~0ULL;
+		*mb32(v, MB_RESUME) = has_vmcs12(&nested) && vmcs12(&nested, VMCS12_LAUNCH);
+	}
+	++*mb32(v, MB_SEQ);
+}
+
+static int host_step(struct vm *vm, struct vcpu *v, struct step *s, struct seen *seen)
+{
+	struct kvm_mp_state mp = { s->arg0 };
+	struct kvm_vcpu_events events;
+
+	switch (s->op) {
+	case OP_SMI: return ioctl(v->fd, KVM_SMI, 0);
+	case OP_NMI: return ioctl(v->fd, KVM_NMI, 0);
+	case OP_GET_MP:
+		if (ioctl(v->fd, KVM_GET_MP_STATE, &mp))
+			return -1;
+		seen->mp_state = mp.mp_state;
+		return 0;
+	case OP_SET_MP:
+		seen->mp_state = ioctl(v->fd, KVM_SET_MP_STATE, &mp) ? -errno : (int)s->arg0;
+		return 0;
+	case OP_GET_EVENTS:
+		if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events))
+			return -1;
+		seen->latched = events.smi.latched_init;
+		return 0;
+	default:
+		seen->error = save_restore(vm, v);
+		return seen->error;
+	}
+}
+
+/* A VM exit that L1 has not been seen to take yet. */
+static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool at_exit,
+			struct seen *seen)
+{
+	bool guest_mode = now->state.flags & KVM_STATE_NESTED_GUEST_MODE;
+
+	if (vm->vmx) {
+		bool left = v->guest_mode && !guest_mode && !v->smm;
+		struct kvm_sregs sregs;
+
+		ioctl(v->fd, KVM_GET_SREGS, &sregs);
+		if (has_vmcs12(now) && ((at_exit && !v->exit_shown) || (left && sregs.cr0 & 1))) {
+			seen->exit = true;
+			seen->reason = vmcs12(now, VMCS12_REASON);
+			seen->qualification = vmcs12(now, VMCS12_QUALIFICATION);
+			seen->activity = vmcs12(now, VMCS12_ACTIVITY);
+		}
+		v->exit_shown = seen->exit && !at_exit;
+	} else {
+		uint64_t *code = (uint64_t *)(vm->mem + page_of(v->n, 3) + 0x70);
+
+		if (!guest_mode && !v->smm && *code != SENTINEL) {
+			seen->exit = true;
+			seen->reason = (uint32_t)*code;
+			seen->qualification = code[1];
+		}
+		*code = SENTINEL;
+	}
+	v->guest_mode = guest_mode;
+}
+
+static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
+{
+	static struct nested now;
+	struct step *step = &s->steps[number];
+	struct vcpu *v = &vm->vcpu[step->on];
+	struct seen seen = { .mp_state = -1, .latched = -1 };
+	long exits = stat_exits("exits"), irqs = stat_exits("irq_exits");
+	int ran = -1, port = 0;
+	char warning[64];
+
+	*mb32(v, MB_NTAKEN) = *mb32(v, MB_WOKE) = *mb32(v, MB_FAULT) = 0;
+	if (step->op >= OP_SMI) {
+		if (host_step(vm, v, step, &seen))
+			v->dead = 2;
+	} else if (!v->dead) {
+		command(vm, v, step);
+		ran = run_vcpu(v);
+		port = ran == RAN_EXIT ? v->run->io.port : 0;
+		v->smm = v->run->flags & KVM_RUN_X86_SMM;
+		if (ran == RAN_SHUTDOWN || ran == RAN_ERROR)
+			v->dead = ran == RAN_SHUTDOWN ? 1 : 2;
+		if (port == PORT_FAIL)
+			seen.error = 1;
+	}
+	exits = stat_exits("exits") - exits;
+	irqs = stat_exits("irq_exits") - irqs;
+	look(v, &now);
+	nested_exit(vm, v, &now, port == PORT_EXIT, &seen);
+	kmsg_warning(warning, sizeof(warning));
+	fprintf(out, "R %d %d %d ran=%d dead=%d port=%x executed=%d woke=%d boot=%d fault=%d smm=%d "
+		"flags=%x vmxon=%d mp=%d latched=%d error=%d warn=%s exits=%ld irqs=%ld",
+		s->number, number, step->on, ran, v->dead, port,
+		*mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), *mb32(v, MB_WOKE),
+		*mb32(v, MB_BOOT), *mb32(v, MB_FAULT), v->smm, now.state.flags,
+		vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, seen.mp_state, seen.latched,
+		seen.error, warning, exits, irqs);
+	if (seen.exit)
+		fprintf(out, " exit=%lx,%lx,%d", seen.reason, seen.qualification, seen.activity);
+	fprintf(out, " taken=");
+	for (unsigned i = 0; i < *mb32(v, MB_NTAKEN) && i < 64; i++)
+		fprintf(out, "%s%x", i ? "," : "", *mb32(v, MB_TAKEN + 4 * i));
+	fprintf(out, "\n");
+}
+
+void run_schedule(struct schedule *s, int kvm, int to)
+{
+	static struct vm vm;
+	FILE *out = fdopen(to, "w");
+
+	run_init();
+	vm_create(&vm, kvm, s->vmx, s->vcpus);
+	vm_start(&vm);
+	kmsg_start();
+	for (int i = 0; i < s->nsteps; i++)
+		one_step(&vm, s, i, out);
+	fclose(out);
+}

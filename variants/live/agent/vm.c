@@ -1,0 +1,174 @@
+/* A VM with an in-kernel irqchip and vCPUs in long mode on the stub. */
+#include "agent.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+static void *checked(void *p, const char *what)
+{
+	if (p == MAP_FAILED)
+		die(what);
+	return p;
+}
+
+static void slot(struct vm *vm, int number, uint64_t gpa, uint64_t size, void *at)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = number, .guest_phys_addr = gpa, .memory_size = size,
+		.userspace_addr = (uint64_t)at,
+	};
+
+	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region))
+		die("memory slot");
+}
+
+static void msr_set(struct vcpu *v, uint32_t index, uint64_t value)
+{
+	struct { struct kvm_msrs head; struct kvm_msr_entry entry; } msr = {
+		.head.nmsrs = 1, .entry = { .index = index, .data = value },
+	};
+
+	if (ioctl(v->fd, KVM_SET_MSRS, &msr) != 1)
+		die("KVM_SET_MSRS");
+}
+
+static void set_sregs(struct vm *vm, struct vcpu *v)
+{
+	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1,
+				    .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3, .present = 1,
+				    .s = 1, .db = 1, .g = 1 };
+	struct kvm_sregs s;
+
+	ioctl(v->fd, KVM_GET_SREGS, &s);
+	s.cs = code;
+	s.ds = s.es = s.ss = s.fs = s.gs = data;
+	s.tr = (struct kvm_segment){ .base = GUEST_TSS, .limit = 0x67, .selector = 0x18,
+				     .type = 11, .present = 1 };
+	s.gdt.base = GUEST_GDT;
+	s.gdt.limit = 0x2f;
+	s.idt.base = GUEST_IDT;
+	s.idt.limit = 0xfff;
+	s.cr0 = 0x80000031;
+	s.cr3 = GUEST_PT;
+	s.cr4 = vm->vmx ? 0x2020 : 0x20;
+	s.efer = vm->vmx ? 0x500 : 0x1500;
+	s.apic_base = 0xfee00c00 | (v->n == 0 && v->id != WARM_UP_ID ? 0x100 : 0);
+	if (ioctl(v->fd, KVM_SET_SREGS, &s))
+		die("KVM_SET_SREGS");
+}
+
+/* A new vCPU with the number v->n; the first has its number as id, its successors 16 more each. */
+void vcpu_open(struct vm *vm, struct vcpu *v, int id)
+{
+	int size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	v->id = id;
+	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+	if (v->fd < 0)
+		die("KVM_CREATE_VCPU");
+	v->run = checked(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0), "kvm_run");
+	v->mailbox = vm->mem + GUEST_MB + v->n * 0x1000;
+	if (ioctl(v->fd, KVM_SET_CPUID2, vm->cpuid))
+		die("KVM_SET_CPUID2");
+}
+
+static void vcpu_start(struct vm *vm, struct vcpu *v)
+{
+	struct kvm_mp_state runnable = { KVM_MP_STATE_RUNNABLE };
+	struct kvm_lapic_state lapic;
+	struct kvm_regs regs = { .rip = stub_symbol(SYM_L1_START), .rflags = 2 };
+
+	regs.rbx = GUEST_MB + v->n * 0x1000;
+	regs.rsp = page_of(v->n, 1);
+	set_sregs(vm, v);
+	if (ioctl(v->fd, KVM_SET_REGS, &regs))
+		die("KVM_SET_REGS");
+	if (ioctl(v->fd, KVM_GET_LAPIC, &lapic))
+		die("KVM_GET_LAPIC");
+	*(uint32_t *)(lapic.regs + 0xf0) = 0x1ff;
+	if (ioctl(v->fd, KVM_SET_LAPIC, &lapic))
+		die("KVM_SET_LAPIC");
+	msr_set(v, 0x9e, GUEST_SMBASE + v->n * 0x10000);
+	if (vm->vmx) {
+		msr_set(v, 0x3a, 5);
+		vmcs_fields(vm, v);
+	} else {
+		msr_set(v, 0xc0010117, page_of(v->n, 5));
+	}
+	if (ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
+		die("KVM_SET_MP_STATE");
+	if (run_vcpu(v) != RAN_EXIT || v->run->exit_reason != KVM_EXIT_IO)
+		die("the stub does not start");
+}
+
+/* Touch memory in every context once, on a vCPU of its own, so that steps fault no more. */
+static void warm_up(struct vm *vm)
+{
+	static const int svm[] = { CMD_VMRUN, CMD_NOP }, vmx[] = { CMD_VMXON, CMD_VMLAUNCH, CMD_NOP };
+	struct vcpu v = { .n = 3 };
+
+	vcpu_open(vm, &v, WARM_UP_ID);
+	vcpu_start(vm, &v);
+	for (int i = 0; i < (vm->vmx ? 3 : 2); i++) {
+		*mb32(&v, MB_CMD) = vm->vmx ? vmx[i] : svm[i];
+		*mb64(&v, MB_ARG0) = *mb64(&v, MB_ARG1) = 0;
+		if (vm->vmx) {
+			*mb32(&v, MB_VMXON) = i > 0;
+			*mb64(&v, MB_ARG1) = 0x16;
+		}
+		++*mb32(&v, MB_SEQ);
+		if (run_vcpu(&v) != RAN_EXIT)
+			die("warm-up");
+	}
+	if (v.run->io.port != PORT_L2)
+		die("warm-up does not reach L2");
+	ioctl(v.fd, KVM_SMI, 0);
+	if (run_vcpu(&v) != RAN_EXIT || v.run->io.port != PORT_SMM)
+		die("warm-up does not reach SMM");
+	memset(v.mailbox, 0, 0x1000);
+	mailbox_init(vm, v.n);
+	memset(vm->mem + page_of(v.n, 4), 0, 0x1000);
+}
+
+void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus)
+{
+	uint64_t room = 2 * GUEST_SIZE;
+	uint8_t *map = checked(mmap(NULL, room, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), "memory");
+
+	vm->kvm = kvm;
+	vm->vmx = vmx;
+	vm->vcpus = vcpus;
+	vm->mem = (uint8_t *)(((uintptr_t)map + GUEST_SIZE - 1) & ~(GUEST_SIZE - 1UL));
+	madvise(vm->mem, GUEST_SIZE, MADV_HUGEPAGE);
+	vm->reset_page = checked(mmap(NULL, 0x1000, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), "memory");
+	memory_init(vm);
+	vm->fd = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm->fd < 0)
+		die("KVM_CREATE_VM");
+	ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000);
+	if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0))
+		die("KVM_CREATE_IRQCHIP");
+	for (int space = 0; space < 2; space++) {
+		slot(vm, space << 16, 0, GUEST_SIZE, vm->mem);
+		slot(vm, space << 16 | 1, RESET_PAGE, 0x1000, vm->reset_page);
+	}
+	vm->cpuid = calloc(1, sizeof(*vm->cpuid) + 128 * sizeof(struct kvm_cpuid_entry2));
+	vm->cpuid->nent = 128;
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, vm->cpuid))
+		die("KVM_GET_SUPPORTED_CPUID");
+}
+
+void vm_start(struct vm *vm)
+{
+	warm_up(vm);
+	for (int n = 0; n < vm->vcpus; n++) {
+		vm->vcpu[n].n = n;
+		vcpu_open(vm, &vm->vcpu[n], n);
+		vcpu_start(vm, &vm->vcpu[n]);
+	}
+}

@@ -1,0 +1,109 @@
+"""The cache's contents: folders named by what they were made from, each made once and whole."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from variants.live.emulator import LiveError
+
+FOREIGN: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "KCFLAGS", "CC")
+
+
+def progress(text: str) -> None:
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+def key_of(*parts: str | bytes) -> str:
+    """A short name for contents: the same for the same parts only."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(b"%d:" % len(data) + data)
+    return digest.hexdigest()[:16]
+
+
+def execute(
+    command: Sequence[str | Path], log: Path | None = None, folder: Path | None = None
+) -> str:
+    """What the command prints; its output goes to `log` instead if there is one."""
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    environment |= {"LC_ALL": "C"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    if log:
+        log.write_text(said)
+    if done.returncode:
+        last = " | ".join(line.strip() for line in said.splitlines() if line.strip())[-400:]
+        where = f" (log: {log})" if log else ""
+        raise LiveError(f"{command[0]} failed{where}: {last}")
+    return done.stdout
+
+
+class Store:
+    """The cache folder while a setup holds its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def log(self, name: str) -> Path:
+        (self.folder / "logs").mkdir(exist_ok=True)
+        return self.folder / "logs" / f"{name}.log"
+
+    def artefact(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The folder `name`; `make` fills it if it is not there. It appears whole or not at all."""
+        final = self.folder / "store" / name
+        if final.exists():
+            progress(f"{name}: in the cache")
+            return final
+        final.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="making-", dir=self.folder) as scratch:
+            made = Path(scratch, name)
+            made.mkdir()
+            make(made)
+            made.rename(final)
+        return final
+
+    def record(self, contents: Mapping[str, Any]) -> None:
+        """Say what the newest complete setup consists of (paths within the cache)."""
+        draft = self.folder / "making-setup.json"
+        draft.write_text(json.dumps(contents, indent=1) + "\n")
+        draft.replace(self.folder / "setup.json")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Store]:
+    """The store in `folder`, for one setup at a time; leavings of one that broke off go away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
+    if any(character in ':"#$%' or character.isspace() for character in str(folder)):
+        raise LiveError(f"the cache folder's name has a character that make cannot take: {folder}")
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"another setup is at work in {folder}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob("making-*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)  # its compilers may still be at work
+            else:
+                left.unlink()
+        yield Store(folder)

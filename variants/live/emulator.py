@@ -1,0 +1,102 @@
+"""One boot of an emulator: start it, follow what the agent prints, stop it when it hangs."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from variants.live.protocol import Ended, complaints, decode
+
+POLL_SECONDS: Final = 0.05
+
+
+class LiveError(Exception):
+    """A live run that cannot be: one line that says what is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How to boot a batch. `prepare` writes what the command needs into the folder given.
+
+    boot_seconds, silence_seconds: how long the first line, and each next one, may take.
+    """
+
+    name: str
+    prepare: Callable[[Path, bytes], tuple[Sequence[str], Mapping[str, str], bytes]]
+    boot_seconds: float
+    silence_seconds: float
+
+
+@dataclass
+class Booted:
+    """What one boot gave. `under_way` is the schedule it broke off in; `why` says how it ended."""
+
+    ended: dict[int, Ended]
+    under_way: int | None
+    done: bool
+    why: str
+
+
+def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
+    """Boot `image` once; `folder` is scratch space of this boot alone."""
+    serial = folder / "serial"
+    serial.write_bytes(b"")
+    command, environment, stdin = machine.prepare(folder, image)
+    with (folder / "emulator.log").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=os.environ | environment,
+            )
+        except FileNotFoundError as error:
+            raise LiveError(f"{command[0]} is not installed") from error
+        assert process.stdin
+        try:
+            process.stdin.write(stdin)
+            process.stdin.flush()
+            why = follow(process, serial, machine)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+    text = serial.read_text(errors="replace")
+    ended, under_way, done = decode(text)
+    if not ended and not done:
+        said = [
+            *complaints(text),
+            *tail(text),
+            *tail((folder / "emulator.log").read_text(errors="replace")),
+        ]
+        why = f"{why}: {said[0]}" if said else why
+    return Booted(ended, under_way, done, why)
+
+
+def tail(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()][-1:]
+
+
+def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine) -> str:
+    """Wait until the agent is done, the emulator ends or nothing is printed for too long."""
+    size, last = 0, time.monotonic()
+    while True:
+        ended = process.poll() is not None
+        now = serial.stat().st_size
+        if now != size:
+            size, last = now, time.monotonic()
+            with serial.open("rb") as stream:
+                stream.seek(max(0, size - 4))
+                if stream.read().replace(b"\r", b"").endswith(b"\nD\n"):
+                    return "done"
+        if ended:
+            return f"{machine.name} ended (status {process.returncode})"
+        allowed = machine.silence_seconds if size else machine.boot_seconds
+        if time.monotonic() - last > allowed:
+            return f"{machine.name} printed nothing for {allowed:.0f} s"
+        time.sleep(POLL_SECONDS)

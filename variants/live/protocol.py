@@ -1,0 +1,115 @@
+"""What the agent reads and prints: schedules as lines of numbers, steps as `key=value` lines.
+
+The agent's side is `agent/main.c` (input, framing) and `agent/step.c` (the R lines).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Schedule = Mapping[str, Any]
+"""A schedule as the plain data of its YAML (format 1)."""
+Raw = dict[str, str]
+
+GUEST_STEPS: Final = (
+    *("nop", "hlt", "sti", "cli", "icr", "vmxon", "vmxoff", "vmlaunch", "vmcall", "rdmsr"),
+    *("clgi", "stgi", "vmrun", "vmmcall", "rsm"),
+)
+HOST_STEPS: Final = (
+    *("smi", "nmi", "get-mp-state", "set-mp-state", "get-vcpu-events", "save-restore"),
+)
+COMMANDS: Final = {name: number for number, name in enumerate(GUEST_STEPS)} | {
+    name: number for number, name in enumerate(HOST_STEPS, 32)
+}
+DELIVERY: Final = {
+    "fixed": 0x4000,
+    "smi": 0x4200,
+    "nmi": 0x4400,
+    "init": 0x4500,
+    "init-deassert": 0x8500,
+    "sipi": 0x4600,
+}
+SHORTHAND: Final = {"self": (-1, 1 << 18), "all": (-2, 2 << 18), "others": (-3, 3 << 18)}
+MP_STATES: Final = ("RUNNABLE", "UNINITIALIZED", "INIT_RECEIVED", "HALTED", "SIPI_RECEIVED")
+ACTIVITIES: Final = ("active", "hlt", "shutdown", "wait-for-sipi")
+INTERCEPTS: Final = {"intr": 1, "nmi": 2, "smi": 4, "init": 8}
+EXITING: Final = {"intr": 1, "nmi": 8}
+PIN_BASED_ALWAYS: Final = 0x16
+
+
+class Refused(Exception):
+    """A schedule that cannot run live, and why."""
+
+
+@dataclass
+class Ended:
+    """What the agent printed about one schedule.
+
+    word is ok, died or hung; "" if it is missing.
+    """
+
+    lines: list[Raw] = field(default_factory=list)
+    word: str = ""
+    milliseconds: int = 0
+
+
+def encode(number: int, schedule: Schedule) -> str:
+    """The agent's input for one schedule."""
+    steps = [encode_step(step) for step in schedule["steps"]]
+    vmx = int(schedule["vendor"] == "vmx")
+    return "\n".join([f"S {number} {vmx} {schedule['vcpus']} {len(steps)}", *steps]) + "\n"
+
+
+def encode_step(step: Mapping[Any, Any]) -> str:
+    ((op, arguments),) = step.items()
+    # YAML 1.1 reads the key `on` as true.
+    args = {("on" if key is True else key): value for key, value in arguments.items()}
+    if args.get("at"):
+        raise Refused("a step with `at` is for models only")
+    on, to, arg0, arg1 = args.get("on", 0), 0, 0, 0
+    match op:
+        case "icr":
+            on = args["from"]
+            arg0 = DELIVERY[args["mode"]] | int(args.get("vector") or 0)
+            to = args["to"]
+            if to in SHORTHAND:
+                to, bits = SHORTHAND[to]
+                arg0 |= bits
+        case "smi" | "nmi":
+            on = args["to"]
+        case "set-mp-state":
+            arg0 = MP_STATES.index(str(args["state"]).upper().replace("-", "_"))
+        case "vmrun":
+            arg0 = sum(INTERCEPTS[name] for name in args.get("intercept", ()))
+        case "vmlaunch":
+            arg0 = ACTIVITIES.index(args.get("activity", "active"))
+            arg1 = PIN_BASED_ALWAYS | sum(EXITING[name] for name in args.get("exiting", ()))
+    return f"{COMMANDS[op]} {on} {to} {arg0} {arg1}"
+
+
+def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:
+    """What an emulator printed: results by schedule number, the one under way, and whether done."""
+    ended: dict[int, Ended] = {}
+    current: int | None = None
+    done = False
+    for line in text.replace("\r", "").split("\n")[:-1]:
+        word, _, rest = line.partition(" ")
+        if word == "B" and rest.isdigit():
+            current = int(rest)
+            ended[current] = Ended()
+        elif word == "R" and current is not None:
+            ended[current].lines.append(dict(part.partition("=")[::2] for part in rest.split()[3:]))
+        elif word == "E" and current is not None:
+            _, end, milliseconds = rest.split()
+            ended[current].word, ended[current].milliseconds = end, int(milliseconds)
+            current = None
+        elif word == "D":
+            done = True
+    return ended, current, done
+
+
+def complaints(text: str) -> Iterable[str]:
+    """Lines in which the agent says what is wrong."""
+    return [line[2:] for line in text.splitlines() if line.startswith("X ")] + [
+        line for line in text.splitlines() if line.startswith("agent: ")
+    ]
