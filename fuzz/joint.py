@@ -249,9 +249,12 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
     by_activity = saved_activity_alone(seen[i], seen[j])
     keys: Sequence[object] = after if differs else ends
     if by_step:
-        keys = [(one.outcome, one.nested_exit, one.mp_state, one.taken) for one in seen]
+        keys = [(one.mp_state, one.nested_exit and one.nested_exit.reason) for one in seen]
+        if taken.op == "rdmsr":
+            keys = [one.taken for one in seen]
     elif by_activity:
-        keys = [one.nested_exit for one in seen]
+        waits = "wait-for-sipi"
+        keys = [one.nested_exit and one.nested_exit.activity == waits for one in seen]
     alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
     others = [name for name in joint.names if name not in alike] or [joint.names[j]]
     who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
