@@ -256,7 +256,9 @@ def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -
         waits = "wait-for-sipi"
         keys = [one.nested_exit and one.nested_exit.activity == waits for one in seen]
     alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
-    others = [name for name in joint.names if name not in alike] or [joint.names[j]]
+    if len(alike) == len(joint.names):
+        alike.remove(joint.names[j])
+    others = [name for name in joint.names if name not in alike]
     who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
     held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
     released = held and taken.op in RELEASES
