@@ -152,15 +152,10 @@ def start(
         )
 
 
-class Counts:
+def schedules_run(work: Path) -> int:
     """How many schedules the processes have run, from the files they keep."""
-
-    def __init__(self, work: Path) -> None:
-        self.work = work
-
-    def total(self) -> int:
-        counts = [path.read_text().split() for path in self.work.glob("*.count")]
-        return sum(int(count[0]) for count in counts if count)
+    counts = [path.read_text().split() for path in work.glob("*.count")]
+    return sum(int(count[0]) for count in counts if count)
 
 
 def run(
@@ -190,19 +185,18 @@ def run(
             vendor = settings.vendors[number % len(settings.vendors)]
             processes.append(start(vendor, number, settings.seconds, settings, work))
         stack.callback(stop, processes)
-        counts = Counts(work)
         interrupted = False
         try:
             while any(process.poll() is None for process in processes):
                 time.sleep(0.2)
                 collect(work, collector)
-                progress(counts.total(), time.monotonic() - began, len(collector.best))
+                progress(schedules_run(work), time.monotonic() - began, len(collector.best))
         except KeyboardInterrupt:
             interrupted = True
             stop(processes)
         seconds = time.monotonic() - began
         collect(work, collector)
-        schedules = counts.total()
+        schedules = schedules_run(work)
         collector.write_summary(schedules, seconds)
         if not interrupted and any(process.returncode for process in processes):
             raise FuzzerError(last_words(work))

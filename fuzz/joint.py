@@ -37,6 +37,7 @@ PACE = {"blocked": 0, "busy": 1}
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
 """Instructions after which a held INIT may be taken."""
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
+"""ICR modes that stay in pending_events, the one to name first where both do."""
 TELLING = ("save-restore", "get-mp-state", "get-vcpu-events", "vmlaunch", "vmrun")
 """Steps that name a mechanism where neither INIT nor SIPI is pending."""
 VISIBLE = (
@@ -110,7 +111,7 @@ def guarded(variant: Variant, vendor: Vendor) -> StepVcpu:
 def initial_joint(joint: Joint, vcpus: int) -> JointState:
     """All variants in one group, in the machine's initial state."""
     count = len(joint.names)
-    state = initial_state(joint.vendor, vcpus)
+    state = initial_state(vcpus)
     return JointState((tuple(range(count)),) if count > 1 else (), (state,) * count)
 
 
@@ -198,7 +199,7 @@ def visible(
     """Kind and looks of a split that shows in the observations.
 
     What a difference leads to many steps later, or in a race, is of endless variety and says
-    little, so it is told apart only as far as a start, a VM exit or other state.
+    little: only what shows in the step that caused it is told apart further.
     """
     # Of a split in three the first two parts name the class, as they do its cause.
     seen = [observed[part[0]] for part in parts[:2]]

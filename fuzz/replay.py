@@ -30,7 +30,7 @@ def replay(automaton: Automaton, schedule: Schedule) -> Replay:
     """Run `schedule` through every variant of `automaton`."""
     traces = {}
     for name, step_vcpu in zip(automaton.joint.names, automaton.joint.step_vcpus, strict=True):
-        state = initial_state(schedule.vendor, schedule.vcpus)
+        state = initial_state(schedule.vcpus)
         trace = []
         for taken in schedule.steps:
             state, observation = step(step_vcpu, state, taken)

@@ -24,7 +24,7 @@ def walk(schedule: Schedule) -> list[tuple[str, State, Observation]]:
     """Every state and observation of every variant."""
     seen = []
     for variant in VARIANTS:
-        state = initial_state(schedule.vendor, schedule.vcpus)
+        state = initial_state(schedule.vcpus)
         for taken in schedule.steps:
             state, observation = step(step_vcpu_of(variant, schedule.vendor), state, taken)
             seen.append((variant.name, state, observation))
@@ -54,7 +54,7 @@ def test_observations_agree_with_the_state(schedule: Schedule) -> None:
 @given(schedules())
 def test_only_the_acting_vcpu_moves_on_its_own(schedule: Schedule) -> None:
     for variant in VARIANTS:
-        state = initial_state(schedule.vendor, schedule.vcpus)
+        state = initial_state(schedule.vcpus)
         for taken in schedule.steps:
             after, _ = step(step_vcpu_of(variant, schedule.vendor), state, taken)
             for number, (old, new) in enumerate(zip(state.vcpus, after.vcpus, strict=True)):
@@ -78,7 +78,7 @@ def test_init_latched_by_gif_is_not_lost(schedule: Schedule) -> None:
     if schedule.vendor != "svm":
         return
     variant = VARIANTS[0]
-    state = initial_state("svm", schedule.vcpus)
+    state = initial_state(schedule.vcpus)
     for taken in schedule.steps:
         before = thaw(state.vcpus[taken.on])
         state, observation = step(step_vcpu_of(variant, "svm"), state, taken)

@@ -61,9 +61,8 @@ class VcpuStep(NamedTuple):
 StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
 
 
-def initial_state(vendor: Vendor, vcpus: int) -> State:
+def initial_state(vcpus: int) -> State:
     """All vCPUs RUNNABLE in L1, vCPU 0 the BSP (VMX: outside VMX operation; SVM: GIF=1)."""
-    del vendor  # both start alike: `Vcpu`'s defaults
     return State(tuple(Vcpu(bsp=n == 0).freeze() for n in range(vcpus)))
 
 
