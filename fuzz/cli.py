@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from fuzz import campaign, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
+from fuzz.compared import HookError, compared
 from fuzz.files import write_whole
-from fuzz.joint import HookError, joint_of
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.report import Finding, in_order, sentence, slug, trace_text
@@ -139,7 +139,7 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
 def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
     vendors = (options.vendor,) if options.vendor else VENDORS
-    automata = {vendor: Automaton(joint_of(vendor, variants)) for vendor in vendors}
+    automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     settings = campaign.Settings(vendors, options.time, options.out, given, options.seed)
     on_terminal = sys.stderr.isatty()

@@ -63,7 +63,12 @@ StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
 
 def initial_state(vcpus: int) -> State:
     """All vCPUs RUNNABLE in L1, vCPU 0 the BSP (VMX: outside VMX operation; SVM: GIF=1)."""
-    return State(tuple(Vcpu(bsp=n == 0).freeze() for n in range(vcpus)))
+    return State(tuple(initial_vcpu(bsp=n == 0) for n in range(vcpus)))
+
+
+def initial_vcpu(bsp: bool) -> VcpuState:
+    """A vCPU of `initial_state`."""
+    return Vcpu(bsp=bsp).freeze()
 
 
 def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
