@@ -96,7 +96,9 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
                 if vcpus[i] != vcpus[j]:
                     causes.append((i, j, known.get((i, j)) or why(i, j)))
     after = JointVcpu(tuple(groups), tuple(vcpus), tuple(causes), ((),) * len(vcpus))
-    return Taken(regroup(after, after.groups), tuple(divergences), tuple(senders))
+    if divergences:
+        after = regroup(after, after.groups)
+    return Taken(after, tuple(divergences), tuple(senders))
 
 
 def split(group: Group, key: Callable[[int], object]) -> list[Group]:

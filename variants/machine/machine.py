@@ -51,11 +51,13 @@ class State(NamedTuple):
 
 
 class VcpuStep(NamedTuple):
-    """What a step made of the acting vCPU; `sent` says that it wrote its ICR."""
+    """What a step made of the acting vCPU; `sent` says that it wrote its ICR, `passed` which
+    preemption points it passed, in order."""
 
     vcpu: VcpuState
     observation: Observation
     sent: bool
+    passed: tuple[str, ...]
 
 
 StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
@@ -129,7 +131,7 @@ def step_vcpu(
         woke=vcpu.woke,
         warn=vcpu.warn,
     )
-    return VcpuStep(vcpu.freeze(), observation, vcpu.sent)
+    return VcpuStep(vcpu.freeze(), observation, vcpu.sent, tuple(vcpu.passed))
 
 
 def ended(vcpu: Vcpu, ran: Ran) -> tuple[str, int | None]:
