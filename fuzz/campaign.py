@@ -21,10 +21,11 @@ from typing import NamedTuple
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.minimize import minimize, shows
-from fuzz.report import Finding, campaign_json, size, summary, write_finding
+from fuzz.report import campaign_json, size, summary, write_finding
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
 from fuzz.schedule_yaml import load
+from fuzz.signature import Finding
 from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
@@ -129,7 +130,8 @@ class Collector:
         findings = list(self.best.values())
         campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
         write_whole(self.settings.out / "campaign.json", campaign + "\n")
-        write_whole(self.settings.out / "summary.md", summary(schedules, seconds, findings))
+        ran = f"{schedules} schedules in {seconds:.0f} s"
+        write_whole(self.settings.out / "summary.md", summary("Campaign", ran, findings))
 
 
 def start(

@@ -11,11 +11,13 @@ from typing import NoReturn
 from fuzz import campaign, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
 from fuzz.compared import HookError, compared
+from fuzz.explore_cli import AlphabetError, add_arguments, do_explore
 from fuzz.files import write_whole
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
-from fuzz.report import Finding, in_order, sentence, slug, trace_text
+from fuzz.report import slug, summary_text, trace_text
 from fuzz.schedule import Schedule, ScheduleError
+from fuzz.signature import Finding
 from fuzz.variant_list import VariantError, built_in, choose, load_file
 from variants.machine.step import VENDORS, Vendor
 from variants.machine.variant import Variant
@@ -70,6 +72,8 @@ def parser() -> Parser:
     fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
     fuzz.add_argument("--json", action="store_true", help="print campaign.json when done")
+
+    add_arguments(command("explore", "Find every divergence there is, to a bound.", comparing))
 
     show = command("replay", "Show every variant's trace of a schedule.", comparing)
     show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
@@ -163,20 +167,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:
-        print_summary(outcome, options.out)
+        ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+        print("\n" + summary_text(ran, outcome.findings, options.out), end="")
     return DIFFERENT if outcome.findings else SAME
-
-
-def print_summary(outcome: campaign.Outcome, out: Path) -> None:
-    print()
-    print(
-        f"{outcome.schedules} schedules in {outcome.seconds:.0f} s, "
-        f"{len(outcome.findings)} signatures; see {out / 'summary.md'}"
-    )
-    for finding in in_order(outcome.findings):
-        steps = len(finding.schedule.steps)
-        print(f"  {finding.schedule.vendor} {finding.divergence.kind:8} {steps:2} steps  ", end="")
-        print(sentence(finding.divergence))
 
 
 def do_replay(options: argparse.Namespace) -> int:
@@ -238,6 +231,7 @@ def do_convert(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "fuzz": do_fuzz,
+    "explore": do_explore,
     "replay": do_replay,
     "minimize": do_minimize,
     "variants": do_variants,
@@ -250,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (ScheduleError, VariantError, HookError, campaign.FuzzerError) as error:
+    except (ScheduleError, VariantError, HookError, AlphabetError, campaign.FuzzerError) as error:
         print(f"eventdiff: {error}", file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.

@@ -5,7 +5,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
@@ -13,18 +13,11 @@ from fuzz.minimize import weight
 from fuzz.replay import Replay, replay, replay_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump, step_yaml
-from fuzz.signature import Divergence
+from fuzz.signature import Divergence, Finding
 from variants.machine.machine import Observation
 
 WIDTH = 78
 """Columns that fit a mail."""
-
-
-class Finding(NamedTuple):
-    """A signature with its smallest schedule so far."""
-
-    divergence: Divergence
-    schedule: Schedule
 
 
 def slug(signature: str) -> str:
@@ -174,12 +167,12 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.divergence.signature)
 
 
-def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
-    """`summary.md`."""
+def summary(title: str, ran: str, findings: Sequence[Finding]) -> str:
+    """`summary.md`. ran: in a few words, what was run to find this."""
     lines = [
-        "# Campaign",
+        f"# {title}",
         "",
-        f"{schedules} schedules in {seconds:.0f} s, {len(findings)} signatures.",
+        f"{ran}, {len(findings)} signatures.",
         "",
         "| vendor | kind | what differs | steps | reproducer |",
         "| --- | --- | --- | --- | --- |",
@@ -194,4 +187,14 @@ def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
             f"[{name}]({name}/trace.txt)",
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def summary_text(ran: str, findings: Sequence[Finding], out: Path) -> str:
+    """The table of `summary`, for a terminal. out: where the reports are."""
+    lines = [f"{ran}, {len(findings)} signatures; see {out / 'summary.md'}"]
+    for finding in in_order(findings):
+        vendor, kind = finding.schedule.vendor, finding.divergence.kind
+        steps = len(finding.schedule.steps)
+        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}")
     return "\n".join([*lines, ""])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from fuzz.compared import Compared, Group
+from fuzz.schedule import Schedule
 from variants.machine.machine import Arrivals, Observation
 from variants.machine.step import TO_SELF, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
@@ -44,6 +45,13 @@ class Divergence(NamedTuple):
     kind: str
     signature: str
     groups: tuple[tuple[str, ...], ...]
+
+
+class Finding(NamedTuple):
+    """A divergence class with the smallest schedule known to show it."""
+
+    divergence: Divergence
+    schedule: Schedule
 
 
 def divergence(
