@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fuzz import campaign, schedule_bytes, schedule_yaml
+from fuzz import campaign, live_cli, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.joint import HookError, joint_of
+from fuzz.live_replay import built_of, show_live
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.report import Finding, in_order, sentence, slug, trace_text
-from fuzz.schedule import Schedule, ScheduleError
+from fuzz.schedule import ScheduleError
+from fuzz.schedule_file import is_yaml, read_schedule
 from fuzz.variant_list import VariantError, built_in, choose, load_file
+from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
 from variants.machine.variant import Variant
 
@@ -74,6 +77,9 @@ def parser() -> Parser:
     show = command("replay", "Show every variant's trace of a schedule.", comparing)
     show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
     show.add_argument("--json", action="store_true", help="one object a line")
+    show.add_argument(
+        "--live", action="store_true", help="beside what real KVM does (see `eventdiff live setup`)"
+    )
 
     shrink = command("minimize", "Print the smallest schedule with the same divergence.", comparing)
     shrink.add_argument("file", metavar="FILE")
@@ -86,6 +92,8 @@ def parser() -> Parser:
     convert = command("convert", "Convert a schedule from YAML to bytes or back.")
     convert.add_argument("file", metavar="FILE")
     convert.add_argument("output", nargs="?", metavar="OUT", help="(standard output)")
+
+    live_cli.add_parser(commands)
     return top
 
 
@@ -93,28 +101,6 @@ def seconds(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of seconds from 1, not {text!r}")
     return int(text)
-
-
-def is_yaml(data: bytes) -> bool:
-    """Bytes hold codes, and these have NULs or control characters; YAML has none."""
-    return not any(byte < 9 or 13 < byte < 32 for byte in data[:64])
-
-
-def read_schedule(path: str) -> Schedule:
-    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ScheduleError(f"{path}: {error.strerror}") from None
-    try:
-        if path.endswith((".yaml", ".yml")) or (data and is_yaml(data)):
-            return schedule_yaml.load(data.decode(), Path(path).stem)
-        schedule = schedule_bytes.decode(data)
-        return schedule if schedule.name else schedule._replace(name=Path(path).stem)
-    except UnicodeDecodeError:
-        raise ScheduleError(f"{path}: not UTF-8") from None
-    except ScheduleError as error:
-        raise ScheduleError(f"{path}: {error}") from None
 
 
 class Automata(dict[Vendor, Automaton]):
@@ -180,8 +166,13 @@ def print_summary(outcome: campaign.Outcome, out: Path) -> None:
 
 
 def do_replay(options: argparse.Namespace) -> int:
-    automata = Automata(choose(options.variants, options.variant))
+    variants = choose(options.variants, options.variant)
+    automata = Automata(variants)
     schedules = [read_schedule(path) for path in options.files]
+    if options.live:
+        names = [variant.name for variant in variants]
+        results = [replay(automata[schedule.vendor], schedule) for schedule in schedules]
+        return show_live(results, built_of(names), options.json)
     status = SAME
     for number, schedule in enumerate(schedules):
         result = replay(automata[schedule.vendor], schedule)
@@ -242,6 +233,7 @@ COMMANDS = {
     "minimize": do_minimize,
     "variants": do_variants,
     "convert": do_convert,
+    "live": live_cli.run,
 }
 
 
@@ -250,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (ScheduleError, VariantError, HookError, campaign.FuzzerError) as error:
+    except (ScheduleError, VariantError, HookError, LiveError, campaign.FuzzerError) as error:
         print(f"eventdiff: {error}", file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.

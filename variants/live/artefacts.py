@@ -19,7 +19,8 @@ FOREIGN: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "
 
 
 def progress(text: str) -> None:
-    print(f"setup: {text}", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def key_of(*parts: str | bytes) -> str:

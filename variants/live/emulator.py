@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from variants.live.protocol import Ended, complaints, decode
@@ -40,8 +41,8 @@ class Booted:
     why: str
 
 
-def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
-    """Boot `image` once; `folder` is scratch space of this boot alone."""
+def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
+    """Boot `image` once, or until `stop`; `folder` is scratch space of this boot alone."""
     serial = folder / "serial"
     serial.write_bytes(b"")
     command, environment, stdin = machine.prepare(folder, image)
@@ -61,7 +62,7 @@ def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
         try:
             process.stdin.write(stdin)
             process.stdin.flush()
-            why = follow(process, serial, machine)
+            why = follow(process, serial, machine, stop)
         finally:
             process.kill()
             process.wait()
@@ -82,10 +83,10 @@ def tail(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()][-1:]
 
 
-def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine) -> str:
+def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine, stop: Event) -> str:
     """Wait until the agent is done, the emulator ends or nothing is printed for too long."""
     size, last = 0, time.monotonic()
-    while True:
+    while not stop.is_set():
         ended = process.poll() is not None
         now = serial.stat().st_size
         if now != size:
@@ -100,3 +101,4 @@ def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine) -
         if time.monotonic() - last > allowed:
             return f"{machine.name} printed nothing for {allowed:.0f} s"
         time.sleep(POLL_SECONDS)
+    return "stopped"
