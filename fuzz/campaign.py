@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.minimize import minimize, shows
-from fuzz.report import Finding, campaign_json, size, summary, write_finding
+from fuzz.report import Finding, size, write_finding, write_summary
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector
 from fuzz.schedule_yaml import load
@@ -126,10 +126,7 @@ class Collector:
             self.announce(finding)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        findings = list(self.best.values())
-        campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
-        write_whole(self.settings.out / "campaign.json", campaign + "\n")
-        write_whole(self.settings.out / "summary.md", summary(schedules, seconds, findings))
+        write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
 
 
 def start(

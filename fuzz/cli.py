@@ -4,22 +4,24 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from fuzz import campaign, live_cli, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
+from fuzz.confirm import confirm
 from fuzz.files import write_whole
 from fuzz.joint import HookError, joint_of
 from fuzz.live_replay import built_of, show_live
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
-from fuzz.report import Finding, in_order, sentence, slug, trace_text
+from fuzz.report import Finding, in_order, sentence, slug, trace_text, write_summary
 from fuzz.schedule import ScheduleError
 from fuzz.schedule_file import is_yaml, read_schedule
 from fuzz.variant_list import VariantError, built_in, choose, load_file
 from variants.live.emulator import LiveError
+from variants.live.runner import Build
 from variants.machine.step import VENDORS, Vendor
 from variants.machine.variant import Variant
 
@@ -73,6 +75,11 @@ def parser() -> Parser:
     fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
     fuzz.add_argument("--json", action="store_true", help="print campaign.json when done")
+    fuzz.add_argument(
+        "--confirm",
+        action="store_true",
+        help="then run the reproducers on real KVM (see `eventdiff live setup`)",
+    )
 
     show = command("replay", "Show every variant's trace of a schedule.", comparing)
     show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
@@ -124,6 +131,7 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
 
 def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
+    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(joint_of(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
@@ -146,11 +154,29 @@ def do_fuzz(options: argparse.Namespace) -> int:
     outcome = campaign.run(automata, settings, announce, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
+    if options.confirm:
+        outcome = confirmed(outcome, automata, kernels, options.out)
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:
         print_summary(outcome, options.out)
     return DIFFERENT if outcome.findings else SAME
+
+
+def confirmed(
+    outcome: campaign.Outcome,
+    automata: Mapping[Vendor, Automaton],
+    kernels: Mapping[str, Build],
+    out: Path,
+) -> campaign.Outcome:
+    """`outcome` with what real KVM says; as it was if that is interrupted."""
+    try:
+        findings = confirm(outcome.findings, automata, kernels, out)
+    except KeyboardInterrupt:
+        print("eventdiff: interrupted, nothing is confirmed", file=sys.stderr)
+        return outcome
+    write_summary(out, outcome.schedules, outcome.seconds, findings)
+    return outcome._replace(findings=findings)
 
 
 def print_summary(outcome: campaign.Outcome, out: Path) -> None:
@@ -162,7 +188,7 @@ def print_summary(outcome: campaign.Outcome, out: Path) -> None:
     for finding in in_order(outcome.findings):
         steps = len(finding.schedule.steps)
         print(f"  {finding.schedule.vendor} {finding.divergence.kind:8} {steps:2} steps  ", end="")
-        print(sentence(finding.divergence))
+        print(sentence(finding.divergence) + (f" [{finding.live}]" if finding.live else ""))
 
 
 def do_replay(options: argparse.Namespace) -> int:

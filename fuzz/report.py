@@ -21,10 +21,11 @@ WIDTH = 78
 
 
 class Finding(NamedTuple):
-    """A signature with its smallest schedule so far."""
+    """A signature with its smallest schedule so far. live: what real KVM said, "" if not asked."""
 
     divergence: Divergence
     schedule: Schedule
+    live: str = ""
 
 
 def slug(signature: str) -> str:
@@ -144,6 +145,7 @@ def write_finding(
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
+    (own / "live.txt").unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
     write_whole(own / "trace.txt", trace_text(result, signature))
     given = "".join(f"{json.dumps(option)}, " for option in options)
@@ -165,6 +167,7 @@ def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -
                 "groups": [list(group) for group in finding.divergence.groups],
                 "length": len(finding.schedule.steps),
             }
+            | ({"live": finding.live} if finding.live else {})
             for finding in in_order(findings)
         ],
     }
@@ -176,22 +179,33 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
 
 def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
     """`summary.md`."""
+    columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
+    live = any(finding.live for finding in findings)
+    columns += ["live"] if live else []
     lines = [
         "# Campaign",
         "",
         f"{schedules} schedules in {seconds:.0f} s, {len(findings)} signatures.",
         "",
-        "| vendor | kind | what differs | steps | reproducer |",
-        "| --- | --- | --- | --- | --- |",
+        f"| {' | '.join(columns)} |",
+        "| " + " | ".join("---" for _ in columns) + " |",
     ]
     for finding in in_order(findings):
         name = slug(finding.divergence.signature)
-        cells = (
+        cells = [
             finding.schedule.vendor,
             finding.divergence.kind,
             sentence(finding.divergence),
             str(len(finding.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-        )
+            *([finding.live] if live else []),
+        ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
+
+
+def write_summary(out: Path, schedules: int, seconds: float, findings: Sequence[Finding]) -> None:
+    """Write `campaign.json` and `summary.md` to `out`."""
+    campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
+    write_whole(out / "campaign.json", campaign + "\n")
+    write_whole(out / "summary.md", summary(schedules, seconds, findings))

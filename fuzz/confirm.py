@@ -1,0 +1,78 @@
+"""`eventdiff fuzz --confirm`: is a model's divergence also one of real KVM?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from fuzz.automaton import Automaton
+from fuzz.files import write_whole
+from fuzz.live import Split, races, run_live, splits
+from fuzz.live_text import both_text
+from fuzz.replay import Trace, replay
+from fuzz.report import Finding, slug, trace_text
+from variants.live.runner import Build
+from variants.machine.step import Vendor
+
+CONFIRMED: Final = "confirmed on real KVM"
+NOT_REPRODUCED: Final = "not reproduced"
+MODEL_ONLY: Final = "model only"
+
+
+class Verdict(NamedTuple):
+    """What became of a finding live. reason: why it is for models only."""
+
+    word: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.reason})" if self.reason else self.word
+
+
+def out_of_reach(finding: Finding, kernels: Mapping[str, Build]) -> str:
+    """Why live runs cannot tell, "" if they can."""
+    if races(finding.schedule):
+        return "a race"
+    if finding.divergence.kind == "latent":
+        return "it does not show"
+    names = [name for group in finding.divergence.groups for name in group]
+    missing = [name for name in names if name not in kernels]
+    return f"no live build of {', '.join(missing)}" if missing else ""
+
+
+def verdict_of(finding: Finding, step: int, live: Mapping[str, Trace]) -> Verdict:
+    """Confirmed if the live variants part at `step` as the models do."""
+    wanted = {frozenset(group) for group in finding.divergence.groups}
+    parted = [set(map(frozenset, split.groups)) for split in splits(live) if split.step == step]
+    return Verdict(CONFIRMED if wanted in parted else NOT_REPRODUCED)
+
+
+def confirm(
+    findings: Sequence[Finding],
+    automata: Mapping[Vendor, Automaton],
+    kernels: Mapping[str, Build],
+    out: Path,
+) -> list[Finding]:
+    """Run the findings' reproducers live; `findings` with verdicts, also written to their folders.
+
+    Raises LiveError when nothing can be run, OSError when reports cannot be written.
+    """
+    reasons = [out_of_reach(finding, kernels) for finding in findings]
+    todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
+    lives = iter(run_live([finding.schedule for finding in todo], kernels))
+    confirmed = []
+    for finding, reason in zip(findings, reasons, strict=True):
+        automaton = automata[finding.schedule.vendor]
+        live = {} if reason else next(lives)
+        signature = finding.divergence.signature
+        result = replay(automaton, finding.schedule)
+        verdict = Verdict(MODEL_ONLY, reason)
+        if not reason:
+            step = next(at for at, one in result.divergences if one.signature == signature)
+            verdict = verdict_of(finding, step, live)
+        folder = out / slug(signature)
+        known = [Split(at, divergence.groups) for at, divergence in result.divergences]
+        shown = both_text(finding.schedule, result.traces, live, known)
+        write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
+        write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
+        confirmed.append(finding._replace(live=str(verdict)))
+    return confirmed
