@@ -2,30 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.live import Split, races, run_live, splits
 from fuzz.live_text import both_text
 from fuzz.replay import Trace, replay
-from fuzz.report import Finding, slug, trace_text
+from fuzz.report import Finding, Verdict, slug, trace_text
 from variants.live.runner import Build
 from variants.machine.step import Vendor
 
 CONFIRMED: Final = "confirmed on real KVM"
 NOT_REPRODUCED: Final = "not reproduced"
 MODEL_ONLY: Final = "model only"
-
-
-class Verdict(NamedTuple):
-    """What became of a finding live. reason: why it is for models only."""
-
-    word: str
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.word} ({self.reason})" if self.reason else self.word
 
 
 def out_of_reach(finding: Finding, kernels: Mapping[str, Build]) -> str:
@@ -74,5 +64,5 @@ def confirm(
         shown = both_text(finding.schedule, result.traces, live, known)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
         write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
-        confirmed.append(finding._replace(live=str(verdict)))
+        confirmed.append(finding._replace(live=verdict))
     return confirmed

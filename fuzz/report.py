@@ -20,12 +20,22 @@ WIDTH = 78
 """Columns that fit a mail."""
 
 
+class Verdict(NamedTuple):
+    """What became of a finding on real KVM. reason: why it is for models only."""
+
+    word: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.reason})" if self.reason else self.word
+
+
 class Finding(NamedTuple):
-    """A signature with its smallest schedule so far. live: what real KVM said, "" if not asked."""
+    """A signature with its smallest schedule so far. live: None if real KVM was not asked."""
 
     divergence: Divergence
     schedule: Schedule
-    live: str = ""
+    live: Verdict | None = None
 
 
 def slug(signature: str) -> str:
@@ -167,7 +177,7 @@ def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -
                 "groups": [list(group) for group in finding.divergence.groups],
                 "length": len(finding.schedule.steps),
             }
-            | ({"live": finding.live} if finding.live else {})
+            | ({"live": finding.live.word} if finding.live else {})
             for finding in in_order(findings)
         ],
     }
@@ -198,7 +208,7 @@ def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
             sentence(finding.divergence),
             str(len(finding.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-            *([finding.live] if live else []),
+            *([str(finding.live)] if live else []),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
