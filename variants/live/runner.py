@@ -16,8 +16,6 @@ from variants.live.observe import Observation, trace
 from variants.live.protocol import Ended, Schedule, encode
 
 BATCH: Final = 400
-NOISY_RETRIES: Final = 3
-TRIES: Final = 2  # of a schedule in which the emulator ended: it need not be the cause
 TICK_SECONDS: Final = 0.5
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
@@ -45,11 +43,6 @@ class Stopped(Exception):
     """The run was told to stop."""
 
 
-def noisy(ended: Ended) -> bool:
-    """Did a timer tick of the emulated host fall into a step? Then the loop took extra turns."""
-    return any(line.get("irqs", "0") != "0" and line["ran"] == "0" for line in ended.lines)
-
-
 def run_batch(machine: Machine, build: Build, vendor: str, batch: str, stop: Event) -> Booted:
     modules = {
         "irqbypass.ko": build.irqbypass.read_bytes(),
@@ -71,15 +64,14 @@ def run(
     """The traces of `schedules`, all of one vendor, in order.
 
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
-    new boot. One in which the emulator ended is run once more, one in which the emulated
-    machine's timer interfered a few times.
+    new boot, and so does that one, once more, if the emulator ended in it.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
     machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
     results: dict[int, Ended] = {}
     todo = list(range(len(schedules)))
-    tries: dict[int, int] = {}
+    broken: set[int] = set()
     fruitless = 0
     while todo:
         batch = todo[:BATCH]
@@ -88,26 +80,23 @@ def run(
         if stop.is_set():
             raise Stopped
         report.boots += 1
-        again: list[int] = []
         for number, ended in booted.ended.items():
             report.milliseconds += ended.milliseconds
-            tries[number] = tries.get(number, 0) + 1
-            if ended.word == "ok" and noisy(ended) and tries[number] <= NOISY_RETRIES:
-                again.append(number)
             results[number] = ended
             if ended.word in ("died", "hung"):
                 report.troubles.append(f"{name_of(schedules[number])}: the agent {ended.word}")
         if booted.under_way is not None:
             number = booted.under_way
             results[number].word = booted.why
-            if tries[number] < TRIES:
-                again.append(number)
-            what = "run again" if number in again else "given up"
+            what = "given up" if number in broken else "run again"
             report.troubles.append(f"{name_of(schedules[number])}: {booted.why}, {what}")
+            if number not in broken:
+                broken.add(number)
+                del results[number]
         fruitless = 0 if booted.ended else fruitless + 1
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
-        todo = [number for number in todo if number not in results] + again
+        todo = [number for number in todo if number not in results]
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
 
 
