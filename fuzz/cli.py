@@ -274,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output left; say nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"eventdiff: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        what = error.strerror or " ".join(str(error).split())
+        print(": ".join(filter(None, ("eventdiff", error.filename, what))), file=sys.stderr)
     except KeyboardInterrupt:
         print("eventdiff: interrupted", file=sys.stderr)
     return TROUBLE

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -148,4 +149,5 @@ COMMANDS = {"setup": do_setup, "run": do_run, "conform": conform.run}
 
 def run(options: argparse.Namespace) -> int:
     """One command; returns the exit status. Raises LiveError and what reading schedules raises."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return COMMANDS[options.live_command](options)

@@ -1,6 +1,7 @@
 """`eventdiff replay --live`: what the models do beside what real KVM does."""
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def built_of(names: Sequence[str]) -> dict[str, Build]:
 
 def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: bool) -> int:
     """Print each result with its live run; 1 if variants differ, or model and live do."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 0
     lives = run_live([result.schedule for result in results], kernels)
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):

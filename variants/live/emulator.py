@@ -18,6 +18,10 @@ class LiveError(Exception):
     """A live run that cannot be: one line that says what is missing or wrong."""
 
 
+class Unavailable(LiveError):
+    """What live runs need is not to be had here: a tool, a package, a mirror."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """How to boot a batch. `prepare` writes what the command needs into the folder given.

@@ -52,9 +52,9 @@ def read_patch(file: Path) -> KernelPatch:
 def sections(text: str) -> list[Section]:
     """A diff cut up at its files."""
     starts = list(SECTION.finditer(text))
-    ends = [match.start() for match in starts[1:]] + [len(text)]
+    ends = [match.start() for match in starts] + [len(text)]
     found = []
-    for match, end in zip(starts, ends, strict=True):
+    for match, end in zip(starts, ends[1:], strict=True):
         created = match[1] == NOTHING
         path = match[2] if match[2] != NOTHING else match[1]
         found.append(Section(path, created, text[match.start() : end]))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from variants.live.artefacts import Store, locked, progress
 from variants.live.cache import SETUP, cache_folder
 from variants.live.debian import fetch_kernel
-from variants.live.emulator import LiveError
+from variants.live.emulator import LiveError, Unavailable
 from variants.live.kernel import (
     NotApplicable,
     agent_key,
@@ -62,11 +62,11 @@ def missing() -> dict[str, str]:
 
 def check_machine() -> None:
     if platform.machine() != "x86_64":
-        raise LiveError(f"live runs need an x86_64 machine to build on, not {platform.machine()}")
+        raise Unavailable(f"live runs need an x86_64 machine to build on, not {platform.machine()}")
     lacking = missing()
     if lacking:
         packages = " ".join(sorted(set(lacking.values())))
-        raise LiveError(f"{', '.join(lacking)} missing: apt-get install {packages}")
+        raise Unavailable(f"{', '.join(lacking)} missing: apt-get install {packages}")
 
 
 def kernel_of(store: Store, mirror: str | None, refresh: bool) -> Path:
