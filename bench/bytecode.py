@@ -10,12 +10,14 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["variants", "fuzz.joint"]):
-    from fuzz.joint import initial_joint, joint_of, joint_step, latent
+with atheris.instrument_imports(include=["variants", "fuzz.naive"]):
+    from fuzz import naive
+    from fuzz.compared import compared
 
+from fuzz.automaton import Automaton
+from fuzz.campaign import schedule_of_input
 from fuzz.files import write_whole
 from fuzz.mutator import MAX_STEPS, crossover, mutator
-from fuzz.schedule_bytes import decode_step
 from fuzz.target import Findings
 from fuzz.variant_list import choose
 from variants.machine.step import VENDORS
@@ -28,7 +30,9 @@ def main() -> None:
     parser.add_argument("--empty", action="store_true", help="do nothing with the input")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
-    joint = joint_of(options.vendor, choose("", []))
+    subject = compared(options.vendor, choose("", []))
+    automaton = Automaton(subject)
+    known: set[object] = set()
     findings = Findings(options.findings)
     count = options.findings / "0.count"
     every = 20000 if options.empty else 50
@@ -43,13 +47,13 @@ def main() -> None:
         if options.empty:
             return
         findings.current = data
-        state = initial_joint(joint, 2)
-        for code in memoryview(data[: len(data) & ~1]).cast("H")[1:]:
-            step = decode_step(code)
-            if step is not None and state.groups:
-                state, divergences = joint_step(joint, state, step)
-                findings(divergences)
-        findings(latent(joint, state))
+        schedule = schedule_of_input(data)
+        splits = naive.compare(subject, schedule)
+        # Names are asked for only where a split may be of a new class: they take long.
+        new = {(schedule.steps[number]._replace(vector=0), parts) for number, parts in splits}
+        if not new <= known:
+            known.update(new)
+            findings(tuple(found for _, found in automaton.compare(schedule)))
 
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", *options.libfuzzer],

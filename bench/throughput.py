@@ -23,8 +23,9 @@ from pathlib import Path
 
 from fuzz.automaton import COUNTERS, Automaton
 from fuzz.campaign import write_seeds
-from fuzz.joint import joint_of
+from fuzz.compared import compared
 from fuzz.mutator import MAX_STEPS, mutator
+from fuzz.target import runner
 from fuzz.variant_list import choose
 from variants.machine.step import VENDORS, Vendor
 
@@ -54,7 +55,7 @@ def measure(command: list[str], work: Path) -> float:
 
 def warm_loop(vendor: Vendor, corpus: Path) -> float:
     """Schedules of 16 steps per second through the automaton once it knows them all."""
-    automaton = Automaton(joint_of(vendor, choose("", [])))
+    automaton = Automaton(compared(vendor, choose("", [])))
     mutate = mutator(vendor, 2)
     inputs = []
     seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
@@ -65,17 +66,13 @@ def warm_loop(vendor: Vendor, corpus: Path) -> float:
             if len(data) == 2 + 2 * MAX_STEPS:
                 inputs.append(data)
                 break
-    counters = bytearray(COUNTERS)
-    root = automaton.root(2)
+    run = runner(automaton, bytearray(COUNTERS))
     rate = 0.0
     gc.disable()
     for _ in range(3):
         began = time.perf_counter()
         for data in inputs:
-            node = root
-            for code in memoryview(data).cast("H")[1:]:
-                node = node[code]
-                counters[node.counter] = 1
+            run(data)
         rate = len(inputs) / (time.perf_counter() - began)
     gc.enable()
     return rate

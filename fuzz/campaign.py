@@ -23,7 +23,7 @@ from fuzz.files import write_whole
 from fuzz.minimize import minimize, shows
 from fuzz.report import Finding, size, write_finding, write_summary
 from fuzz.schedule import Schedule, step_problem
-from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector
+from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
 from fuzz.schedule_yaml import load
 from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
 
@@ -57,7 +57,7 @@ def schedule_of_input(data: bytes) -> Schedule:
     """The schedule that the target made of `data`, codes that are no step left out."""
     codes = [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data) - 1, 2)]
     first = codes[0] if codes else 0
-    vendor, vcpus = VENDORS[first & 1], min(4, (first >> 1 & 3) + MIN_VCPUS)
+    vendor, vcpus = VENDORS[first & 1], vcpus_of(first)
     steps: list[Step] = []
     vector = None
     for code in codes[1:]:

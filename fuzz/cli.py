@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from fuzz import campaign, live_cli, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
+from fuzz.compared import HookError, compared
 from fuzz.confirm import confirm
 from fuzz.files import write_whole
-from fuzz.joint import HookError, joint_of
 from fuzz.live_replay import built_of, show_live
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
@@ -133,7 +133,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
-    automata = {vendor: Automaton(joint_of(vendor, variants)) for vendor in vendors}
+    automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     settings = campaign.Settings(vendors, options.time, options.out, given, options.seed)
     on_terminal = sys.stderr.isatty()

@@ -1,331 +1,170 @@
-"""The joint machine: several variants take the same steps until they can be told apart.
+"""One vCPU under all compared variants at once, until they can be told apart.
 
 Variants start in one group. After each step a group whose members observed different things
 splits, and each split is a divergence. A variant that is alone in its group is no longer
 followed, so the joint state holds only what later divergences depend on.
 
-For two variants of a group in which a vCPU has come to differ inside, the joint state remembers
-the mechanism of the step that did it: what was pending, and the state it met. That is the
-cause a reviewer would discuss, however many steps later that vCPU shows it.
+vCPUs meet only by interrupt messages, so the joint state of a VM is that of each of its vCPUs,
+and all they share is who is still compared with whom (`groups`). What one vCPU does is a
+function of its own joint state: there are far fewer of these than joint states of VMs, and
+`fuzz.automaton` and `fuzz.explore` live on that.
+
+For two variants of a group in which a vCPU has come to differ inside, its joint state remembers
+the mechanism of the step that did it. That is the cause a reviewer would discuss, however many
+steps later it shows.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from fuzz.schedule import Schedule
-from variants.machine.machine import (
-    Arrivals,
-    Observation,
-    State,
-    StepVcpu,
-    VcpuStep,
-    initial_state,
-    step,
-    step_vcpu_of,
-)
-from variants.machine.step import TO_ALL, TO_SELF, Step, Vendor
-from variants.machine.variant import Variant
-from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
-
-Group = tuple[int, ...]
-"""Indices into the compared variants, ascending."""
-
-PACE = {"blocked": 0, "busy": 1}
-"""How far the guest gets: it sleeps, KVM spins; else it runs."""
-RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
-"""Instructions after which a held INIT may be taken."""
-PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
-"""ICR modes that stay in pending_events, the one to name first where both do."""
-TELLING = ("save-restore", "get-mp-state", "get-vcpu-events", "vmlaunch", "vmrun")
-"""Steps that name a mechanism where neither INIT nor SIPI is pending."""
-VISIBLE = (
-    "nested_exit",
-    "outcome",
-    "vector",
-    "mp_state",
-    "latched_init",
-    "taken",
-    "guest_mode",
-    "vmxon",
-    "gif",
-    "smm",
-    "executed",
-    "woke",
-)
-"""The fields of an observation, most telling first."""
+from fuzz.compared import Compared, Group
+from fuzz.signature import Divergence, latent, mechanism, visible
+from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
+from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, Step
+from variants.machine.vcpu import Irq, VcpuState
 
 
-class JointState(NamedTuple):
-    """groups: those with two members or more, in order. states: one per variant, None once it
-    is alone. causes: (i, j, n, mechanism) for i < j of one group whose vCPU n differs inside."""
+class JointVcpu(NamedTuple):
+    """groups: those with two members or more, in order. vcpus: one per variant, None once it is
+    alone. causes: (i, j, mechanism) for i < j of one group whose vCPUs differ inside. arrivals:
+    per variant, the armed `at` writes that land in this vCPU's next step."""
 
     groups: tuple[Group, ...]
-    states: tuple[State | None, ...]
-    causes: tuple[tuple[int, int, int, str], ...] = ()
+    vcpus: tuple[VcpuState | None, ...]
+    causes: tuple[tuple[int, int, str], ...]
+    arrivals: tuple[Arrivals, ...]
 
 
-class Divergence(NamedTuple):
-    """A group that splits. `groups` are the parts, each a tuple of variant names."""
+class Taken(NamedTuple):
+    """What a step made of the vCPU that took it. senders: the variants that wrote the ICR."""
 
-    kind: str
-    signature: str
-    groups: tuple[tuple[str, ...], ...]
-
-
-class Joint(NamedTuple):
-    """What is compared: a vendor and the variants, with their (memoised) vCPU steps."""
-
-    vendor: Vendor
-    names: tuple[str, ...]
-    step_vcpus: tuple[StepVcpu, ...]
+    after: JointVcpu
+    divergences: tuple[Divergence, ...]
+    senders: Group
 
 
-def joint_of(vendor: Vendor, variants: Sequence[Variant]) -> Joint:
-    """Compare `variants` without memory of earlier steps."""
-    names = tuple(variant.name for variant in variants)
-    return Joint(vendor, names, tuple(guarded(variant, vendor) for variant in variants))
+def start(compared: Compared, bsp: bool) -> JointVcpu:
+    """All variants in one group, the vCPU in the machine's initial state."""
+    count = len(compared.names)
+    groups = (tuple(range(count)),) if count > 1 else ()
+    return regroup(JointVcpu(groups, (initial_vcpu(bsp),) * count, (), ((),) * count), groups)
 
 
-class HookError(Exception):
-    """A variant's hook raised: one line that says which, where and why."""
+def own_part(step: Step) -> Step:
+    """What `step` is to the vCPU that takes it: no numbers, and of a message only its own copy."""
+    if step.op != "icr":
+        return step._replace(on=0)
+    if step.to in (TO_SELF, TO_ALL, step.on):
+        return Step("icr", 0, TO_SELF, step.mode, step.vector)
+    return Step("icr", 0, TO_OTHERS)
 
 
-def guarded(variant: Variant, vendor: Vendor) -> StepVcpu:
-    """The vCPU step of `variant`; what its hooks raise becomes a HookError."""
-    step_vcpu = step_vcpu_of(variant, vendor)
-
-    def guard(state: VcpuState, taken: Step, arrivals: Arrivals) -> VcpuStep:
-        try:
-            return step_vcpu(state, taken, arrivals)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            message = f"{where.filename}:{where.lineno}: variant {variant.name}: {what}"
-            raise HookError(message) from None
-
-    return guard
-
-
-def initial_joint(joint: Joint, vcpus: int) -> JointState:
-    """All variants in one group, in the machine's initial state."""
-    count = len(joint.names)
-    state = initial_state(vcpus)
-    return JointState((tuple(range(count)),) if count > 1 else (), (state,) * count)
-
-
-def joint_step(
-    joint: Joint, before: JointState, taken: Step
-) -> tuple[JointState, tuple[Divergence, ...]]:
-    """Let every variant that is still compared take the step."""
-    states: list[State | None] = [None] * len(before.states)
+def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
+    """Let every variant that is still compared take `step`, an `own_part`."""
+    vcpus: list[VcpuState | None] = [None] * len(before.vcpus)
     observed: dict[int, Observation] = {}
+    senders = []
     for member in (member for group in before.groups for member in group):
-        state = before.states[member]
-        assert state is not None
-        states[member], observed[member] = step(joint.step_vcpus[member], state, taken)
+        vcpu = before.vcpus[member]
+        assert vcpu is not None
+        done = compared.step_vcpus[member](vcpu, step, before.arrivals[member])
+        vcpus[member], observed[member] = done.vcpu, done.observation
+        if done.sent:
+            senders.append(member)
 
     def why(i: int, j: int) -> str:
-        return mechanism(joint, before.states[i], taken, i, j)
+        vcpu = before.vcpus[i]
+        assert vcpu is not None
+        return mechanism(compared, vcpu, step, before.arrivals[i], i, j)
 
+    known = {(i, j): cause for i, j, cause in before.causes}
     groups: list[Group] = []
     divergences = []
-    known = {(i, j, n): cause for i, j, n, cause in before.causes}
     causes = []
     for group in before.groups:
-        parts = split(group, observed)
+        parts = split(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            earlier = known.get((i, j, taken.on), "")
-            divergences.append(visible(joint, parts, earlier or why(i, j), not earlier, observed))
+            earlier = known.get((i, j), "")
+            cause = earlier or why(i, j)
+            divergences.append(visible(compared, parts, cause, not earlier, observed))
         for part in parts:
-            if len(part) == 1:
-                states[part[0]] = None
-                continue
-            groups.append(part)
+            if len(part) > 1:
+                groups.append(part)
             for i, j in combinations(part, 2):
-                for n in unequal(states[i], states[j]):
-                    acting = known.get((i, j, taken.on), "")
-                    cause = known.get((i, j, n)) or acting or why(i, j)
-                    causes.append((i, j, n, cause))
-    return JointState(tuple(groups), tuple(states), tuple(causes)), tuple(divergences)
+                if vcpus[i] != vcpus[j]:
+                    causes.append((i, j, known.get((i, j)) or why(i, j)))
+    after = JointVcpu(tuple(groups), tuple(vcpus), tuple(causes), ((),) * len(vcpus))
+    if divergences:
+        after = regroup(after, after.groups)
+    return Taken(after, tuple(divergences), tuple(senders))
 
 
-def split(group: Group, observed: dict[int, Observation]) -> list[Group]:
-    """The members of `group` by what they observed, in order of their first member."""
-    parts: dict[Observation, list[int]] = {}
+def split(group: Group, key: Callable[[int], object]) -> list[Group]:
+    """The members of `group` by `key`, in order of their first member."""
+    parts: dict[object, list[int]] = {}
     for member in group:
-        parts.setdefault(observed[member], []).append(member)
+        parts.setdefault(key(member), []).append(member)
     return [tuple(part) for part in parts.values()]
 
 
-def unequal(one: State | None, other: State | None) -> list[int]:
-    """The vCPUs that differ inside."""
-    assert one is not None
-    assert other is not None
-    pairs = enumerate(zip(one.vcpus, other.vcpus, strict=True))
-    return [number for number, (a, b) in pairs if a != b]
+def receive(before: JointVcpu, members: Group, point: str, irq: Irq) -> JointVcpu:
+    """A message reaches the vCPU in the variants `members`; with a `point` it is armed."""
+    if point:
+        arrivals = list(before.arrivals)
+        for member in members:
+            if before.vcpus[member] is not None:
+                arrivals[member] += ((point, irq),)
+        return before._replace(arrivals=tuple(arrivals))
+    vcpus = list(before.vcpus)
+    for member in members:
+        vcpu = vcpus[member]
+        if vcpu is not None:
+            vcpus[member] = deliver(vcpu, irq)
+    return still_unequal(before._replace(vcpus=tuple(vcpus)))
 
 
-def latent(joint: Joint, end: JointState) -> tuple[Divergence, ...]:
+def settle(before: JointVcpu) -> JointVcpu:
+    """Another vCPU acts first: armed writes land at once."""
+    vcpus = list(before.vcpus)
+    for member, arrivals in enumerate(before.arrivals):
+        for _, irq in arrivals:
+            vcpu = vcpus[member]
+            assert vcpu is not None
+            vcpus[member] = deliver(vcpu, irq)
+    quiet = before._replace(vcpus=tuple(vcpus), arrivals=((),) * len(vcpus))
+    return still_unequal(quiet)
+
+
+def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
+    """The vCPU once only the members of each of `groups` are compared with each other."""
+    where = {member: group for group in groups for member in group}
+    return JointVcpu(
+        groups,
+        tuple(vcpu if n in where else None for n, vcpu in enumerate(before.vcpus)),
+        tuple(one for one in before.causes if where.get(one[0], ()) == where.get(one[1])),
+        tuple(some if n in where else () for n, some in enumerate(before.arrivals)),
+    )
+
+
+def still_unequal(vcpu: JointVcpu) -> JointVcpu:
+    """`vcpu` without the causes of differences that have gone."""
+    if not vcpu.causes:
+        return vcpu
+    causes = tuple(one for one in vcpu.causes if vcpu.vcpus[one[0]] != vcpu.vcpus[one[1]])
+    return vcpu._replace(causes=causes)
+
+
+def latents(compared: Compared, vm: Sequence[JointVcpu]) -> tuple[Divergence, ...]:
     """The groups whose members showed the same throughout and differ inside at the end."""
     divergences = []
-    causes = {(i, j): cause for i, j, _, cause in reversed(end.causes)}
-    for group in end.groups:
-        parts: dict[tuple[VcpuState, ...], list[int]] = {}
-        for member in group:
-            state = end.states[member]
-            assert state is not None
-            parts.setdefault(state.vcpus, []).append(member)
+    causes = {(i, j): cause for vcpu in reversed(vm) for i, j, cause in vcpu.causes}
+    if not causes:
+        return ()
+    for group in vm[0].groups:
+        parts = split(group, lambda member: tuple(vcpu.vcpus[member] for vcpu in vm))
         if len(parts) > 1:
-            pieces = [tuple(part) for part in parts.values()]
-            cause = causes[pieces[0][0], pieces[1][0]]
-            divergences.append(divergence(joint, "latent", pieces, cause, "hidden state"))
+            cause = causes[parts[0][0], parts[1][0]]
+            divergences.append(latent(compared, parts, cause))
     return tuple(divergences)
-
-
-def divergence(
-    joint: Joint, kind: str, parts: Sequence[Group], cause: str, shows: str
-) -> Divergence:
-    """Name the class of a split: kind, cause (with who agrees with whom), how it shows."""
-    groups = tuple(tuple(joint.names[member] for member in part) for part in parts)
-    return Divergence(kind, f"{joint.vendor}: {kind}: {cause}: {shows}", groups)
-
-
-def visible(
-    joint: Joint, parts: list[Group], cause: str, at_once: bool, observed: dict[int, Observation]
-) -> Divergence:
-    """Kind and looks of a split that shows in the observations.
-
-    What a difference leads to many steps later, or in a race, is of endless variety and says
-    little: only what shows in the step that caused it is told apart further.
-    """
-    # Of a split in three the first two parts name the class, as they do its cause.
-    seen = [observed[part[0]] for part in parts[:2]]
-    pace = [PACE.get(one.outcome, 2) for one in seen]
-    if len({one.warn for one in seen}) > 1:
-        kind = "warning"
-        shows = next(one.warn for one in seen if one.warn) or ""
-    elif len(set(pace)) > 1:
-        kind = "liveness"
-        shows = "one waits, another goes on"
-    else:
-        kind = "visible"
-        field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        shows = look(field, seen) if at_once else "later"
-        if shows == "VM exit" and " in " not in cause:
-            shows = "at once"
-    if cause.endswith(": race"):
-        shows = "in a race"
-    return divergence(joint, kind, parts, cause, shows)
-
-
-def look(field: str, seen: list[Observation]) -> str:
-    """How a visible difference shows, without vectors."""
-    if saved_activity_alone(seen[0], seen[1]):
-        return "saved activity"
-    return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
-
-
-def mechanism(joint: Joint, before: State | None, taken: Step, i: int, j: int) -> str:
-    """Who treats an event differently in this step, which event, and the state it met.
-
-    before: the state of variants i and j, which the step makes differ. Every compared variant
-    is asked what it would have done there, even one already told apart, so that one bug has one
-    name, whoever is still in the group when it shows.
-    """
-    assert before is not None
-    ends = [step(step_vcpu, before, taken) for step_vcpu in joint.step_vcpus]
-    vcpu = thaw(before.vcpus[taken.on])
-    after = [thaw(end.vcpus[taken.on]).pending_events for end, _ in ends]
-    racing = {irq.mode for target, _, irq in before.armed if target == taken.on}
-    racing.discard("init-deassert")
-    present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
-    if taken.op == "icr" and taken.to in (TO_SELF, TO_ALL, taken.on):
-        present.add(taken.mode)
-    differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
-    seen = [observation for _, observation in ends]
-    by_step = shown_by_step(taken, seen[i], seen[j])
-    by_activity = saved_activity_alone(seen[i], seen[j])
-    keys: Sequence[object] = after if differs else ends
-    if by_step:
-        keys = [(one.mp_state, one.nested_exit and one.nested_exit.reason) for one in seen]
-        if taken.op == "rdmsr":
-            keys = [one.taken for one in seen]
-    elif by_activity:
-        waits = "wait-for-sipi"
-        keys = [one.nested_exit and one.nested_exit.activity == waits for one in seen]
-    alike = [name for name, key in zip(joint.names, keys, strict=True) if key == keys[i]]
-    if len(alike) == len(joint.names):
-        alike.remove(joint.names[j])
-    others = [name for name in joint.names if name not in alike]
-    who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=joint_order(joint)))
-    held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
-    released = held and taken.op in RELEASES
-    names = [mode for mode in (*differs, *PENDING) if mode in present]
-    if released and "init" in present:
-        names = ["init"]
-    if by_activity:
-        return f"{who}: exit in L2 WFS"
-    if by_step:
-        return f"{who}: {taken.op} {taken.mode}"
-    if racing:
-        return f"{who}: race"
-    event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
-    if names and released:
-        event += f" at {taken.op}"
-    return f"{who}: {event} in {context(joint.vendor, vcpu)}"
-
-
-def saved_activity_alone(one: Observation, other: Observation) -> bool:
-    """Are two VM exits alike but for the activity state saved for L2?"""
-    a, b = one.nested_exit, other.nested_exit
-    return a is not None and b is not None and a != b and a.reason == b.reason
-
-
-def joint_order(joint: Joint) -> Callable[[str], int]:
-    """Sides come in the order of their first variants."""
-    return lambda side: joint.names.index(side.split("+")[0])
-
-
-def shown_by_step(taken: Step, one: Observation, other: Observation) -> bool:
-    """Is the step itself what variants answer differently, whatever is pending?"""
-    if taken.op == "rdmsr":
-        return one.taken != other.taken and one == other._replace(taken=one.taken)
-    if taken.op == "set-mp-state":
-        return one.mp_state != other.mp_state
-    executed = one.executed and other.executed and one.warn == other.warn
-    return taken.mode == "wait-for-sipi" and executed and one != other
-
-
-def place(vcpu: Vcpu) -> str:
-    """Where the vCPU runs."""
-    if vcpu.smm:
-        return "SMM"
-    return "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
-
-
-def context(vendor: Vendor, vcpu: Vcpu) -> str:
-    """Where the vCPU stands, as far as INIT and SIPI care."""
-    where = place(vcpu)
-    if vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vendor == "vmx":
-        where += " WFS"
-    if vendor == "svm" and not vcpu.gif:
-        where += " GIF=0"
-    if vendor == "svm" and vcpu.guest_mode and "init" in vcpu.controls:
-        where += " INIT-intercepted"
-    return where
-
-
-def compare(joint: Joint, schedule: Schedule) -> list[tuple[int, Divergence]]:
-    """Every divergence of `schedule` with its step number; latent ones come at the last step."""
-    state = initial_joint(joint, schedule.vcpus)
-    found = []
-    for number, taken in enumerate(schedule.steps):
-        if not state.groups:
-            break
-        state, divergences = joint_step(joint, state, taken)
-        found += [(number, divergence) for divergence in divergences]
-    found += [(len(schedule.steps) - 1, divergence) for divergence in latent(joint, state)]
-    return found

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fuzz.automaton import Automaton
-from fuzz.joint import Divergence, joint_of
+from fuzz.compared import compared
 from fuzz.schedule import Schedule
+from fuzz.signature import Divergence
 from variants.machine.machine import Observation, initial_state, step
 from variants.machine.step import Vendor
 from variants.machine.variant import Variant
@@ -23,13 +24,14 @@ class Replay(NamedTuple):
 
 def automaton_of(vendor: Vendor, variants: Sequence[Variant]) -> Automaton:
     """An automaton that compares `variants`, the first being the base."""
-    return Automaton(joint_of(vendor, variants))
+    return Automaton(compared(vendor, variants))
 
 
 def replay(automaton: Automaton, schedule: Schedule) -> Replay:
     """Run `schedule` through every variant of `automaton`."""
     traces = {}
-    for name, step_vcpu in zip(automaton.joint.names, automaton.joint.step_vcpus, strict=True):
+    names, step_vcpus = automaton.compared.names, automaton.compared.step_vcpus
+    for name, step_vcpu in zip(names, step_vcpus, strict=True):
         state = initial_state(schedule.vcpus)
         trace = []
         for taken in schedule.steps:

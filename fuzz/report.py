@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
-from fuzz.joint import Divergence
 from fuzz.minimize import weight
 from fuzz.replay import Replay, replay, replay_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump, step_yaml
+from fuzz.signature import Divergence
 from variants.machine.machine import Observation
 
 WIDTH = 78

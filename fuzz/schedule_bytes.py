@@ -21,6 +21,7 @@ from variants.machine.step import (
     EXITING,
     ICR_MODES,
     INTERCEPTS,
+    MAX_VCPUS,
     MIN_VCPUS,
     MP_STATES,
     MSRS,
@@ -106,6 +107,11 @@ def prefix_vector(code: int) -> int | None:
 def header(vendor: Vendor, vcpus: int, codes: int) -> int:
     """The first code."""
     return codes << 3 | vcpus - MIN_VCPUS << 1 | VENDORS.index(vendor)
+
+
+def vcpus_of(first: int) -> int:
+    """The number of vCPUs in a header; no more than there can be."""
+    return min(MAX_VCPUS, (first >> 1 & 3) + MIN_VCPUS)
 
 
 def pack(codes: list[int]) -> bytes:

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import atheris
 
-from fuzz.automaton import COUNTERS, Automaton
+from fuzz.automaton import COUNTERS, Automaton, Move, walk
+from fuzz.compared import compared
 from fuzz.files import write_whole
-from fuzz.joint import Divergence, joint_of
 from fuzz.mutator import MAX_STEPS, crossover, mutator
-from fuzz.schedule_bytes import header
+from fuzz.schedule import step_problem
+from fuzz.schedule_bytes import decode_step, prefix_vector, vcpus_of
+from fuzz.signature import Divergence
 from fuzz.variant_list import choose
-from variants.machine.step import VENDORS
+from variants.machine.step import MAX_VCPUS, MIN_VCPUS, VENDORS
 
 
 def coverage_counters(count: int) -> memoryview:
@@ -74,39 +76,76 @@ class Findings:
                 write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
 
 
-def target(
-    automaton: Automaton, findings: Findings, counters: memoryview, by_edge: bool
+class Moves(dict[int, Move | None]):
+    """The moves of step codes; None for codes that are no step of this VM's."""
+
+    def __init__(self, automaton: Automaton, vcpus: int) -> None:
+        self.automaton = automaton
+        self.vcpus = vcpus
+
+    def __missing__(self, code: int) -> Move | None:
+        move = self[code] = self.decode(code, None)
+        return move
+
+    def decode(self, code: int, vector: int | None) -> Move | None:
+        """The move of `code`, with the vector of a prefix if there was one."""
+        step = decode_step(code, vector)
+        if step is None or step_problem(step, self.automaton.compared.vendor, self.vcpus):
+            return None
+        return self.automaton.move(step, self.vcpus)
+
+
+def runner(
+    automaton: Automaton, counters: bytearray | memoryview, by_edge: bool = False
 ) -> Callable[[bytes], None]:
-    """The function libFuzzer calls with each input. by_edge: count edges, not nodes."""
-    first = header(automaton.joint.vendor, 2, 0)
-    roots = automaton.roots()
+    """A function that runs an input. by_edge: count edges, not nodes."""
+    moves = {vcpus: Moves(automaton, vcpus) for vcpus in range(MIN_VCPUS, MAX_VCPUS + 1)}
+
+    def run(data: bytes) -> None:
+        codes = memoryview(data[: len(data) & ~1]).cast("H")
+        vcpus = vcpus_of(codes[0]) if codes else MIN_VCPUS
+        moves_of = moves[vcpus]
+        vm, armed = automaton.start(vcpus), list[int]()
+        vector = None
+        for code in codes[1:]:
+            if vector is None:
+                move = moves_of[code]
+                if move is None:
+                    vector = prefix_vector(code)
+                    continue
+            else:
+                move, vector = moves_of.decode(code, vector), None
+                if move is None:
+                    continue
+            node = walk(vm, armed, move)
+            if by_edge:
+                counters[(node.counter * 31 + code * 7) % COUNTERS] = 1
+            else:
+                counters[node.counter] = 1
+
+    return run
+
+
+def target(
+    findings: Findings, automaton: Automaton, run: Callable[[bytes], None]
+) -> Callable[[bytes], None]:
+    """The function libFuzzer calls: `run`, with a note of the input and of progress."""
     started = time.monotonic()
     runs = 0
     report_at = 1
     progress = findings.folder / f"{os.getpid()}.count"
 
-    def run(data: bytes) -> None:
-        nonlocal runs, report_at, roots
+    def counted(data: bytes) -> None:
+        nonlocal runs, report_at
         findings.current = data
         runs += 1
         if runs >= report_at:
             elapsed = time.monotonic() - started
             write_whole(progress, f"{runs} {elapsed:.3f} {automaton.made}")
             report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
-            automaton.root(2)
-            roots = automaton.roots()
-        codes = memoryview(data[: len(data) & ~1]).cast("H")
-        node = roots.get(codes[0] & 7, roots[first]) if codes else roots[first]
-        if by_edge:
-            for code in codes[1:]:
-                counters[(node.counter * 31 + code * 7) % COUNTERS] = 1
-                node = node[code]
-            return
-        for code in codes[1:]:
-            node = node[code]
-            counters[node.counter] = 1
+        run(data)
 
-    return run
+    return counted
 
 
 def main() -> None:
@@ -121,12 +160,14 @@ def main() -> None:
     options = parser.parse_args()
     counters = coverage_counters(COUNTERS)
     findings = Findings(options.findings)
-    joint = joint_of(options.vendor, choose(options.variants, options.variant))
-    automaton = Automaton(joint, findings, by_state=options.coverage == "state")
+    variants = choose(options.variants, options.variant)
+    automaton = Automaton(
+        compared(options.vendor, variants), findings, by_state=options.coverage == "state"
+    )
     mutate = mutator(options.vendor, 2)
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
-        target(automaton, findings, counters, options.coverage == "edge"),
+        target(findings, automaton, runner(automaton, counters, options.coverage == "edge")),
         custom_mutator=mutate,
         custom_crossover=crossover,
     )

@@ -7,8 +7,9 @@ import sys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz import naive
 from fuzz.automaton import Automaton
-from fuzz.joint import compare, joint_of
+from fuzz.compared import compared
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
@@ -90,19 +91,31 @@ def test_init_latched_by_gif_is_not_lost(schedule: Schedule) -> None:
 
 
 @given(schedules())
-def test_replay_is_deterministic_and_independent_of_memory(schedule: Schedule) -> None:
-    joint = joint_of(schedule.vendor, VARIANTS)
-    fresh = compare(joint, schedule)
-    automaton = Automaton(joint, max_edges=3)
-    assert automaton.compare(schedule) == fresh
+def test_taking_vms_apart_changes_nothing(schedule: Schedule) -> None:
+    """The automaton splits the variants where and as comparing whole VMs does."""
+    subject = compared(schedule.vendor, VARIANTS)
+    found = Automaton(subject).compare(schedule)
+    splits = [
+        (step, tuple(tuple(subject.names[member] for member in part) for part in parts))
+        for step, parts in naive.compare(subject, schedule)
+    ]
+    assert [(step, divergence.groups) for step, divergence in found] == splits
+
+
+@given(schedules())
+def test_comparing_is_deterministic_and_independent_of_memory(schedule: Schedule) -> None:
+    automaton = Automaton(compared(schedule.vendor, VARIANTS), max_edges=3)
+    fresh = automaton.compare(schedule)
     assert automaton.compare(schedule) == fresh
     automaton.forget()
     assert automaton.compare(schedule) == fresh
+    other = Automaton(compared(schedule.vendor, VARIANTS))
+    assert other.compare(schedule) == fresh
 
 
 @given(schedules())
 def test_divergences_are_fewer_than_variants(schedule: Schedule) -> None:
-    found = compare(joint_of(schedule.vendor, VARIANTS), schedule)
+    found = Automaton(compared(schedule.vendor, VARIANTS)).compare(schedule)
     assert len(found) < len(VARIANTS)
     for _, divergence in found:
         named = [name for group in divergence.groups for name in group]
@@ -113,7 +126,7 @@ def test_divergences_are_fewer_than_variants(schedule: Schedule) -> None:
 @given(schedules())
 def test_identical_variants_never_diverge(schedule: Schedule) -> None:
     original = VARIANTS[0]
-    assert compare(joint_of(schedule.vendor, (original, original)), schedule) == []
+    assert Automaton(compared(schedule.vendor, (original, original))).compare(schedule) == []
 
 
 @settings(max_examples=5, deadline=None)

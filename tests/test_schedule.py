@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import schedule_bytes, schedule_yaml
-from fuzz.automaton import Automaton
-from fuzz.joint import joint_of
+from fuzz.automaton import COUNTERS, Automaton
+from fuzz.campaign import schedule_of_input
+from fuzz.compared import compared
 from fuzz.mutator import MAX_STEPS, crossover, mutator
 from fuzz.schedule import Schedule, ScheduleError
+from fuzz.target import runner
 from fuzz.variant_list import choose
 from tests.strategies import schedules
 from variants.machine.step import VENDORS, Vendor
@@ -69,9 +71,10 @@ def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
 def test_the_automaton_takes_any_codes(codes: list[int]) -> None:
-    node = Automaton(joint_of("vmx", choose("", []))).root(2)
-    for code in codes:
-        node = node[code]
+    automaton = Automaton(compared("vmx", choose("", [])))
+    counters = bytearray(COUNTERS)
+    runner(automaton, counters)(schedule_bytes.pack([1, *codes]))
+    assert (1 in counters) == bool(schedule_of_input(schedule_bytes.pack([1, *codes])).steps)
 
 
 def steps(text: str) -> str:

@@ -38,6 +38,7 @@ def kvm_inject_nmi(vcpu: Vcpu) -> None:
 
 def preempt(vcpu: Vcpu, point: str) -> bool:
     """Let the armed remote writes for `point` land; true if there was one."""
+    vcpu.passed[point] = None
     if not vcpu.arrivals:
         return False
     landing = [irq for at, irq in vcpu.arrivals if at == point]

@@ -51,11 +51,13 @@ class State(NamedTuple):
 
 
 class VcpuStep(NamedTuple):
-    """What a step made of the acting vCPU; `sent` says that it wrote its ICR."""
+    """What a step made of the acting vCPU; `sent` says that it wrote its ICR, `passed` which
+    preemption points it passed, in order."""
 
     vcpu: VcpuState
     observation: Observation
     sent: bool
+    passed: tuple[str, ...]
 
 
 StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
@@ -63,7 +65,12 @@ StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
 
 def initial_state(vcpus: int) -> State:
     """All vCPUs RUNNABLE in L1, vCPU 0 the BSP (VMX: outside VMX operation; SVM: GIF=1)."""
-    return State(tuple(Vcpu(bsp=n == 0).freeze() for n in range(vcpus)))
+    return State(tuple(initial_vcpu(bsp=n == 0) for n in range(vcpus)))
+
+
+def initial_vcpu(bsp: bool) -> VcpuState:
+    """A vCPU of `initial_state`."""
+    return Vcpu(bsp=bsp).freeze()
 
 
 def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
@@ -124,7 +131,7 @@ def step_vcpu(
         woke=vcpu.woke,
         warn=vcpu.warn,
     )
-    return VcpuStep(vcpu.freeze(), observation, vcpu.sent)
+    return VcpuStep(vcpu.freeze(), observation, vcpu.sent, tuple(vcpu.passed))
 
 
 def ended(vcpu: Vcpu, ran: Ran) -> tuple[str, int | None]:

@@ -107,7 +107,8 @@ class Vcpu:
     dead: "shutdown" or "error" once KVM_RUN can no longer continue this vCPU.
 
     Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
-    was written, `arrivals` are remote writes armed for a preemption point, `progressed` says
+    was written, `arrivals` are remote writes armed for a preemption point, `passed` the
+    points passed, in order, `progressed` says
     that the guest's RIP moved in this VM entry, `restarted` that a reset or SIPI was taken.
     """
 
@@ -165,6 +166,7 @@ class Vcpu:
     progressed: bool = field(init=False, default=False)
     sent: bool = field(init=False, default=False)
     arrivals: list[tuple[str, Irq]] = field(init=False, default_factory=list)
+    passed: dict[str, None] = field(init=False, default_factory=dict)
 
     def drop_instruction(self) -> None:
         """The context that would have executed the step's instruction is gone."""

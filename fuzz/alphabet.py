@@ -1,0 +1,53 @@
+"""The alphabet of an exploration: what can happen to a vCPU."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from fuzz.joint import own_part
+from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS, alphabet, decode_step
+from variants.machine.points import POINTS
+from variants.machine.step import MIN_VCPUS, Step, Vendor, ops_of
+from variants.machine.vcpu import Irq
+
+SIPI_VECTOR: Final = VECTORS[1]
+"""Not the vector a vCPU starts with, so that a stale vector shows. Vectors are only ever copied
+and compared, so one that differs from the initial one stands for all; see docs/explore.md."""
+MESSAGES: Final = ("init", "sipi", "nmi", "smi", "fixed")
+"""ICR modes that change the receiver. An INIT level de-assert changes nothing."""
+
+
+class Alphabet(NamedTuple):
+    """steps: what the vCPU does, as `own_part`s. messages: what reaches it. points: where in a
+    step an armed message can land, none without races."""
+
+    steps: tuple[Step, ...]
+    messages: tuple[Irq, ...]
+    points: tuple[str, ...]
+
+
+def words_of(vendor: Vendor) -> tuple[str, ...]:
+    """The words that choose steps: those of `Step.op`, and ICR modes for messages."""
+    return tuple(dict.fromkeys((*(op for op in ops_of(vendor) if op != "icr"), *MESSAGES)))
+
+
+def alphabet_of(vendor: Vendor, words: Sequence[str], races: bool) -> Alphabet:
+    """The alphabet of the steps and ICR modes in `words`.
+
+    Of steps that come to the same one stands for all: a host's `nmi` or `smi` is the message of
+    that name, and sending to others changes nothing in the sender that `nop` does not.
+    """
+    own = set()
+    for code in alphabet(vendor, MIN_VCPUS):
+        step = decode_step(code)
+        assert step is not None
+        part = own_part(step)
+        chosen = part.mode in words and part.vector == vector_of(part.mode)
+        if chosen if part.op == "icr" else part.op in words and part.op not in MESSAGES:
+            own.add(part)
+    messages = tuple(Irq(mode, vector_of(mode)) for mode in MESSAGES if mode in words)
+    return Alphabet(tuple(sorted(own)), messages, tuple(POINTS) if races else ())
+
+
+def vector_of(mode: str) -> int:
+    """The vector that stands for all in messages of `mode`."""
+    return {"sipi": SIPI_VECTOR, "fixed": FIXED_VECTORS[0]}.get(mode, 0)
