@@ -11,6 +11,7 @@ import yaml
 from fuzz.replay import Trace
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
+from variants.live.host import HostAgent
 from variants.live.runner import Build, run_variants
 from variants.machine.machine import Observation
 from variants.machine.step import VENDORS
@@ -40,7 +41,9 @@ def observation_of(fields: Mapping[str, Any]) -> Observation:
     return Observation(**known)
 
 
-def run_live(schedules: Sequence[Schedule], builds: Mapping[str, Build]) -> list[dict[str, Trace]]:
+def run_live(
+    schedules: Sequence[Schedule], builds: Mapping[str, Build | HostAgent]
+) -> list[dict[str, Trace]]:
     """Each schedule's traces by variant, in order; {} for one with a race.
 
     What goes wrong with a schedule is said on stderr; its trace ends there with outcome `error`.

@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from fuzz import conform
 from fuzz.live import races, run_live, splits
 from fuzz.live_text import live_text
 from fuzz.replay import traces_json
+from fuzz.schedule import Schedule
 from fuzz.schedule_file import files_in, read_schedule
 from fuzz.variant_list import BUILT_IN
-from variants.live.cache import builds
+from variants.live.cache import builds, host_agent
+from variants.live.emulator import LiveError
+from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
 from variants.live.setup import set_up
 
@@ -40,6 +44,7 @@ RUN_EPILOG = """\
 examples:
   eventdiff live run corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
   eventdiff live run --variants original,mine --json corpus/seeds
+  eventdiff live run --host corpus/seeds/svm-init-startup.yaml
 
 exit status: 0 the variants agree, 1 they differ, 2 trouble
 """
@@ -89,6 +94,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "files", nargs="+", metavar="FILE", help="schedules, or folders of them (*.yaml)"
     )
     run.add_argument("--variants", default="", metavar="A,B,..", help="(all that are set up)")
+    run.add_argument(
+        "--host",
+        action="store_true",
+        help="on this host's own KVM, if it can nest, as variant `host`; "
+        "--variants says what to compare it with",
+    )
     run.add_argument("--json", action="store_true", help="one object a line")
     add_cache(run)
 
@@ -109,6 +120,18 @@ def do_setup(options: argparse.Namespace) -> int:
     return SAME
 
 
+def of_host(schedules: list[Schedule]) -> list[Schedule]:
+    """The schedules that the host's own KVM can run. Raises LiveError if it can run none."""
+    vendor = host_vendor()
+    mine = [schedule for schedule in schedules if schedule.vendor == vendor]
+    if not mine:
+        raise LiveError(f"this host's KVM runs {vendor} schedules only")
+    if len(mine) < len(schedules):
+        left_out = len(schedules) - len(mine)
+        print(f"eventdiff: {left_out} schedules are not {vendor}: left out", file=sys.stderr)
+    return mine
+
+
 def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
     """The builds of --variants, or all there are, the project's variants in their usual order."""
     if options.variants:
@@ -119,7 +142,12 @@ def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
 
 def do_run(options: argparse.Namespace) -> int:
     schedules = [read_schedule(path) for path in files_in(options.files)]
-    kernels = chosen_builds(options)
+    kernels: dict[str, Build | HostAgent] = {}
+    if options.host:
+        schedules = of_host(schedules)
+        kernels["host"] = host_agent(options.cache)
+    if options.variants or not options.host:
+        kernels |= chosen_builds(options)
     status = SAME
     for number, (schedule, traces) in enumerate(
         zip(schedules, run_live(schedules, kernels), strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from variants.live.emulator import LiveError
+from variants.live.host import HostAgent
 from variants.live.kernel import agent_key, patch_key, source_key
 from variants.live.patches import read_patch
 from variants.live.runner import Build
@@ -29,8 +30,7 @@ def builds(chosen: Path | None, names: Sequence[str] | None) -> dict[str, Build]
     """
     folder = cache_folder(chosen).resolve()
     contents = read_setup(folder)
-    if contents["agent"]["source"] != agent_key():
-        raise LiveError(f"the agent's source has changed: {COMMAND}")
+    agent = fresh_agent(folder, contents)
     kernel = folder / contents["kernel"]
     found = {}
     for name in contents["variants"] if names is None else names:
@@ -43,9 +43,21 @@ def builds(chosen: Path | None, names: Sequence[str] | None) -> dict[str, Build]
             kernel / "vmlinuz",
             kernel / "irqbypass.ko",
             folder / variant["modules"],
-            folder / contents["agent"]["file"],
+            agent,
         )
     return found
+
+
+def host_agent(chosen: Path | None) -> HostAgent:
+    """The agent, to run on the host. Raises LiveError if it is not there or too old."""
+    folder = cache_folder(chosen).resolve()
+    return HostAgent(fresh_agent(folder, read_setup(folder)))
+
+
+def fresh_agent(folder: Path, contents: Mapping[str, Any]) -> Path:
+    if contents["agent"]["source"] != agent_key():
+        raise LiveError(f"the agent's source has changed: {COMMAND}")
+    return Path(folder, contents["agent"]["file"])
 
 
 def read_setup(folder: Path) -> dict[str, Any]:

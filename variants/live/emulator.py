@@ -1,9 +1,11 @@
 """One boot of an emulator: start it, follow what the agent prints, stop it when it hangs."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,6 +14,7 @@ from typing import Final
 from variants.live.protocol import Ended, complaints, decode
 
 POLL_SECONDS: Final = 0.05
+PRINTED: Final = "printed"
 
 
 class LiveError(Exception):
@@ -27,12 +30,15 @@ class Machine:
     """How to boot a batch. `prepare` writes what the command needs into the folder given.
 
     boot_seconds, silence_seconds: how long the first line, and each next one, may take.
+    output: the file in that folder where the agent's lines appear; PRINTED is what the command
+    itself prints.
     """
 
     name: str
     prepare: Callable[[Path, bytes], tuple[Sequence[str], Mapping[str, str], bytes]]
     boot_seconds: float
     silence_seconds: float
+    output: str = "serial"
 
 
 @dataclass
@@ -47,10 +53,10 @@ class Booted:
 
 def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
     """Boot `image` once, or until `stop`; `folder` is scratch space of this boot alone."""
-    serial = folder / "serial"
+    serial = folder / machine.output
     serial.write_bytes(b"")
     command, environment, stdin = machine.prepare(folder, image)
-    with (folder / "emulator.log").open("wb") as log:
+    with (folder / PRINTED).open("wb") as log:
         try:
             process = subprocess.Popen(
                 command,
@@ -59,6 +65,7 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env=os.environ | environment,
+                start_new_session=True,
             )
         except FileNotFoundError as error:
             raise LiveError(f"{command[0]} is not installed") from error
@@ -68,7 +75,9 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
             process.stdin.flush()
             why = follow(process, serial, machine, stop)
         finally:
-            process.kill()
+            # The agent has children when it is not in an emulator.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdin.close()
     text = serial.read_text(errors="replace")
@@ -77,7 +86,7 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
         said = [
             *complaints(text),
             *tail(text),
-            *tail((folder / "emulator.log").read_text(errors="replace")),
+            *tail((folder / PRINTED).read_text(errors="replace")),
         ]
         why = f"{why}: {said[0]}" if said else why
     return Booted(ended, under_way, done, why)

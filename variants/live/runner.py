@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, Machine, boot
+from variants.live.emulator import Booted, LiveError, boot
+from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
 from variants.live.observe import Observation, trace
@@ -43,20 +44,29 @@ class Stopped(Exception):
     """The run was told to stop."""
 
 
-def run_batch(machine: Machine, build: Build, vendor: str, batch: str, stop: Event) -> Booted:
+def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
+    """One boot for `batch`, or one run of the agent on the host."""
+    if isinstance(build, HostAgent):
+        machine, image = host(build.agent), batch.encode()
+    else:
+        machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
+        image = gzip.compress(image_of(build, vendor, batch), 1)
+    with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
+        return boot(machine, Path(folder), image, stop)
+
+
+def image_of(build: Build, vendor: str, batch: str) -> bytes:
     modules = {
         "irqbypass.ko": build.irqbypass.read_bytes(),
         "kvm.ko": (build.modules / "kvm.ko").read_bytes(),
         VENDOR_MODULE[vendor]: (build.modules / VENDOR_MODULE[vendor]).read_bytes(),
     }
-    image = boot_image(build.agent.read_bytes(), modules, batch)
-    with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
-        return boot(machine, Path(folder), gzip.compress(image, 1), stop)
+    return boot_image(build.agent.read_bytes(), modules, batch)
 
 
 def run(
     schedules: Sequence[Schedule],
-    build: Build,
+    build: Build | HostAgent,
     vendor: str,
     report: Report | None = None,
     stop: Event | None = None,
@@ -68,7 +78,6 @@ def run(
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
-    machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
     results: dict[int, Ended] = {}
     todo = list(range(len(schedules)))
     broken: set[int] = set()
@@ -76,7 +85,7 @@ def run(
     while todo:
         batch = todo[:BATCH]
         text = "".join(encode(number, schedules[number]) for number in batch)
-        booted = run_batch(machine, build, vendor, text, stop)
+        booted = run_batch(build, vendor, text, stop)
         if stop.is_set():
             raise Stopped
         report.boots += 1
@@ -106,7 +115,7 @@ def name_of(schedule: Schedule) -> str:
 
 def run_variants(
     schedules: Sequence[Schedule],
-    builds: Mapping[str, Build],
+    builds: Mapping[str, Build | HostAgent],
     vendor: str,
     parallel: int,
     tick: Callable[[], None] = lambda: None,
