@@ -78,6 +78,17 @@ def test_a_patch_that_does_not_apply_changes_nothing(own_cache: Path, tmp_path: 
     assert list(own_cache.glob("making-*")) == []
 
 
+def test_a_patch_that_does_not_compile_is_one_line(own_cache: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "mine.patch"
+    patch.write_text(patch_of(own_cache).replace("!is_guest_mode(", "!no_such_thing("))
+    run = eventdiff(own_cache, "live", "setup", "--kernel-patch", patch)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "lapic.c:" in run.stderr
+    assert "no_such_thing" in run.stderr
+    assert list(own_cache.glob("making-*")) == []
+
+
 def test_a_tree_of_the_users_own(own_cache: Path, tmp_path: Path) -> None:
     """Its KVM is built and run; variants whose change does not fit it are left out."""
     tree = tmp_path / "linux"

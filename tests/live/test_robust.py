@@ -177,6 +177,16 @@ def test_a_full_disk_is_one_line(own_cache: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
+def test_a_mirror_that_cannot_be_reached(own_cache: Path) -> None:
+    before = (own_cache / SETUP).read_text()
+    nowhere = "http://127.0.0.1:9/debian"
+    run = eventdiff(own_cache, "live", "setup", "--refresh", "--mirror", nowhere)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"eventdiff: apt-get failed: E: Failed to fetch {nowhere}/dists")
+    assert run.stderr.count("\n") == 1
+    assert (own_cache / SETUP).read_text() == before
+
+
 def test_a_second_setup_waits(own_cache: Path, tmp_path: Path) -> None:
     without_agent(own_cache)
     with (own_cache / "lock").open("w") as lock:

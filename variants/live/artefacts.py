@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any, Final
 
 from variants.live.emulator import LiveError
 
+WRONG: Final = re.compile(r"^E: |\berror\b|no space left|cannot|failed", re.IGNORECASE)
 FOREIGN: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "KCFLAGS", "CC")
 
 
@@ -59,10 +61,16 @@ def execute(
     if log:
         log.write_text(said)
     if process.returncode:
-        last = " | ".join(line.strip() for line in said.splitlines() if line.strip())[-400:]
         where = f" (log: {log})" if log else ""
-        raise LiveError(f"{command[0]} failed{where}: {last}")
+        raise LiveError(f"{command[0]} failed{where}: {telling(said)}")
     return printed
+
+
+def telling(said: str) -> str:
+    """The first line that says what went wrong; the last lines if none seems to."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    wrong = [line for line in lines if WRONG.search(line)]
+    return " | ".join(wrong[:1] or lines[-3:])[:400]
 
 
 class Store:
