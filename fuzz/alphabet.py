@@ -15,6 +15,9 @@ and compared, so one that differs from the initial one stands for all; see docs/
 MESSAGES: Final = ("init", "sipi", "nmi", "smi", "fixed")
 """ICR modes that change the receiver. An INIT level de-assert changes nothing."""
 
+CONTROLLED: Final = {"init": "init", "nmi": "nmi", "smi": "smi", "intr": "fixed"}
+"""What L1 intercepts by each control: without such events the control says nothing."""
+
 
 class Alphabet(NamedTuple):
     """steps: what the vCPU does, as `own_part`s. messages: what reaches it. points: where in a
@@ -41,8 +44,11 @@ def alphabet_of(vendor: Vendor, words: Sequence[str], races: bool) -> Alphabet:
         step = decode_step(code)
         assert step is not None
         part = own_part(step)
-        chosen = part.mode in words and part.vector == vector_of(part.mode)
-        if chosen if part.op == "icr" else part.op in words and part.op not in MESSAGES:
+        if part.op == "icr":
+            chosen = part.mode in words and part.vector == vector_of(part.mode)
+        else:
+            chosen = part.op in words and part.op not in MESSAGES
+        if chosen and all(CONTROLLED[control] in words for control in part.controls):
             own.add(part)
     messages = tuple(Irq(mode, vector_of(mode)) for mode in MESSAGES if mode in words)
     return Alphabet(tuple(sorted(own)), messages, tuple(POINTS) if races else ())

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from fuzz.compared import Group
-from fuzz.joint import JointVcpu, latents, take
+from fuzz.joint import JointVcpu, latents, split, take
 from fuzz.signature import Divergence
 from fuzz.tables import OBSERVED, OBSERVED_BITS, Tables
 from variants.machine.step import Step
@@ -20,6 +20,7 @@ from variants.machine.vcpu import Irq
 
 NUMBER_BITS: Final = 24
 NUMBER: Final = (1 << NUMBER_BITS) - 1
+NEVER: Final = 1 << 62
 
 Progress = Callable[[int, int, int, int], None]
 """Called about once a second with depth, states, transitions and signatures so far."""
@@ -40,6 +41,18 @@ class Path(NamedTuple):
     length: int
     parent: int
     event: int
+
+
+class Split(NamedTuple):
+    """What a step does to the groups, known from the observations. length: that of the shortest
+    path by which the divergences have been noted; 0 if there are none. caused: they come from
+    differences the state had before, so they are the same wherever this label observes this.
+    after: the label left, None if nothing is. members: places of those left among the members."""
+
+    length: int
+    caused: bool
+    after: int | None
+    members: tuple[int, ...]
 
 
 class Label(NamedTuple):
@@ -75,6 +88,7 @@ class Search:
         self._labels: list[Label] = []
         self._label_numbers: dict[object, int] = {}
         self._relabelled: dict[tuple[int, tuple[bool, ...]], int | None] = {}
+        self._splits: dict[tuple[int, tuple[int, ...]], Split] = {}
         self._keys: list[int] = []
         self._seen: set[int] = set()
         self._parents = array("L")
@@ -173,30 +187,51 @@ class Search:
         passed = [tables.passed(member, one) for member, one in pairs]
         new = []
         for action, events in enumerate(self._raced):
+            met: set[tuple[int, ...]] = set()
             for point in dict.fromkeys(point for one in passed for point in one[action]):
-                for event in events[point]:
-                    _, irq, _ = self._events[event]
-                    assert irq is not None
-                    arrivals = ((point, irq),)
-                    results = [tables.race(member, n, action, arrivals) for member, n in pairs]
+                for message, event in enumerate(events[point]):
+                    self.transitions += 1
+                    results = tuple(
+                        [tables.race(member, n, action, point, message) for member, n in pairs]
+                    )
+                    if results in met:
+                        continue
+                    met.add(results)
                     path = Path(self.depth + 2, index, event)
                     key = self._follow(number, results, path)
                     if key is not None and key not in self._seen:
                         new.append((key, path))
-                    self.transitions += 1
         return new
 
     def _follow(self, number: int, results: Sequence[int], path: Path) -> int | None:
         """The key after a step with `results`; None if nothing is left to compare."""
-        at = 0
-        for group in self._labels[number].groups:
-            seen = results[at] & OBSERVED
-            for n in range(at + 1, at + len(group)):
-                if results[n] & OBSERVED != seen:
-                    return self._take(path)
-            at += len(group)
-        key = self._join(number, [result >> OBSERVED_BITS for result in results])
+        label = self._labels[number]
+        observed = tuple([result & OBSERVED for result in results])
+        known = self._splits.get((number, observed))
+        if known is None:
+            known = self._splits[number, observed] = self._split(label, observed)
+        if path.length < known.length:
+            if known.caused:
+                self._splits[number, observed] = known._replace(length=path.length)
+            return self._take(path)
+        if known.after is None:
+            return None
+        states = [results[n] >> OBSERVED_BITS for n in known.members]
+        key = self._join(known.after, states)
         return self._take(path) if key is None else key
+
+    def _split(self, label: Label, observed: tuple[int, ...]) -> Split:
+        """What observations do to the groups of `label`."""
+        seen = dict(zip(label.members, observed, strict=True))
+        parts = [split(group, seen.__getitem__) for group in label.groups]
+        groups = tuple(part for some in parts for part in some if len(part) > 1)
+        left = {pair for group in groups for pair in combinations(group, 2)}
+        causes = tuple(one for one in label.causes if one[:2] in left)
+        diverging = {(some[0][0], some[1][0]) for some in parts if len(some) > 1}
+        caused = diverging <= {one[:2] for one in label.causes}
+        after = self._label(groups, causes) if groups else None
+        members = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
+        return Split(NEVER if diverging else 0, caused, after, members)
 
     def _join(self, number: int, numbers: Sequence[int]) -> int | None:
         """The key of these states of the members; None if some differ that did not before."""

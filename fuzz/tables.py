@@ -34,7 +34,7 @@ class Tables:
         self._rows: list[dict[int, array[int]]] = [{} for _ in compared.names]
         self._passed: list[dict[int, tuple[tuple[str, ...], ...]]] = [{} for _ in compared.names]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._races: dict[tuple[int, int, int, Arrivals], int] = {}
+        self._races: list[dict[tuple[int, int, str, int], int]] = [{} for _ in compared.names]
         self._received: dict[int, array[int]] = {}
         self._step_numbers = {step: number for number, step in enumerate(alphabet.steps)}
         steps = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
@@ -66,14 +66,14 @@ class Tables:
         self.row(member, number)
         return self._passed[member][number]
 
-    def race(self, member: int, number: int, action: int, arrivals: Arrivals) -> int:
-        """The result of step number `action` with messages that land inside."""
-        key = (member, number, action, arrivals)
-        result = self._races.get(key)
+    def race(self, member: int, number: int, action: int, point: str, message: int) -> int:
+        """The result of step number `action` with message number `message` landing inside."""
+        key = (number, action, point, message)
+        result = self._races[member].get(key)
         if result is None:
-            step = self.alphabet.steps[action]
-            done = self._uncached[member](self.vcpus[number], step, arrivals)
-            result = self._races[key] = self._result(done)
+            step, irq = self.alphabet.steps[action], self.alphabet.messages[message]
+            done = self._uncached[member](self.vcpus[number], step, ((point, irq),))
+            result = self._races[member][key] = self._result(done)
         return result
 
     def received(self, number: int) -> "array[int]":
@@ -95,7 +95,9 @@ class Tables:
         def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
             number, action = self.number(state), self._step_numbers[step]
             if arrivals:
-                result = self.race(member, number, action, arrivals)
+                ((point, irq),) = arrivals
+                message = self.alphabet.messages.index(irq)
+                result = self.race(member, number, action, point, message)
             else:
                 result = self.row(member, number)[action]
             after = self.vcpus[result >> OBSERVED_BITS]
