@@ -14,7 +14,7 @@ from fuzz.replay import traces_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_file import files_in, read_schedule
 from fuzz.variant_list import BUILT_IN
-from variants.live.cache import builds, host_agent
+from variants.live.cache import builds, host_agent, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
@@ -136,8 +136,8 @@ def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
     """The builds of --variants, or all there are, the project's variants in their usual order."""
     if options.variants:
         return builds(options.cache, options.variants.split(","))
-    found = builds(options.cache, None)
-    return dict(sorted(found.items(), key=lambda one: [*BUILT_IN, one[0]].index(one[0])))
+    names = names_set_up(options.cache)
+    return builds(options.cache, sorted(names, key=[*BUILT_IN, *names].index))
 
 
 def do_run(options: argparse.Namespace) -> int:

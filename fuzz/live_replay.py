@@ -9,7 +9,7 @@ from fuzz.live import Split, run_live
 from fuzz.live_text import both_text
 from fuzz.replay import Replay, Trace, replay_json, traces_json
 from fuzz.variant_list import BUILT_IN
-from variants.live.cache import builds
+from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.runner import Build
 
@@ -19,9 +19,8 @@ def built_of(names: Sequence[str]) -> dict[str, Build]:
 
     A model of the user's own need not have a build; the project's variants must.
     """
-    there = builds(None, None)
-    missing = [name for name in names if name not in there and name in BUILT_IN]
-    found = builds(None, [name for name in names if name in there or name in missing])
+    there = names_set_up(None)
+    found = builds(None, [name for name in names if name in there or name in BUILT_IN])
     if not found:
         raise LiveError(f"no live build of {', '.join(names)}; see `eventdiff live setup --help`")
     return found

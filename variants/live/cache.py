@@ -23,17 +23,19 @@ def cache_folder(chosen: Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventdiff"
 
 
-def builds(chosen: Path | None, names: Sequence[str] | None) -> dict[str, Build]:
-    """The builds of `names`, or of all variants that are set up.
+def names_set_up(chosen: Path | None) -> list[str]:
+    """The variants that are set up. Raises LiveError if nothing is."""
+    return list(read_setup(cache_folder(chosen).resolve())["variants"])
 
-    LiveError says which is missing or older than its source.
-    """
+
+def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
+    """The builds of `names`. LiveError says which is missing or older than its source."""
     folder = cache_folder(chosen).resolve()
     contents = read_setup(folder)
     agent = fresh_agent(folder, contents)
     kernel = folder / contents["kernel"]
     found = {}
-    for name in contents["variants"] if names is None else names:
+    for name in names:
         variant = contents["variants"].get(name)
         if not variant:
             there = ", ".join(contents["variants"])
