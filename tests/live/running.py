@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,10 @@ def eventdiff(cache: Path, *arguments: str | Path) -> "subprocess.CompletedProce
 
 
 def start(cache: Path, scratch: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
-    """Start `eventdiff` with its scratch folders in `scratch`."""
+    """Start `eventdiff` with its scratch folders in `scratch`.
+
+    Ctrl-C works there even if it does not here, as in a shell's background jobs.
+    """
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -44,6 +48,7 @@ def start(cache: Path, scratch: Path, *arguments: str | Path) -> "subprocess.Pop
         text=True,
         cwd=ROOT,
         env={**environment(cache), "TMPDIR": str(scratch)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
