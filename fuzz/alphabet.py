@@ -15,6 +15,8 @@ and compared, so one that differs from the initial one stands for all; see docs/
 MESSAGES: Final = ("init", "sipi", "nmi", "smi", "fixed")
 """ICR modes that change the receiver. An INIT level de-assert changes nothing."""
 
+WITHOUT_INTERRUPTS: Final = ("sti", "cli", "fixed", "nmi", "smi", "rsm")
+"""What the usual alphabet leaves out, so that it can be explored to the end."""
 CONTROLLED: Final = {"init": "init", "nmi": "nmi", "smi": "smi", "intr": "fixed"}
 """What L1 intercepts by each control: without such events the control says nothing."""
 
@@ -31,6 +33,11 @@ class Alphabet(NamedTuple):
 def words_of(vendor: Vendor) -> tuple[str, ...]:
     """The words that choose steps: those of `Step.op`, and ICR modes for messages."""
     return tuple(dict.fromkeys((*(op for op in ops_of(vendor) if op != "icr"), *MESSAGES)))
+
+
+def usual_words(vendor: Vendor) -> tuple[str, ...]:
+    """INIT and SIPI, every instruction and ioctl, but no SMI, NMI or interrupt."""
+    return tuple(word for word in words_of(vendor) if word not in WITHOUT_INTERRUPTS)
 
 
 def alphabet_of(vendor: Vendor, words: Sequence[str], races: bool) -> Alphabet:

@@ -21,10 +21,11 @@ from typing import NamedTuple
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.minimize import minimize, shows
-from fuzz.report import Finding, size, write_finding, write_summary
+from fuzz.report import size, write_finding, write_summary
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
 from fuzz.schedule_yaml import load
+from fuzz.signature import Finding
 from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,16 +12,17 @@ from fuzz import campaign, live_cli, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
 from fuzz.compared import HookError, compared
 from fuzz.confirm import confirm
+from fuzz.explore_cli import AlphabetError, add_arguments, do_explore
 from fuzz.files import write_whole
 from fuzz.live_replay import built_of, show_live
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
-from fuzz.report import Finding, in_order, sentence, slug, trace_text, write_summary
+from fuzz.report import slug, summary_text, trace_text
 from fuzz.schedule import ScheduleError
 from fuzz.schedule_file import is_yaml, read_schedule
+from fuzz.signature import Finding
 from fuzz.variant_list import VariantError, built_in, choose, load_file
 from variants.live.emulator import LiveError
-from variants.live.runner import Build
 from variants.machine.step import VENDORS, Vendor
 from variants.machine.variant import Variant
 
@@ -80,6 +81,8 @@ def parser() -> Parser:
         action="store_true",
         help="then run the reproducers on real KVM (see `eventdiff live setup`)",
     )
+
+    add_arguments(command("explore", "Find every divergence there is, to a bound.", comparing))
 
     show = command("replay", "Show every variant's trace of a schedule.", comparing)
     show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
@@ -154,41 +157,13 @@ def do_fuzz(options: argparse.Namespace) -> int:
     outcome = campaign.run(automata, settings, announce, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
-    if options.confirm:
-        outcome = confirmed(outcome, automata, kernels, options.out)
+    verdicts = confirm(outcome, automata, kernels, options.out) if options.confirm else {}
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:
-        print_summary(outcome, options.out)
+        ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
     return DIFFERENT if outcome.findings else SAME
-
-
-def confirmed(
-    outcome: campaign.Outcome,
-    automata: Mapping[Vendor, Automaton],
-    kernels: Mapping[str, Build],
-    out: Path,
-) -> campaign.Outcome:
-    """`outcome` with what real KVM says; as it was if that is interrupted."""
-    try:
-        findings = confirm(outcome.findings, automata, kernels, out)
-    except KeyboardInterrupt:
-        print("eventdiff: interrupted, nothing is confirmed", file=sys.stderr)
-        return outcome
-    write_summary(out, outcome.schedules, outcome.seconds, findings)
-    return outcome._replace(findings=findings)
-
-
-def print_summary(outcome: campaign.Outcome, out: Path) -> None:
-    print()
-    print(
-        f"{outcome.schedules} schedules in {outcome.seconds:.0f} s, "
-        f"{len(outcome.findings)} signatures; see {out / 'summary.md'}"
-    )
-    for finding in in_order(outcome.findings):
-        steps = len(finding.schedule.steps)
-        print(f"  {finding.schedule.vendor} {finding.divergence.kind:8} {steps:2} steps  ", end="")
-        print(sentence(finding.divergence) + (f" [{finding.live}]" if finding.live else ""))
 
 
 def do_replay(options: argparse.Namespace) -> int:
@@ -255,6 +230,7 @@ def do_convert(options: argparse.Namespace) -> int:
 
 COMMANDS = {
     "fuzz": do_fuzz,
+    "explore": do_explore,
     "replay": do_replay,
     "minimize": do_minimize,
     "variants": do_variants,
@@ -263,12 +239,19 @@ COMMANDS = {
 }
 
 
+ERRORS = (
+    *(ScheduleError, VariantError, HookError, AlphabetError, LiveError),
+    campaign.FuzzerError,
+)
+"""What is said in one line."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (ScheduleError, VariantError, HookError, LiveError, campaign.FuzzerError) as error:
+    except ERRORS as error:
         print(f"eventdiff: {error}", file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.

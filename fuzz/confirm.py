@@ -1,15 +1,18 @@
 """`eventdiff fuzz --confirm`: is a model's divergence also one of real KVM?"""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fuzz.automaton import Automaton
+from fuzz.campaign import Outcome
 from fuzz.files import write_whole
 from fuzz.live import Split, races, run_live, splits
 from fuzz.live_text import both_text
 from fuzz.replay import Trace, replay
-from fuzz.report import Finding, Verdict, slug, trace_text
+from fuzz.report import Verdict, slug, trace_text, write_summary
+from fuzz.signature import Finding
 from variants.live.runner import Build
 from variants.machine.step import Vendor
 
@@ -17,8 +20,11 @@ CONFIRMED: Final = "confirmed on real KVM"
 NOT_REPRODUCED: Final = "not reproduced"
 MODEL_ONLY: Final = "model only"
 
+Kernels = Mapping[str, Build]
+"""Builds by variant name."""
 
-def out_of_reach(finding: Finding, kernels: Mapping[str, Build]) -> str:
+
+def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     """Why live runs cannot tell, "" if they can."""
     if races(finding.schedule):
         return "a race"
@@ -36,25 +42,18 @@ def verdict_of(finding: Finding, step: int, live: Mapping[str, Trace]) -> Verdic
     return Verdict(CONFIRMED if wanted in parted else NOT_REPRODUCED)
 
 
-def confirm(
-    findings: Sequence[Finding],
-    automata: Mapping[Vendor, Automaton],
-    kernels: Mapping[str, Build],
-    out: Path,
-) -> list[Finding]:
-    """Run the findings' reproducers live; `findings` with verdicts, also written to their folders.
-
-    Raises LiveError when nothing can be run, OSError when reports cannot be written.
-    """
+def verdicts_of(
+    findings: Sequence[Finding], automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+) -> dict[str, Verdict]:
+    """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
     reasons = [out_of_reach(finding, kernels) for finding in findings]
     todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
     lives = iter(run_live([finding.schedule for finding in todo], kernels))
-    confirmed = []
+    verdicts = {}
     for finding, reason in zip(findings, reasons, strict=True):
-        automaton = automata[finding.schedule.vendor]
         live = {} if reason else next(lives)
         signature = finding.divergence.signature
-        result = replay(automaton, finding.schedule)
+        result = replay(automata[finding.schedule.vendor], finding.schedule)
         verdict = Verdict(MODEL_ONLY, reason)
         if not reason:
             step = next(at for at, one in result.divergences if one.signature == signature)
@@ -64,5 +63,21 @@ def confirm(
         shown = both_text(finding.schedule, result.traces, live, known)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
         write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
-        confirmed.append(finding._replace(live=verdict))
-    return confirmed
+        verdicts[signature] = verdict
+    return verdicts
+
+
+def confirm(
+    outcome: Outcome, automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+) -> dict[str, Verdict]:
+    """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
+
+    Raises LiveError when nothing can be run, OSError when reports cannot be written.
+    """
+    try:
+        verdicts = verdicts_of(outcome.findings, automata, kernels, out)
+    except KeyboardInterrupt:
+        print("eventdiff: interrupted, nothing is confirmed", file=sys.stderr)
+        return {}
+    write_summary(out, *outcome, verdicts)
+    return verdicts

@@ -21,11 +21,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from fuzz.alphabet import Alphabet
-from fuzz.compared import Compared
+from fuzz.compared import Compared, Group
 from fuzz.joint import regroup, start
 from fuzz.schedule import Schedule
-from fuzz.search import Event, Progress, Search
-from fuzz.signature import Divergence
+from fuzz.search import Event, Path, Progress, Search
+from fuzz.signature import Divergence, Finding
 from fuzz.tables import Tables
 from variants.machine.step import MIN_VCPUS, Step
 
@@ -34,72 +34,128 @@ AP: Final = 1
 THIRD: Final = 2
 
 
-class Found(NamedTuple):
-    """A divergence class, and a shortest schedule that shows it."""
-
-    divergence: Divergence
-    schedule: Schedule
-
-
 class Explored(NamedTuple):
-    """states: joint vCPUs reached. transitions: steps and messages taken from them. depth: how
-    many steps deep. fixpoint: nothing is left to explore. found: by signature."""
+    """states: joint vCPUs reached. transitions: steps and messages taken from them. depth: the
+    most steps it took to reach one. fixpoint: nothing is left to explore. found: by signature.
+    shown: for a latent signature, the shortest schedule found that begins with its own and makes
+    the difference show; None if none does, however it goes on (or to the bound)."""
 
     states: int
     transitions: int
     depth: int
     fixpoint: bool
-    found: dict[str, Found]
+    found: dict[str, Finding]
+    shown: dict[str, Finding | None]
+
+
+class Prefix(NamedTuple):
+    """Where a search is: on vCPU `on`, with messages from `sender`, after the steps `before`."""
+
+    on: int
+    sender: int
+    before: tuple[Step, ...] = ()
 
 
 def explore(
     compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
 ) -> Explored:
-    """Explore until nothing is new, or to schedules of `max_depth` steps."""
+    """Explore until nothing is new, or to schedules of `max_depth` steps.
+
+    KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
+    """
     tables = Tables(compared, alphabet)
-    found: dict[str, Found] = {}
-    whole = {}
-    for on, sender in ((AP, BSP), (BSP, AP)):
-        search = whole[on] = Search(tables, start(compared, on == BSP), progress)
-        search.run(max_depth)
-        collect(found, search, (), on, sender)
-    every = list(whole.values())
-    for on, other in ((AP, BSP), (BSP, AP)):
-        for groups, path in whole[other].groups.items():
-            before = tuple(steps(whole[other].events(path), other, THIRD))
-            if not groups or (max_depth is not None and len(before) >= max_depth):
+    searches: list[tuple[Prefix, Search]] = []
+    interrupted = False
+    try:
+        for prefix in (Prefix(AP, BSP), Prefix(BSP, AP)):
+            search = Search(tables, start(compared, prefix.on == BSP), progress)
+            searches.append((prefix, search))
+            search.run(max_depth)
+        for prefix, groups in list(after_splits(searches)):
+            left = None if max_depth is None else max_depth - len(prefix.before)
+            if left is None or left > 0:
+                vcpu = regroup(start(compared, prefix.on == BSP), groups)
+                search = Search(tables, vcpu, progress)
+                searches.append((prefix, search))
+                search.run(left)
+    except KeyboardInterrupt:
+        interrupted = True
+    found: dict[str, Finding] = {}
+    shown: dict[str, Finding | None] = {}
+    for prefix, search in searches:
+        for signature, (divergence, path) in search.found.items():
+            finding = Finding(divergence, schedule_of(search, path, prefix))
+            known = found.get(signature)
+            if known and len(known.schedule.steps) <= len(finding.schedule.steps):
                 continue
-            search = Search(tables, regroup(start(compared, on == BSP), groups), progress)
-            search.run(None if max_depth is None else max_depth - len(before))
-            collect(found, search, before, on, THIRD)
-            every.append(search)
+            found[signature] = finding
+            if divergence.kind == "latent" and not interrupted:
+                shown[signature] = resolve(search, finding, path, prefix, max_depth, progress)
     return Explored(
-        sum(search.states for search in every),
-        sum(search.transitions for search in every),
-        max(search.depth for search in whole.values()),
-        all(search.fixpoint for search in every),
+        sum(search.states for _, search in searches),
+        sum(search.transitions for _, search in searches),
+        max(len(prefix.before) + search.depth for prefix, search in searches),
+        not interrupted and all(search.fixpoint for _, search in searches),
         found,
+        shown,
     )
 
 
-def collect(
-    found: dict[str, Found], search: Search, before: tuple[Step, ...], on: int, sender: int
-) -> None:
-    """Add what `search` found on vCPU `on`, with the steps `before` it, where that is shorter."""
-    for signature, (divergence, path) in search.found.items():
-        taken = before + tuple(steps(search.events(path), on, sender))
-        known = found.get(signature)
-        if known is None or len(taken) < len(known.schedule.steps):
-            vcpus = max(MIN_VCPUS, sender + 1)
-            vendor = search.tables.compared.vendor
-            found[signature] = Found(divergence, Schedule(vendor, vcpus, taken))
+def after_splits(
+    searches: Iterable[tuple[Prefix, Search]],
+) -> Iterator[tuple[Prefix, tuple[Group, ...]]]:
+    """Where to explore again: on the other vCPU, with the groups that a split leaves."""
+    for prefix, search in searches:
+        other = BSP if prefix.on == AP else AP
+        for groups, path in search.groups.items():
+            before = steps(search.events(path), prefix._replace(sender=THIRD))
+            if groups:
+                yield Prefix(other, THIRD, tuple(before)), groups
 
 
-def steps(events: Iterable[Event], on: int, sender: int) -> Iterator[Step]:
-    """The schedule steps of what happened to vCPU `on`."""
+def resolve(
+    search: Search,
+    latent: Finding,
+    path: Path,
+    prefix: Prefix,
+    max_depth: int | None,
+    progress: Progress,
+) -> Finding | None:
+    """The shortest continuation that makes a latent divergence show, if there is one."""
+    first, second, *_ = (set(group) for group in latent.divergence.groups)
+
+    def tells(divergence: Divergence) -> bool:
+        """Do members of both sides part here?"""
+        if divergence.kind == "latent":
+            return False
+        parts = [set(group) for group in divergence.groups]
+        return any(
+            one & first and other & second for one in parts for other in parts if one != other
+        )
+
+    rest = Search(search.tables, search.end(path), progress)
+    rest.run(max_depth, until=lambda: any(tells(one) for one, _ in rest.found.values()))
+    telling = [(path, one) for one, path in rest.found.values() if tells(one)]
+    if not telling:
+        return None
+    path, divergence = min(telling, key=lambda one: one[0].length)
+    schedule = latent.schedule
+    more = steps(rest.events(path), prefix)
+    return Finding(divergence, schedule._replace(steps=(*schedule.steps, *more)))
+
+
+def schedule_of(search: Search, path: Path, prefix: Prefix) -> Schedule:
+    """The schedule of `path`."""
+    taken = (*prefix.before, *steps(search.events(path), prefix))
+    vcpus = max(MIN_VCPUS, prefix.sender + 1)
+    return Schedule(search.tables.compared.vendor, vcpus, taken)
+
+
+def steps(events: Iterable[Event], prefix: Prefix) -> Iterator[Step]:
+    """The schedule steps of what happened to the vCPU."""
     for event in events:
         if event.message is not None:
             mode, vector = event.message
-            yield Step("icr", sender, on, mode, vector, event.point)
+            yield Step("icr", prefix.sender, prefix.on, mode, vector, event.point)
         if event.step is not None:
-            yield event.step._replace(on=on)
+            yield event.step._replace(on=prefix.on)

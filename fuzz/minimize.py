@@ -8,17 +8,29 @@ for one bug end in the same file.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import permutations
 
 from fuzz.automaton import Automaton
 from fuzz.schedule import Schedule, step_problem
-from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
+from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS, alphabet, decode_step
 from variants.machine.points import POINTS
-from variants.machine.step import ICR_MODES, IOCTL_OPS, MIN_VCPUS, MP_STATES, OPS, TO_SELF, Step
+from variants.machine.step import (
+    ICR_MODES,
+    IOCTL_OPS,
+    MIN_VCPUS,
+    MP_STATES,
+    OPS,
+    TO_SELF,
+    Step,
+    Vendor,
+)
 
 POINT_ORDER = ("", *POINTS)
 SIMPLE = ("nop", "hlt")
 """What a step is replaced with if that will do."""
+SHORT = 10
+"""How many steps a schedule may have for `shortcuts` to be tried."""
 CPU_ORDER = (1, 0, 2, 3)
 """vCPU 1, an AP, acts in the simplest schedules; vCPU 0 is the BSP and sends."""
 
@@ -88,6 +100,43 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         if weights[number + 1] < weights[number]:
             swapped = (steps[number + 1], steps[number])
             yield schedule._replace(steps=(*steps[:number], *swapped, *steps[number + 2 :]))
+    if len(steps) <= SHORT:
+        yield from shortcuts(schedule)
+
+
+def shortcuts(schedule: Schedule) -> Iterator[Schedule]:
+    """`schedule` with one step fewer and another step in the place of one.
+
+    What is left after the other passes may be a detour: no step can be dropped from it, and
+    still there is a shorter way. These are many, so they come last and for short ones only.
+    """
+    steps = schedule.steps
+    for dropped in range(len(steps)):
+        left = steps[:dropped] + steps[dropped + 1 :]
+        for number, replaced in enumerate(left):
+            for step in plain_steps(schedule.vendor, steps[-1].on):
+                if step != replaced:
+                    yield schedule._replace(steps=(*left[:number], step, *left[number + 1 :]))
+
+
+@cache
+def plain_steps(vendor: Vendor, on: int) -> tuple[Step, ...]:
+    """What vCPU `on` may do or be sent, without races and second vectors."""
+    steps = [
+        step for code in alphabet(vendor, max(MIN_VCPUS, on + 1)) if (step := decode_step(code))
+    ]
+    plain = (0, FIXED_VECTORS[0])
+    sender = 0 if on else 1
+    return tuple(
+        step
+        for step in steps
+        if not step.at
+        and step.vector in plain
+        and (
+            (step.op == "icr" and (step.on, step.to) in ((sender, on), (on, TO_SELF)))
+            or (step.op != "icr" and step.on == on)
+        )
+    )
 
 
 def merged(first: Step, second: Step) -> Iterator[Step]:

@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from fuzz.minimize import weight
 from fuzz.replay import Replay, replay, replay_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump, step_yaml
-from fuzz.signature import Divergence
+from fuzz.signature import Divergence, Finding
 from variants.machine.machine import Observation
 
 WIDTH = 78
@@ -30,12 +30,8 @@ class Verdict(NamedTuple):
         return f"{self.word} ({self.reason})" if self.reason else self.word
 
 
-class Finding(NamedTuple):
-    """A signature with its smallest schedule so far. live: None if real KVM was not asked."""
-
-    divergence: Divergence
-    schedule: Schedule
-    live: Verdict | None = None
+Verdicts = Mapping[str, Verdict]
+"""By signature; empty if real KVM was not asked."""
 
 
 def slug(signature: str) -> str:
@@ -164,8 +160,11 @@ def write_finding(
     write_whole(own / "reproducer.yaml", dump(schedule))
 
 
-def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -> dict[str, Any]:
+def campaign_json(
+    schedules: int, seconds: float, findings: Sequence[Finding], verdicts: Verdicts | None = None
+) -> dict[str, Any]:
     """What `campaign.json` holds and `fuzz --json` prints."""
+    live = verdicts or {}
     return {
         "schedules": schedules,
         "seconds": round(seconds, 3),
@@ -177,7 +176,7 @@ def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -
                 "groups": [list(group) for group in finding.divergence.groups],
                 "length": len(finding.schedule.steps),
             }
-            | ({"live": finding.live.word} if finding.live else {})
+            | ({"live": live[finding.divergence.signature].word} if live else {})
             for finding in in_order(findings)
         ],
     }
@@ -187,15 +186,16 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.divergence.signature)
 
 
-def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
-    """`summary.md`."""
+def summary(
+    title: str, ran: str, findings: Sequence[Finding], verdicts: Verdicts | None = None
+) -> str:
+    """`summary.md`. ran: in a few words, what was run to find this."""
     columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
-    live = any(finding.live for finding in findings)
-    columns += ["live"] if live else []
+    columns += ["live"] if verdicts else []
     lines = [
-        "# Campaign",
+        f"# {title}",
         "",
-        f"{schedules} schedules in {seconds:.0f} s, {len(findings)} signatures.",
+        f"{ran}, {len(findings)} signatures.",
         "",
         f"| {' | '.join(columns)} |",
         "| " + " | ".join("---" for _ in columns) + " |",
@@ -208,14 +208,34 @@ def summary(schedules: int, seconds: float, findings: Sequence[Finding]) -> str:
             sentence(finding.divergence),
             str(len(finding.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-            *([str(finding.live)] if live else []),
+            *([str(verdicts[finding.divergence.signature])] if verdicts else []),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
 
-def write_summary(out: Path, schedules: int, seconds: float, findings: Sequence[Finding]) -> None:
-    """Write `campaign.json` and `summary.md` to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
+def write_summary(
+    out: Path,
+    schedules: int,
+    seconds: float,
+    findings: Sequence[Finding],
+    verdicts: Verdicts | None = None,
+) -> None:
+    """Write `campaign.json` and `summary.md` of a campaign to `out`."""
+    campaign = json.dumps(campaign_json(schedules, seconds, findings, verdicts), indent=1)
     write_whole(out / "campaign.json", campaign + "\n")
-    write_whole(out / "summary.md", summary(schedules, seconds, findings))
+    ran = f"{schedules} schedules in {seconds:.0f} s"
+    write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
+
+
+def summary_text(
+    ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
+) -> str:
+    """The table of `summary`, for a terminal. out: where the reports are."""
+    lines = [f"{ran}, {len(findings)} signatures; see {out / 'summary.md'}"]
+    for finding in in_order(findings):
+        vendor, kind = finding.schedule.vendor, finding.divergence.kind
+        steps = len(finding.schedule.steps)
+        live = f" [{verdicts[finding.divergence.signature]}]" if verdicts else ""
+        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}{live}")
+    return "\n".join([*lines, ""])

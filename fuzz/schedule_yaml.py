@@ -232,3 +232,9 @@ def dump(schedule: Schedule) -> str:
     lines.append("steps:")
     lines += [f"- {step_yaml(step)}" for step in schedule.steps]
     return "\n".join([*lines, ""])
+
+
+def schedule_json(schedule: Schedule) -> dict[str, Any]:
+    """`schedule` as the mapping that `dump` writes."""
+    mapping: dict[str, Any] = yaml.safe_load(dump(schedule))
+    return mapping

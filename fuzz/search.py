@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from fuzz.compared import Group
-from fuzz.joint import JointVcpu, latents, split, take
+from fuzz.joint import JointVcpu, Taken, latents, receive, split, take
 from fuzz.signature import Divergence
 from fuzz.tables import OBSERVED, OBSERVED_BITS, Tables
 from variants.machine.step import Step
@@ -112,10 +112,10 @@ class Search:
         """How many joint vCPUs have been reached."""
         return len(self._keys)
 
-    def run(self, max_depth: int | None) -> None:
-        """Explore to `max_depth` steps, or until nothing is new."""
+    def run(self, max_depth: int | None, until: Callable[[], bool] = lambda: False) -> None:
+        """Explore to `max_depth` steps, until nothing is new, or a level ends with `until`."""
         level, late = range(self.states), list[tuple[int, Path]]()
-        while (level or late) and (max_depth is None or self.depth < max_depth):
+        while (level or late) and (max_depth is None or self.depth < max_depth) and not until():
             first = self.states
             later: list[tuple[int, Path]] = []
             for index in level:
@@ -136,6 +136,20 @@ class Search:
             events.append(self._events[self._led[index]])
             index = self._parents[index]
         return events[::-1]
+
+    def end(self, path: Path) -> JointVcpu:
+        """The joint vCPU that `path` leads to."""
+        return self._taken(path).after if path.length else self.joint_vcpu(path.parent)
+
+    def _taken(self, path: Path) -> Taken:
+        """What the last event of `path` does, the long way."""
+        step, irq, point = self._events[path.event]
+        before = self.joint_vcpu(path.parent)
+        if irq is not None:
+            before = receive(before, tuple(range(len(before.vcpus))), point, irq)
+        if step is None:
+            return Taken(before, (), ())
+        return take(self.tables.compared, before, step)
 
     def joint_vcpu(self, index: int) -> JointVcpu:
         """The joint vCPU number `index`."""
@@ -259,13 +273,7 @@ class Search:
 
     def _take(self, path: Path) -> int | None:
         """Take a step the long way: variants that were alike may now differ."""
-        step, irq, point = self._events[path.event]
-        assert step is not None
-        before = self.joint_vcpu(path.parent)
-        if irq is not None:
-            arrivals = tuple(() if vcpu is None else ((point, irq),) for vcpu in before.vcpus)
-            before = before._replace(arrivals=arrivals)
-        after, divergences, _ = take(self.tables.compared, before, step)
+        after, divergences, _ = self._taken(path)
         for divergence in divergences:
             self._note(divergence, path)
         if divergences:

@@ -6,10 +6,13 @@ differ inside: what a reviewer would discuss, however many steps later it shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from fuzz.compared import Compared, Group
-from variants.machine.machine import Arrivals, Observation
+from fuzz.schedule import Schedule
+from variants.machine.machine import Arrivals, Observation, deliver
+from variants.machine.points import POINTS
 from variants.machine.step import TO_SELF, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
 
@@ -44,6 +47,13 @@ class Divergence(NamedTuple):
     kind: str
     signature: str
     groups: tuple[tuple[str, ...], ...]
+
+
+class Finding(NamedTuple):
+    """A divergence class with the smallest schedule known to show it."""
+
+    divergence: Divergence
+    schedule: Schedule
 
 
 def divergence(
@@ -81,7 +91,7 @@ def visible(
         shows = look(field, seen) if at_once else "later"
         if shows == "VM exit" and " in " not in cause:
             shows = "at once"
-    if cause.endswith(": race"):
+    if ": race of " in cause:
         shows = "in a race"
     return divergence(compared, kind, parts, cause, shows)
 
@@ -105,9 +115,21 @@ def mechanism(
 
     before: the vCPU of variants i and j, which the step makes differ. Every compared variant
     is asked what it would have done there, even one already told apart, so that one bug has one
-    name, whoever is still in the group when it shows.
+    name, whoever is still in the group when it shows. A race is one only if the message, had it
+    come before or after the step, would not have led to the same.
     """
     ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
+    if arrivals:
+        early = reduce(deliver, (irq for _, irq in arrivals), before)
+        for earlier, later in ((early, ()), (before, arrivals)):
+            calm = [step_vcpu(earlier, taken, ()) for step_vcpu in compared.step_vcpus]
+            same = all(
+                ends[n].observation == calm[n].observation
+                and ends[n].vcpu == reduce(deliver, (irq for _, irq in later), calm[n].vcpu)
+                for n in (i, j)
+            )
+            if same:
+                return mechanism(compared, earlier, taken, (), i, j)
     vcpu = thaw(before)
     after = [thaw(end.vcpu).pending_events for end in ends]
     racing = {irq.mode for _, irq in arrivals} - {"init-deassert"}
@@ -141,7 +163,8 @@ def mechanism(
     if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        return f"{who}: race"
+        where = POINTS[arrivals[0][0]].split(":")[0]
+        return f"{who}: race of {' and '.join(sorted(racing)).upper()} with {where}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
@@ -55,7 +56,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def choose(names: str, files: list[str]) -> tuple[Variant, ...]:
+def choose(names: str, files: Sequence[str]) -> tuple[Variant, ...]:
     """The variants to compare, the first the base.
 
     names: comma-separated, "" for the project's three. files: users' own, added after them.

@@ -11,9 +11,10 @@ from fuzz.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
 from fuzz.live import observation_of, splits
 from fuzz.live_text import both_text, live_text
 from fuzz.replay import Replay, observation_json, replay
-from fuzz.report import WIDTH, Finding
+from fuzz.report import WIDTH
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
+from fuzz.signature import Finding
 from fuzz.variant_list import choose
 from tests.strategies import schedules
 from variants.live.runner import Build

@@ -35,7 +35,7 @@ POINTS: Final[dict[str, str]] = {
     "inject-smi": "inject_pending_event: after SMI, before NMI and interrupts",
     "injected": "vcpu_enter_guest: after injection, before the last look at the requests",
     "entry": "vcpu_enter_guest: IN_GUEST_MODE, before the guest's next instruction",
-    "guest-executed": "in the guest, after the step's instruction",
+    "guest-executed": "the guest: after the step's instruction",
     "exit": "vcpu_enter_guest: after the VM exit, before handle_exit",
     "handled": "vcpu_enter_guest: after handle_exit",
 }

@@ -1,0 +1,209 @@
+"""`eventdiff explore`: options, processes (one a vendor), output."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fuzz.alphabet import alphabet_of, usual_words, words_of
+from fuzz.certificate import certificate, differences, result
+from fuzz.compared import compared
+from fuzz.explore import Explored, explore
+from fuzz.files import write_whole
+from fuzz.minimize import minimize
+from fuzz.replay import automaton_of
+from fuzz.report import summary, summary_text, write_finding
+from fuzz.schedule_yaml import schedule_json
+from fuzz.variant_list import choose
+from variants.machine.step import VENDORS, Vendor
+
+EXAMPLE = """\
+examples:
+  eventdiff explore                                    both vendors, races included
+  eventdiff explore --vendor svm --no-races --steps all --depth 6
+  eventdiff explore --variants original --variant mine.py --no-races
+  eventdiff explore --check reports/explored/certificate.json
+
+--steps takes words of the schedule format: step names (hlt, vmrun, ..) and ICR modes (init, sipi,
+nmi, smi, fixed), or `all`. Unless told, SMIs, NMIs, interrupts and what only matters with them are
+left out, and the rest is explored to the end.
+"""
+
+
+class AlphabetError(Exception):
+    """A word of --steps that means nothing: one line."""
+
+
+class Request(NamedTuple):
+    """One vendor's exploration."""
+
+    vendor: Vendor
+    variants: str
+    files: tuple[str, ...]
+    words: tuple[str, ...]
+    races: bool
+    depth: int | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eventdiff explore`, besides those that choose variants."""
+    parser.epilog = EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
+    parser.add_argument("--depth", type=depth, metavar="N", help="schedules of N steps at most")
+    parser.add_argument("--steps", default="", metavar="A,B,..", help="the alphabet, see below")
+    parser.add_argument("--no-races", action="store_true", help="leave out `at` steps")
+    parser.add_argument("--out", type=Path, default=Path("reports/explored"), metavar="DIR")
+    parser.add_argument("--check", type=Path, metavar="CERTIFICATE", help="explore again, compare")
+    parser.add_argument("--json", action="store_true")
+
+
+def depth(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of steps from 1, not {text!r}")
+    return int(text)
+
+
+def words(steps: str, vendor: Vendor) -> tuple[str, ...]:
+    """The words of --steps that `vendor` has; raises AlphabetError for one that none has."""
+    if steps in ("", "all"):
+        return words_of(vendor) if steps else usual_words(vendor)
+    known = dict.fromkeys(word for one in VENDORS for word in words_of(one))
+    asked = steps.split(",")
+    for word in asked:
+        if word not in known:
+            raise AlphabetError(f"--steps: {word!r} is none of {', '.join(known)}")
+    return tuple(word for word in words_of(vendor) if word in asked)
+
+
+def run(request: Request) -> Explored:
+    """Explore; on a terminal, say now and then how far it is."""
+    on_terminal = sys.stderr.isatty()
+    began = time.monotonic()
+
+    def progress(depth: int, states: int, transitions: int, signatures: int) -> None:
+        if on_terminal:
+            elapsed = time.monotonic() - began
+            rate = transitions / elapsed
+            line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
+            line += f"{rate:,.0f} transitions/s, {signatures} signatures"
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    subject = compared(request.vendor, choose(request.variants, request.files))
+    alphabet = alphabet_of(request.vendor, request.words, request.races)
+    explored = explore(subject, alphabet, request.depth, progress)
+    if on_terminal:
+        print("\r\033[K", end="", file=sys.stderr)
+    return explored
+
+
+def listen() -> None:
+    """Let Ctrl-C end this process's exploration, though the parent waits for it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run_all(requests: list[Request]) -> list[Explored]:
+    """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
+    if len(requests) == 1:
+        return [run(requests[0])]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(len(requests), initializer=listen) as pool:
+            return list(pool.map(run, requests))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def do_explore(options: argparse.Namespace) -> int:
+    """Run the command; the exit status."""
+    asked = {
+        "vendors": [options.vendor] if options.vendor else list(VENDORS),
+        "steps": options.steps,
+        "races": not options.no_races,
+        "bound": options.depth,
+        "variant_options": [options.variants, *(str(Path(p).resolve()) for p in options.variant)],
+    }
+    certified: dict[str, Any] = {}
+    if options.check:
+        certified = read_certificate(options.check)
+        asked = {key: certified[key] for key in asked}
+    named, *files = asked["variant_options"]
+    requests = [
+        Request(v, named, tuple(files), words(asked["steps"], v), asked["races"], asked["bound"])
+        for v in asked["vendors"]
+    ]
+    variants = choose(named, files)
+    explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
+    alphabets = {one.vendor: alphabet_of(one.vendor, one.words, one.races) for one in requests}
+    found = {**certificate(variants, alphabets, asked), **result(explored)}
+    if options.check:
+        wrong = differences(certified, found)
+        print("\n".join(wrong) if wrong else f"{options.check}: explored again, all the same")
+        return 1 if wrong else 0
+    write_reports(options.out, explored, found, named, files)
+    if options.json:
+        print(json.dumps(explored_json(explored)))
+    else:
+        findings = [finding for one in explored.values() for finding in one.found.values()]
+        print(summary_text(extent(found), findings, options.out), end="")
+    return 1 if any(one.found for one in explored.values()) else 0
+
+
+def read_certificate(path: Path) -> dict[str, Any]:
+    """The certificate in `path`. Raises AlphabetError if it is none."""
+    try:
+        certified: dict[str, Any] = json.loads(path.read_text())
+        missing = {"vendors", "steps", "races", "bound", "variant_options"} - certified.keys()
+    except (ValueError, AttributeError):
+        raise AlphabetError(f"{path}: not a certificate") from None
+    if missing:
+        raise AlphabetError(f"{path}: not a certificate, {min(missing)!r} is missing")
+    return certified
+
+
+def write_reports(
+    out: Path,
+    explored: dict[Vendor, Explored],
+    found: dict[str, Any],
+    named: str,
+    files: list[str],
+) -> None:
+    """What a campaign writes, and the certificate."""
+    options = ["--variants", named] if named else []
+    for file in files:
+        options += ["--variant", file]
+    findings = []
+    for vendor, one in explored.items():
+        automaton = automaton_of(vendor, choose(named, files))
+        for finding in one.found.values():
+            smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
+            findings.append(finding._replace(schedule=smallest))
+            write_finding(out, automaton, findings[-1], options)
+    write_whole(out / "summary.md", summary("Exploration", extent(found), findings))
+    write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+
+
+def extent(found: dict[str, Any]) -> str:
+    """How much was explored, in a few words."""
+    end = "to the fixpoint" if found["fixpoint"] else "not to the end"
+    return (
+        f"{found['states']} states, {found['transitions']} transitions, "
+        f"depth {found['depth']}, {end}"
+    )
+
+
+def explored_json(explored: dict[Vendor, Explored]) -> dict[str, Any]:
+    """What `--json` prints."""
+    found = result(explored)
+    schedules = {
+        signature: schedule_json(finding.schedule)
+        for one in explored.values()
+        for signature, finding in one.found.items()
+    }
+    for described in found["signatures"]:
+        described["schedule"] = schedules[described["signature"]]
+    return found
