@@ -26,7 +26,7 @@ def qemu(vmlinuz: Path) -> Machine:
         command = [
             *("qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-cpu", "max,+svm"),
             *("-m", "256", "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot"),
-            *("-icount", "shift=2,sleep=off"),  # guest time is counted in instructions
+            *("-icount", "shift=0,sleep=off"),  # guest time is counted in instructions
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),
             *("-serial", "file:serial"),
         ]

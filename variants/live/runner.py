@@ -15,7 +15,6 @@ from variants.live.observe import Observation, trace
 from variants.live.protocol import Ended, Schedule, encode
 
 BATCH: Final = 400
-NOISY_RETRIES: Final = 3
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
 
@@ -36,11 +35,6 @@ class Report:
     troubles: list[str]
     boots: int = 0
     milliseconds: int = 0
-
-
-def noisy(ended: Ended) -> bool:
-    """Did a timer tick of the emulated host fall into a step? Then the loop took extra turns."""
-    return any(line.get("irqs", "0") != "0" and line["ran"] == "0" for line in ended.lines)
 
 
 def run_batch(machine: Machine, build: Build, vendor: str, batch: str) -> Booted:
@@ -64,25 +58,20 @@ def run(
     """The traces of `schedules`, all of one vendor, in order.
 
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
-    new boot. One in which the emulated machine's timer interfered is run again.
+    new boot.
     """
     report = report if report is not None else Report([])
     machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
     results: dict[int, Ended] = {}
     todo = list(range(len(schedules)))
-    tries: dict[int, int] = {}
     fruitless = 0
     while todo:
         batch = todo[:BATCH]
         text = "".join(encode(number, schedules[number]) for number in batch)
         booted = run_batch(machine, build, vendor, text)
         report.boots += 1
-        again: list[int] = []
         for number, ended in booted.ended.items():
             report.milliseconds += ended.milliseconds
-            tries[number] = tries.get(number, 0) + 1
-            if ended.word == "ok" and noisy(ended) and tries[number] <= NOISY_RETRIES:
-                again.append(number)
             results[number] = ended
         if booted.under_way is not None:
             results[booted.under_way].word = booted.why
@@ -93,7 +82,7 @@ def run(
         fruitless = 0 if booted.ended else fruitless + 1
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
-        todo = [number for number in todo if number not in results] + again
+        todo = [number for number in todo if number not in results]
         progress(len(schedules) - len(todo))
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
 
