@@ -10,9 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from fuzz.automaton import Automaton
-from fuzz.joint import joint_of
 from fuzz.mutator import crossover, mutator
+from fuzz.replay import automaton_of
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, header, prefix_vector
 from variants.machine.machine import initial_state, step
@@ -57,7 +56,7 @@ class Reach:
     """What schedules of one vendor reach in the models of `variants`, as small numbers."""
 
     def __init__(self, vendor: Vendor, variants: Sequence[Variant]) -> None:
-        self.step_vcpus = Automaton(joint_of(vendor, variants)).joint.step_vcpus
+        self.step_vcpus = automaton_of(vendor, variants).compared.step_vcpus
         self.known: dict[object, int] = {}
 
     def of(self, schedule: Schedule) -> frozenset[int]:
