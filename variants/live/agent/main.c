@@ -85,7 +85,7 @@ static void system_init(void)
 	insert("/irqbypass.ko", "");
 	insert("/kvm.ko", "halt_poll_ns=0 nx_huge_pages=off");
 	insert("/kvm-amd.ko", "nested=1 vgif=0 avic=0 vls=0");
-	insert("/kvm-intel.ko", "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=0");
+	insert("/kvm-intel.ko", "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=1");
 }
 
 static long now_ms(void)

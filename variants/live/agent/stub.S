@@ -183,6 +183,7 @@ l2_entry:
 	mov MB_IN_HLT(%rbx), %edx
 	or %edx, MB_WOKE(%rbx)
 	movl $0, MB_IN_HLT(%rbx)
+	jmp l2_loop		/* an L2 that started halted has a step to take when it wakes */
 	CONTEXT l2, PORT_L2
 l2_vmcall:
 	BEGIN
