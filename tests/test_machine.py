@@ -163,5 +163,20 @@ def test_woke_is_about_the_hlt_alone() -> None:
         assert (trace[-1].taken, trace[-1].woke) == (("nmi",), False)
 
 
+def test_a_vm_exit_before_l2_start_code_runs_leaves_it_behind() -> None:
+    """A SIPI starts L2 at its vector; the SMI exit comes first and L1 goes on after VMRUN."""
+    steps = (
+        Step("vmrun", 1, controls=("smi",)),
+        Step("set-mp-state", 1, mode="INIT_RECEIVED"),
+        Step("smi", 1),
+        Step("icr", 0, 1, "sipi", 0x12),
+        Step("nop", 1),
+        Step("nop", 1),
+    )
+    for trace in traces(Schedule("svm", 2, steps)).values():
+        assert trace[-2].nested_exit is not None
+        assert [one.outcome for one in trace[-2:]] == ["l1", "l1"]
+
+
 def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:
     return replay(automaton_of(schedule.vendor, VARIANTS), schedule).traces
