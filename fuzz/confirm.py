@@ -8,9 +8,9 @@ from typing import Final
 from fuzz.automaton import Automaton
 from fuzz.campaign import Outcome
 from fuzz.files import write_whole
-from fuzz.live import Split, races, run_live, splits
+from fuzz.live import Split, quirk, races, run_live, splits
 from fuzz.live_text import both_text
-from fuzz.replay import Trace, replay
+from fuzz.replay import Replay, Trace, replay
 from fuzz.report import Verdict, slug, trace_text, write_summary
 from fuzz.signature import Finding
 from variants.live.runner import Build
@@ -35,11 +35,19 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     return f"no live build of {', '.join(missing)}" if missing else ""
 
 
-def verdict_of(finding: Finding, step: int, live: Mapping[str, Trace]) -> Verdict:
-    """Confirmed if the live variants part at `step` as the models do."""
+def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> Verdict:
+    """Confirmed if the live variants part at the same step as the models, and as they do.
+
+    result: what the models do. A quirk of the emulator that explains why not is the reason.
+    """
+    signature = finding.divergence.signature
+    step = next(at for at, one in result.divergences if one.signature == signature)
     wanted = {frozenset(group) for group in finding.divergence.groups}
     parted = [set(map(frozenset, split.groups)) for split in splits(live) if split.step == step]
-    return Verdict(CONFIRMED if wanted in parted else NOT_REPRODUCED)
+    if wanted in parted:
+        return Verdict(CONFIRMED)
+    quirks = [quirk(finding.schedule, result.traces[name], seen) for name, seen in live.items()]
+    return Verdict(NOT_REPRODUCED, next((f"quirk {why}" for why in quirks if why), ""))
 
 
 def verdicts_of(
@@ -56,8 +64,7 @@ def verdicts_of(
         result = replay(automata[finding.schedule.vendor], finding.schedule)
         verdict = Verdict(MODEL_ONLY, reason)
         if not reason:
-            step = next(at for at, one in result.divergences if one.signature == signature)
-            verdict = verdict_of(finding, step, live)
+            verdict = verdict_of(finding, result, live)
         folder = out / slug(signature)
         known = [Split(at, divergence.groups) for at, divergence in result.divergences]
         shown = both_text(finding.schedule, result.traces, live, known)

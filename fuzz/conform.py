@@ -216,7 +216,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument("--variants", default="", metavar="A,B,..", help="(all three)")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where setup put the kernels")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=(os.cpu_count() or 1) + 1,
+        metavar="N",
+        help="emulators at a time (one more than cores)",
+    )
     parser.add_argument("--json", action="store_true", help="counts by vendor and variant only")
 
 

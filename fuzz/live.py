@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fuzz.replay import Trace
+from fuzz.quirks import quirk_of
+from fuzz.replay import Trace, traces_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
 from variants.live.host import HostAgent
@@ -61,7 +62,9 @@ def run_live(
         plain = [yaml.safe_load(dump(schedules[number])) for number in mine]
         what = f"{vendor}: {len(mine)} schedules on {' '.join(builds)}"
         with Ticker(what) as tick:
-            traces, reports = run_variants(plain, builds, vendor, os.cpu_count() or 1, tick)
+            # One more than cores: they do not all compute all the time.
+            parallel = (os.cpu_count() or 1) + 1
+            traces, reports = run_variants(plain, builds, vendor, parallel, tick)
         for name, report in reports.items():
             for trouble in report.troubles:
                 print(f"eventdiff: live {name}: {trouble}", file=sys.stderr)
@@ -118,6 +121,15 @@ def parted(group: Iterable[str], seen: Mapping[str, object]) -> list[tuple[str, 
     for name in group:
         parts.setdefault(seen[name], []).append(name)
     return [tuple(part) for part in parts.values()]
+
+
+def quirk(schedule: Schedule, model: Trace, live: Trace) -> str:
+    """The emulator's quirk that explains where `live` first differs from `model`, "" if none."""
+    differ = [step for step, expected in enumerate(model) if seen_at(live, step) != expected]
+    if not differ:
+        return ""
+    both = traces_json({"model": model, "live": live})
+    return quirk_of(schedule, differ[0], both["model"], both["live"])
 
 
 def differing_fields(model: Observation, live: Observation | None) -> list[str]:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from fuzz.live import Split, differing_fields, seen_at
+from fuzz.live import Split, differing_fields, quirk, seen_at
 from fuzz.replay import Trace
 from fuzz.report import WIDTH, short
 from fuzz.schedule import Schedule
@@ -91,7 +91,7 @@ def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> st
     return "\n".join([*lines, ""])
 
 
-def agreement(model: Traces, live: Traces) -> tuple[list[str], dict[int, str]]:
+def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str], dict[int, str]]:
     """Which steps agree, in words, and marks for those that do not."""
     lines, marks = [], {}
     for name, trace in live.items():
@@ -106,6 +106,8 @@ def agreement(model: Traces, live: Traces) -> tuple[list[str], dict[int, str]]:
         lines.append(
             f"{name}: live KVM agrees with the model in {count - len(differ)} of {count} steps"
         )
+        if why := quirk(schedule, model[name], trace):
+            differ.append(f"  the emulator's quirk {why}, see docs/live-quirks.md")
         lines += [line for text in differ for line in textwrap.wrap(text, WIDTH)]
     return lines, marks
 
@@ -119,7 +121,7 @@ def both_text(schedule: Schedule, model: Traces, live: Traces, splits: Sequence[
         lines = head(schedule, legend)
         lines += table(schedule, {"": model}, names, {split.step: ">" for split in splits})
         return "\n".join([*lines, "", *split_lines(splits), "model only: a race (`at`)", ""])
-    said, wrong = agreement(model, live)
+    said, wrong = agreement(schedule, model, live)
     marks = {split.step: ">" for split in splits} | wrong
     legend = about + "`>` marks a divergence, `!` live KVM unlike the model"
     lines = head(schedule, legend)

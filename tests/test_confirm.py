@@ -11,7 +11,7 @@ from fuzz.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
 from fuzz.live import observation_of, splits
 from fuzz.live_text import both_text, live_text
 from fuzz.replay import Replay, observation_json, replay
-from fuzz.report import WIDTH
+from fuzz.report import WIDTH, Verdict
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
 from fuzz.signature import Finding
@@ -48,14 +48,43 @@ def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> No
     ((step, divergence),) = result.divergences
     finding = Finding(divergence, result.schedule)
     live = dict(result.traces)
-    assert verdict_of(finding, step, live).word == CONFIRMED
-    assert verdict_of(finding, step - 1, live).word == NOT_REPRODUCED
+    assert verdict_of(finding, result, live) == Verdict(CONFIRMED)
+    earlier = result._replace(divergences=[(step - 1, divergence)])
     swapped = live | {"yadong": live["paolo"], "paolo": live["yadong"]}
-    assert verdict_of(finding, step, swapped).word == NOT_REPRODUCED
     broken = live | {"paolo": live["paolo"][:2]}
-    assert verdict_of(finding, step, broken).word == NOT_REPRODUCED
     alike = dict.fromkeys(live, live["paolo"])
-    assert verdict_of(finding, step, alike).word == NOT_REPRODUCED
+    assert verdict_of(finding, earlier, live) == Verdict(NOT_REPRODUCED)
+    for other in (swapped, broken, alike):
+        assert verdict_of(finding, result, other) == Verdict(NOT_REPRODUCED)
+
+
+NMI_IN_L2 = """format: 1
+vendor: vmx
+vcpus: 2
+steps:
+- vmxon: {on: 1}
+- vmlaunch: {on: 1, exiting: [nmi]}
+- nmi: {to: 1}
+- nop: {on: 1}
+- vmlaunch: {on: 1}
+- nmi: {to: 1}
+- nop: {on: 1}
+"""
+
+
+def test_an_emulators_quirk_is_named() -> None:
+    """Bochs keeps NMIs masked after an NMI exit: the second one is not taken."""
+    schedule = load(NMI_IN_L2)
+    traces = replay(AUTOMATA["vmx"], schedule).traces
+    assert [one.taken for one in traces["paolo"]][-1] == ("nmi",)
+    masked = {name: (*trace[:-1], trace[-1]._replace(taken=())) for name, trace in traces.items()}
+    text = both_text(schedule, traces, masked, [])
+    assert "paolo: live KVM agrees with the model in 6 of 7 steps" in text
+    assert "  the emulator's quirk bochs-nmi-blocking, see docs/live-quirks.md" in text
+    divergence = result_of("vmx-sipi-in-l1-then-hlt").divergences[0][1]
+    result = Replay(schedule, traces, [(6, divergence)])
+    verdict = verdict_of(Finding(divergence, schedule), result, masked)
+    assert str(verdict) == "not reproduced (quirk bochs-nmi-blocking)"
 
 
 def test_what_real_kvm_cannot_tell() -> None:
