@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup fuzz test lint bench clean
+.PHONY: setup fuzz test test-live lint bench clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,11 @@ fuzz: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+# Sets real KVM builds up, in EVENTDIFF_CACHE or the XDG cache, and runs schedules on them.
+test-live: $(STAMP)
+	-$(BIN)/eventdiff live setup
+	EVENTDIFF_LIVE=1 $(BIN)/python -m pytest -q -rs tests/live
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.minimize import minimize, shows
-from fuzz.report import campaign_json, size, summary, write_finding
+from fuzz.report import size, write_finding, write_summary
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
 from fuzz.schedule_yaml import load
@@ -127,11 +127,7 @@ class Collector:
             self.announce(finding)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        findings = list(self.best.values())
-        campaign = json.dumps(campaign_json(schedules, seconds, findings), indent=1)
-        write_whole(self.settings.out / "campaign.json", campaign + "\n")
-        ran = f"{schedules} schedules in {seconds:.0f} s"
-        write_whole(self.settings.out / "summary.md", summary("Campaign", ran, findings))
+        write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
 
 
 def start(

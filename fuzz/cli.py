@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fuzz import campaign, schedule_bytes, schedule_yaml
+from fuzz import campaign, live_cli, schedule_bytes, schedule_yaml
 from fuzz.automaton import Automaton
 from fuzz.compared import HookError, compared
+from fuzz.confirm import confirm
 from fuzz.explore_cli import AlphabetError, add_arguments, do_explore
 from fuzz.files import write_whole
+from fuzz.live_replay import built_of, show_live
 from fuzz.minimize import minimize
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.report import slug, summary_text, trace_text
-from fuzz.schedule import Schedule, ScheduleError
+from fuzz.schedule import ScheduleError
+from fuzz.schedule_file import is_yaml, read_schedule
 from fuzz.signature import Finding
 from fuzz.variant_list import VariantError, built_in, choose, load_file
+from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
 from variants.machine.variant import Variant
 
@@ -72,12 +76,20 @@ def parser() -> Parser:
     fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
     fuzz.add_argument("--json", action="store_true", help="print campaign.json when done")
+    fuzz.add_argument(
+        "--confirm",
+        action="store_true",
+        help="then run the reproducers on real KVM (see `eventdiff live setup`)",
+    )
 
     add_arguments(command("explore", "Find every divergence there is, to a bound.", comparing))
 
     show = command("replay", "Show every variant's trace of a schedule.", comparing)
     show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
     show.add_argument("--json", action="store_true", help="one object a line")
+    show.add_argument(
+        "--live", action="store_true", help="beside what real KVM does (see `eventdiff live setup`)"
+    )
 
     shrink = command("minimize", "Print the smallest schedule with the same divergence.", comparing)
     shrink.add_argument("file", metavar="FILE")
@@ -90,6 +102,8 @@ def parser() -> Parser:
     convert = command("convert", "Convert a schedule from YAML to bytes or back.")
     convert.add_argument("file", metavar="FILE")
     convert.add_argument("output", nargs="?", metavar="OUT", help="(standard output)")
+
+    live_cli.add_parser(commands)
     return top
 
 
@@ -97,28 +111,6 @@ def seconds(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of seconds from 1, not {text!r}")
     return int(text)
-
-
-def is_yaml(data: bytes) -> bool:
-    """Bytes hold codes, and these have NULs or control characters; YAML has none."""
-    return not any(byte < 9 or 13 < byte < 32 for byte in data[:64])
-
-
-def read_schedule(path: str) -> Schedule:
-    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ScheduleError(f"{path}: {error.strerror}") from None
-    try:
-        if path.endswith((".yaml", ".yml")) or (data and is_yaml(data)):
-            return schedule_yaml.load(data.decode(), Path(path).stem)
-        schedule = schedule_bytes.decode(data)
-        return schedule if schedule.name else schedule._replace(name=Path(path).stem)
-    except UnicodeDecodeError:
-        raise ScheduleError(f"{path}: not UTF-8") from None
-    except ScheduleError as error:
-        raise ScheduleError(f"{path}: {error}") from None
 
 
 class Automata(dict[Vendor, Automaton]):
@@ -142,6 +134,7 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
 
 def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
+    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
@@ -164,17 +157,23 @@ def do_fuzz(options: argparse.Namespace) -> int:
     outcome = campaign.run(automata, settings, announce, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
+    verdicts = confirm(outcome, automata, kernels, options.out) if options.confirm else {}
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:
         ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
-        print("\n" + summary_text(ran, outcome.findings, options.out), end="")
+        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
     return DIFFERENT if outcome.findings else SAME
 
 
 def do_replay(options: argparse.Namespace) -> int:
-    automata = Automata(choose(options.variants, options.variant))
+    variants = choose(options.variants, options.variant)
+    automata = Automata(variants)
     schedules = [read_schedule(path) for path in options.files]
+    if options.live:
+        names = [variant.name for variant in variants]
+        results = [replay(automata[schedule.vendor], schedule) for schedule in schedules]
+        return show_live(results, built_of(names), options.json)
     status = SAME
     for number, schedule in enumerate(schedules):
         result = replay(automata[schedule.vendor], schedule)
@@ -236,7 +235,15 @@ COMMANDS = {
     "minimize": do_minimize,
     "variants": do_variants,
     "convert": do_convert,
+    "live": live_cli.run,
 }
+
+
+ERRORS = (
+    *(ScheduleError, VariantError, HookError, AlphabetError, LiveError),
+    campaign.FuzzerError,
+)
+"""What is said in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,13 +251,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (ScheduleError, VariantError, HookError, AlphabetError, campaign.FuzzerError) as error:
+    except ERRORS as error:
         print(f"eventdiff: {error}", file=sys.stderr)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"eventdiff: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        what = error.strerror or " ".join(str(error).split())
+        print(": ".join(filter(None, ("eventdiff", error.filename, what))), file=sys.stderr)
     except KeyboardInterrupt:
         print("eventdiff: interrupted", file=sys.stderr)
     return TROUBLE

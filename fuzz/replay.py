@@ -53,15 +53,19 @@ def observation_json(number: int, observation: Observation) -> dict[str, Any]:
     return fields
 
 
+def traces_json(traces: Mapping[str, Trace]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [observation_json(number, one) for number, one in enumerate(trace)]
+        for name, trace in traces.items()
+    }
+
+
 def replay_json(result: Replay) -> dict[str, Any]:
     """What `eventdiff replay --json` prints."""
     return {
         "schedule": result.schedule.name,
         "vendor": result.schedule.vendor,
-        "traces": {
-            name: [observation_json(number, one) for number, one in enumerate(trace)]
-            for name, trace in result.traces.items()
-        },
+        "traces": traces_json(result.traces),
         "divergences": [
             {
                 "step": number,

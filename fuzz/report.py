@@ -3,9 +3,9 @@
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
@@ -18,6 +18,20 @@ from variants.machine.machine import Observation
 
 WIDTH = 78
 """Columns that fit a mail."""
+
+
+class Verdict(NamedTuple):
+    """What became of a finding on real KVM. reason: why it is for models only."""
+
+    word: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.reason})" if self.reason else self.word
+
+
+Verdicts = Mapping[str, Verdict]
+"""By signature; empty if real KVM was not asked."""
 
 
 def slug(signature: str) -> str:
@@ -137,6 +151,7 @@ def write_finding(
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
+    (own / "live.txt").unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
     write_whole(own / "trace.txt", trace_text(result, signature))
     given = "".join(f"{json.dumps(option)}, " for option in options)
@@ -145,8 +160,11 @@ def write_finding(
     write_whole(own / "reproducer.yaml", dump(schedule))
 
 
-def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -> dict[str, Any]:
+def campaign_json(
+    schedules: int, seconds: float, findings: Sequence[Finding], verdicts: Verdicts | None = None
+) -> dict[str, Any]:
     """What `campaign.json` holds and `fuzz --json` prints."""
+    live = verdicts or {}
     return {
         "schedules": schedules,
         "seconds": round(seconds, 3),
@@ -158,6 +176,7 @@ def campaign_json(schedules: int, seconds: float, findings: Sequence[Finding]) -
                 "groups": [list(group) for group in finding.divergence.groups],
                 "length": len(finding.schedule.steps),
             }
+            | ({"live": live[finding.divergence.signature].word} if live else {})
             for finding in in_order(findings)
         ],
     }
@@ -167,34 +186,56 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.divergence.signature)
 
 
-def summary(title: str, ran: str, findings: Sequence[Finding]) -> str:
+def summary(
+    title: str, ran: str, findings: Sequence[Finding], verdicts: Verdicts | None = None
+) -> str:
     """`summary.md`. ran: in a few words, what was run to find this."""
+    columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
+    columns += ["live"] if verdicts else []
     lines = [
         f"# {title}",
         "",
         f"{ran}, {len(findings)} signatures.",
         "",
-        "| vendor | kind | what differs | steps | reproducer |",
-        "| --- | --- | --- | --- | --- |",
+        f"| {' | '.join(columns)} |",
+        "| " + " | ".join("---" for _ in columns) + " |",
     ]
     for finding in in_order(findings):
         name = slug(finding.divergence.signature)
-        cells = (
+        cells = [
             finding.schedule.vendor,
             finding.divergence.kind,
             sentence(finding.divergence),
             str(len(finding.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-        )
+            *([str(verdicts[finding.divergence.signature])] if verdicts else []),
+        ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
 
-def summary_text(ran: str, findings: Sequence[Finding], out: Path) -> str:
+def write_summary(
+    out: Path,
+    schedules: int,
+    seconds: float,
+    findings: Sequence[Finding],
+    verdicts: Verdicts | None = None,
+) -> None:
+    """Write `campaign.json` and `summary.md` of a campaign to `out`."""
+    campaign = json.dumps(campaign_json(schedules, seconds, findings, verdicts), indent=1)
+    write_whole(out / "campaign.json", campaign + "\n")
+    ran = f"{schedules} schedules in {seconds:.0f} s"
+    write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
+
+
+def summary_text(
+    ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
+) -> str:
     """The table of `summary`, for a terminal. out: where the reports are."""
     lines = [f"{ran}, {len(findings)} signatures; see {out / 'summary.md'}"]
     for finding in in_order(findings):
         vendor, kind = finding.schedule.vendor, finding.divergence.kind
         steps = len(finding.schedule.steps)
-        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}")
+        live = f" [{verdicts[finding.divergence.signature]}]" if verdicts else ""
+        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}{live}")
     return "\n".join([*lines, ""])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from fuzz.schedule_yaml import dump
 from fuzz.variant_list import choose
 from tests.strategies import schedules
 from variants.machine.machine import Observation, State, initial_state, step, step_vcpu_of
+from variants.machine.step import Step
 from variants.machine.vcpu import KVM_APIC_INIT, Mp, Vcpu, thaw
 
 VARIANTS = choose("", [])
@@ -143,3 +145,38 @@ def test_a_fresh_process_replays_identically(schedule: Schedule, hash_seed: int)
     )
     assert run.returncode == (1 if expected["divergences"] else 0), run.stderr
     assert json.loads(run.stdout) == expected
+
+
+def test_woke_is_about_the_hlt_alone() -> None:
+    """An NMI before HLT, or an interrupt after it, does not explain why the HLT ended."""
+    sipi, nmi = Step("icr", 0, 1, "sipi", 0x12), Step("icr", 0, 1, "nmi")
+    fixed, runnable = Step("icr", 0, 1, "fixed", 0x31), Step("set-mp-state", 1, mode="RUNNABLE")
+    steps = (sipi, nmi, Step("hlt", 1))
+    seen = {name: trace[-1] for name, trace in traces(Schedule("svm", 2, steps)).items()}
+    assert {name: one.taken for name, one in seen.items()} == dict.fromkeys(seen, ("nmi",))
+    assert {name for name, one in seen.items() if one.woke} == {"paolo"}
+    after = Schedule("svm", 2, (Step("hlt", 1), runnable, fixed, Step("sti", 1)))
+    for trace in traces(after).values():
+        assert (trace[-1].taken, trace[-1].woke) == (("fixed:0x31",), True)
+    ended_by_it = Schedule("svm", 2, (Step("hlt", 1), nmi, Step("nop", 1)))
+    for trace in traces(ended_by_it).values():
+        assert (trace[-1].taken, trace[-1].woke) == (("nmi",), False)
+
+
+def test_a_vm_exit_before_l2_start_code_runs_leaves_it_behind() -> None:
+    """A SIPI starts L2 at its vector; the SMI exit comes first and L1 goes on after VMRUN."""
+    steps = (
+        Step("vmrun", 1, controls=("smi",)),
+        Step("set-mp-state", 1, mode="INIT_RECEIVED"),
+        Step("smi", 1),
+        Step("icr", 0, 1, "sipi", 0x12),
+        Step("nop", 1),
+        Step("nop", 1),
+    )
+    for trace in traces(Schedule("svm", 2, steps)).values():
+        assert trace[-2].nested_exit is not None
+        assert [one.outcome for one in trace[-2:]] == ["l1", "l1"]
+
+
+def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:
+    return replay(automaton_of(schedule.vendor, VARIANTS), schedule).traces

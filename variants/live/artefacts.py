@@ -4,7 +4,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,11 +17,13 @@ from typing import Any, Final
 
 from variants.live.emulator import LiveError
 
+WRONG: Final = re.compile(r"^E: |\berror\b|no space left|cannot|failed", re.IGNORECASE)
 FOREIGN: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "KCFLAGS", "CC")
 
 
 def progress(text: str) -> None:
-    print(f"setup: {text}", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def key_of(*parts: str | bytes) -> str:
@@ -34,27 +38,39 @@ def key_of(*parts: str | bytes) -> str:
 def execute(
     command: Sequence[str | Path], log: Path | None = None, folder: Path | None = None
 ) -> str:
-    """What the command prints; its output goes to `log` instead if there is one."""
+    """What the command prints; `log` gets it too. Nothing of it is left running on an exception."""
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     environment |= {"LC_ALL": "C"}
-    done = subprocess.run(
+    with subprocess.Popen(
         [str(part) for part in command],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        check=False,
-    )
-    said = done.stdout + done.stderr
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, errors = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    said = printed + errors
     if log:
         log.write_text(said)
-    if done.returncode:
-        last = " | ".join(line.strip() for line in said.splitlines() if line.strip())[-400:]
+    if process.returncode:
         where = f" (log: {log})" if log else ""
-        raise LiveError(f"{command[0]} failed{where}: {last}")
-    return done.stdout
+        raise LiveError(f"{command[0]} failed{where}: {telling(said)}")
+    return printed
+
+
+def telling(said: str) -> str:
+    """The first line that says what went wrong; the last lines if none seems to."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    wrong = [line for line in lines if WRONG.search(line)]
+    return " | ".join(wrong[:1] or lines[-3:])[:400]
 
 
 class Store:
@@ -74,7 +90,9 @@ class Store:
             progress(f"{name}: in the cache")
             return final
         final.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="making-", dir=self.folder) as scratch:
+        with tempfile.TemporaryDirectory(
+            prefix="making-", dir=self.folder, ignore_cleanup_errors=True
+        ) as scratch:
             made = Path(scratch, name)
             made.mkdir()
             make(made)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from variants.live.artefacts import Store, execute, key_of, progress
-from variants.live.emulator import LiveError
+from variants.live.emulator import LiveError, Unavailable
 
 SERIES: Final = "5.10"
 SUITE: Final = "bullseye"
@@ -59,7 +59,7 @@ def mirrors(chosen: str | None) -> tuple[str, str]:
         else:
             main = main or found[1]
     if not main:
-        raise LiveError("this machine's apt names no Debian mirror: give one with --mirror URL")
+        raise Unavailable("this machine's apt names no Debian mirror: give one with --mirror URL")
     return main, security or main + "-security"
 
 
@@ -68,7 +68,7 @@ class Apt:
 
     def __init__(self, store: Store, mirror: str | None) -> None:
         if not KEYRING.exists():
-            raise LiveError(f"{KEYRING} is missing: apt-get install debian-archive-keyring")
+            raise Unavailable(f"{KEYRING} is missing: apt-get install debian-archive-keyring")
         root = store.folder / "apt"
         for part in ("state", "lists/partial", "cache/archives/partial", "debs"):
             (root / part).mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,10 @@ class Apt:
         self.debs = root / "debs"
 
     def run(self, tool: str, *arguments: str, folder: Path | None = None) -> str:
-        return execute([tool, "-c", self.configuration, *arguments], folder=folder)
+        try:
+            return execute([tool, "-c", self.configuration, *arguments], folder=folder)
+        except LiveError as error:
+            raise Unavailable(str(error)) from None
 
     def offered(self) -> tuple[str, str]:
         """The newest version of which source, image and headers are there, and its ABI name."""
@@ -99,7 +102,7 @@ class Apt:
                 wanted = [f"linux-{part}-{abi}-cloud-amd64" for part in PARTS]
                 if all(version in versions.get(name, ()) for name in wanted):
                     return version, abi
-        raise LiveError(f"the mirror has no {FIXED[0]} with a cloud image and headers to match")
+        raise Unavailable(f"the mirror has no {FIXED[0]} with a cloud image and headers to match")
 
     def download(self) -> tuple[list[Path], str]:
         """The packages' files, and the ABI name of their kernel."""

@@ -1,20 +1,28 @@
 """One boot of an emulator: start it, follow what the agent prints, stop it when it hangs."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from variants.live.protocol import Ended, complaints, decode
 
 POLL_SECONDS: Final = 0.05
+PRINTED: Final = "printed"
 
 
 class LiveError(Exception):
     """A live run that cannot be: one line that says what is missing or wrong."""
+
+
+class Unavailable(LiveError):
+    """What live runs need is not to be had here: a tool, a package, a mirror."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +30,15 @@ class Machine:
     """How to boot a batch. `prepare` writes what the command needs into the folder given.
 
     boot_seconds, silence_seconds: how long the first line, and each next one, may take.
+    output: the file in that folder where the agent's lines appear; PRINTED is what the command
+    itself prints.
     """
 
     name: str
     prepare: Callable[[Path, bytes], tuple[Sequence[str], Mapping[str, str], bytes]]
     boot_seconds: float
     silence_seconds: float
+    output: str = "serial"
 
 
 @dataclass
@@ -40,12 +51,12 @@ class Booted:
     why: str
 
 
-def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
-    """Boot `image` once; `folder` is scratch space of this boot alone."""
-    serial = folder / "serial"
+def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
+    """Boot `image` once, or until `stop`; `folder` is scratch space of this boot alone."""
+    serial = folder / machine.output
     serial.write_bytes(b"")
     command, environment, stdin = machine.prepare(folder, image)
-    with (folder / "emulator.log").open("wb") as log:
+    with (folder / PRINTED).open("wb") as log:
         try:
             process = subprocess.Popen(
                 command,
@@ -54,6 +65,7 @@ def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env=os.environ | environment,
+                start_new_session=True,
             )
         except FileNotFoundError as error:
             raise LiveError(f"{command[0]} is not installed") from error
@@ -61,9 +73,11 @@ def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
         try:
             process.stdin.write(stdin)
             process.stdin.flush()
-            why = follow(process, serial, machine)
+            why = follow(process, serial, machine, stop)
         finally:
-            process.kill()
+            # The agent has children when it is not in an emulator.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdin.close()
     text = serial.read_text(errors="replace")
@@ -72,7 +86,7 @@ def boot(machine: Machine, folder: Path, image: bytes) -> Booted:
         said = [
             *complaints(text),
             *tail(text),
-            *tail((folder / "emulator.log").read_text(errors="replace")),
+            *tail((folder / PRINTED).read_text(errors="replace")),
         ]
         why = f"{why}: {said[0]}" if said else why
     return Booted(ended, under_way, done, why)
@@ -82,10 +96,10 @@ def tail(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()][-1:]
 
 
-def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine) -> str:
+def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine, stop: Event) -> str:
     """Wait until the agent is done, the emulator ends or nothing is printed for too long."""
     size, last = 0, time.monotonic()
-    while True:
+    while not stop.is_set():
         ended = process.poll() is not None
         now = serial.stat().st_size
         if now != size:
@@ -100,3 +114,4 @@ def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine) -
         if time.monotonic() - last > allowed:
             return f"{machine.name} printed nothing for {allowed:.0f} s"
         time.sleep(POLL_SECONDS)
+    return "stopped"

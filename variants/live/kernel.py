@@ -3,20 +3,40 @@
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from variants.live.artefacts import Store, execute, key_of, progress
 from variants.live.emulator import LiveError
+from variants.live.patches import KVM, KernelPatch, apply_patch
 
 VARIANTS: Final = Path(__file__).parent.parent
 AGENT: Final = Path(__file__).parent / "agent"
-KVM: Final = "arch/x86/kvm"
 MODULES: Final = ("kvm.ko", "kvm-amd.ko", "kvm-intel.ko")
+SOURCES: Final = tuple(
+    f"{part}/**/{name}"
+    for part in (KVM, "virt/kvm")
+    for name in ("*.[chS]", "Makefile*", "Kconfig")
+)
+HEADERS: Final = (
+    *("arch/x86/include/asm/*.h", "include/linux/kvm*.h", "include/trace/events/kvm.h"),
+    *(f"arch/x86/include/uapi/asm/{name}.h" for name in ("kvm*", "svm", "vmx")),
+    "include/uapi/linux/kvm*.h",
+)
+"""Headers that a change of KVM may change; they are found before those of the kernel's build."""
 # KVM's trace headers are found relative to the source tree, which is not there out of tree.
-FLAGS: Final = "\nNOSTDINC_FLAGS += -I$(src) -I$(src)/../../../virt/../arch/x86\n"
+FLAGS: Final = """
+NOSTDINC_FLAGS += -I$(src) -I$(src)/../../../virt/../arch/x86
+NOSTDINC_FLAGS += -I$(src)/../include -I$(src)/../../../include
+NOSTDINC_FLAGS += -I$(src)/../include/uapi -I$(src)/../../../include/uapi
+"""
 CHANGED_FUNCTION: Final = re.compile(r"^ (\w+)\(.*\)$", re.MULTILINE)
 TOP_LEVEL: Final = re.compile(r"^[A-Za-z_][^=;]*?\b(\w+)\(")
+
+
+class NotApplicable(LiveError):
+    """A variant's semantic patch does not fit the source."""
 
 
 def variant_names() -> list[str]:
@@ -31,6 +51,10 @@ def semantic_patch(name: str) -> str:
 
 def source_key(name: str) -> str:
     return key_of(semantic_patch(name), FLAGS)
+
+
+def patch_key(patch: KernelPatch) -> str:
+    return key_of(patch.text.encode(errors="surrogateescape"), FLAGS)
 
 
 def agent_key() -> str:
@@ -52,22 +76,44 @@ def functions(text: str) -> dict[str, str]:
     return found
 
 
-def changed_functions(before: Path, after: Path) -> set[str]:
-    changed: set[str] = set()
-    for old in sorted(before.rglob("*.[ch]")):
-        new = after / old.relative_to(before)
-        one, other = old.read_text(), new.read_text()
-        if one != other:
-            ours, theirs = functions(one), functions(other)
-            changed |= {name for name in ours | theirs if ours.get(name) != theirs.get(name)}
+def changed_functions(before: Path, after: Path, files: Iterable[str]) -> list[str]:
+    """The functions in which `files` differ between two trees; the file where it is none."""
+    changed: list[str] = []
+    for file in files:
+        one, other = (
+            functions((tree / file).read_text(errors="replace")) if (tree / file).exists() else {}
+            for tree in (before, after)
+        )
+        names = [name for name in one | other if one.get(name) != other.get(name)]
+        changed += [name or file for name in names]
     return changed
 
 
-def transform(store: Store, name: str, source: Path, tree: Path) -> None:
+def copy_source(origin: Path, headers: Path, tree: Path) -> None:
+    """Put KVM's source from `origin`, and the headers it may change, into the new folder `tree`."""
+    for root, patterns in ((origin, SOURCES), (headers, HEADERS)):
+        for file in source_files(root, patterns):
+            target = tree / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+
+
+def source_files(root: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted(file for pattern in patterns for file in root.glob(pattern))
+
+
+def header_source(kernel: Path) -> Path:
+    """Where the headers of a kernel in the cache are: its source has them, or Debian's package."""
+    if (kernel / "source/include").is_dir():
+        return kernel / "source"
+    return next((kernel / "headers").resolve().parent.glob("linux-headers-*-common"))
+
+
+def transform(store: Store, name: str, source: Path, tree: Path) -> list[str]:
     """Apply the variant's semantic patch to KVM's source; it must change what it names, no more."""
     script = VARIANTS / name / "kernel.cocci"
     if not script.exists():
-        return
+        return []
     progress(f"{name}: applying {script.name}")
     command: list[str | Path] = [
         "spatch",
@@ -78,22 +124,51 @@ def transform(store: Store, name: str, source: Path, tree: Path) -> None:
         "--dir",
         tree / KVM,
     ]
-    execute(command, store.log(f"spatch-{name}"))
+    try:
+        execute(command, store.log(f"spatch-{name}"))
+    except LiveError as error:
+        raise NotApplicable(str(error)) from None
     meant = set(CHANGED_FUNCTION.findall(script.read_text()))
-    changed = changed_functions(source / KVM, tree / KVM)
-    if changed != meant:
-        odd = ", ".join(sorted(changed ^ meant))
-        raise LiveError(f"{name}: kernel.cocci changed other functions than it names: {odd}")
+    files = sorted(str(file.relative_to(tree)) for file in (tree / KVM).rglob("*.[ch]"))
+    changed = changed_functions(source, tree, files)
+    if set(changed) != meant:
+        odd = ", ".join(sorted(set(changed) ^ meant))
+        raise NotApplicable(f"kernel.cocci of {name} does not fit the source: it changes {odd}")
+    return changed
 
 
-def build_modules(store: Store, name: str, kernel: Path) -> Path:
-    """The folder of the variant's modules."""
-    key = key_of(kernel.name, source_key(name), compiler())
+def build_variant(store: Store, name: str, kernel: Path) -> Path:
+    """The folder of a variant's modules, from its semantic patch."""
+
+    def change(tree: Path) -> list[str]:
+        return transform(store, name, kernel / "source", tree)
+
+    return build_modules(store, name, kernel, source_key(name), change)
+
+
+def build_patched(store: Store, patch: KernelPatch, kernel: Path) -> Path:
+    """The folder of the modules that a user's patch makes."""
+
+    def change(tree: Path) -> list[str]:
+        progress(f"{patch.name}: applying {patch.file.name}")
+        pristine = tree.with_name("pristine")
+        shutil.copytree(tree, pristine)
+        files, left_out = apply_patch(patch, tree, store.log(f"patch-{patch.name}"))
+        functions = changed_functions(pristine, tree, files)
+        return functions + [f"(left out: {file})" for file in left_out]
+
+    return build_modules(store, patch.name, kernel, patch_key(patch), change)
+
+
+def build_modules(
+    store: Store, name: str, kernel: Path, key: str, change: Callable[[Path], list[str]]
+) -> Path:
+    """The folder of the modules of `kernel` after `change`, with the functions that it changed."""
 
     def make(folder: Path) -> None:
         tree = folder.parent / "tree"
-        shutil.copytree(kernel / "source", tree)
-        transform(store, name, kernel / "source", tree)
+        copy_source(kernel / "source", header_source(kernel), tree)
+        (folder / "changed").write_text("".join(f"{line}\n" for line in change(tree)))
         with (tree / KVM / "Makefile").open("a") as makefile:
             makefile.write(FLAGS)
         progress(f"{name}: building {', '.join(MODULES)}")
@@ -106,7 +181,12 @@ def build_modules(store: Store, name: str, kernel: Path) -> Path:
         for module in MODULES:
             execute(["strip", "--strip-debug", "-o", folder / module, tree / KVM / module])
 
-    return store.artefact(f"kvm-{name}-{key}", make)
+    return store.artefact(f"kvm-{name}-{key_of(kernel.name, key, compiler())}", make)
+
+
+def changed_by(modules: Path) -> list[str]:
+    """The functions that a build's change is in."""
+    return (modules / "changed").read_text().splitlines()
 
 
 def build_agent(store: Store) -> Path:

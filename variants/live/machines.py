@@ -26,7 +26,7 @@ def qemu(vmlinuz: Path) -> Machine:
         command = [
             *("qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-cpu", "max,+svm"),
             *("-m", "256", "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot"),
-            *("-icount", "shift=2,sleep=off"),  # guest time is counted in instructions
+            *("-icount", "shift=1,sleep=off"),  # guest time is counted in instructions
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),
             *("-serial", "file:serial"),
         ]
@@ -77,7 +77,7 @@ def bochsrc() -> str:
         (
             'display_library: rfb, options="timeout=0"',
             "megs: 256",
-            "cpu: model=corei7_haswell_4770, count=1, ips=100000000, reset_on_triple_fault=0",
+            "cpu: model=corei7_haswell_4770, count=1, ips=400000000, reset_on_triple_fault=0",
             "clock: sync=none, time0=1700000000",
             'ata0-master: type=cdrom, path="boot.iso", status=inserted',
             "boot: cdrom",

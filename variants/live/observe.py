@@ -97,7 +97,7 @@ def observation(number: int, op: str, args: Mapping[Any, Any], raw: Raw, vmx: bo
         "latched_init": None if raw["latched"] == "-1" else raw["latched"] == "1",
         "mp_state": (MP_STATES[mp] if mp >= 0 else "EINVAL") if asked else None,
         "taken": taken,
-        "woke": raw["woke"] == "1" and not taken,
+        "woke": raw["woke"] == "1",
         "warn": None if raw["warn"] == "-" else raw["warn"],
     }
 

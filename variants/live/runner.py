@@ -2,20 +2,22 @@
 
 import gzip
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, Machine, boot
+from variants.live.emulator import Booted, LiveError, boot
+from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
 from variants.live.observe import Observation, trace
 from variants.live.protocol import Ended, Schedule, encode
 
 BATCH: Final = 400
-NOISY_RETRIES: Final = 3
+TICK_SECONDS: Final = 0.5
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
 
@@ -38,77 +40,108 @@ class Report:
     milliseconds: int = 0
 
 
-def noisy(ended: Ended) -> bool:
-    """Did a timer tick of the emulated host fall into a step? Then the loop took extra turns."""
-    return any(line.get("irqs", "0") != "0" and line["ran"] == "0" for line in ended.lines)
+class Stopped(Exception):
+    """The run was told to stop."""
 
 
-def run_batch(machine: Machine, build: Build, vendor: str, batch: str) -> Booted:
+def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
+    """One boot for `batch`, or one run of the agent on the host."""
+    if isinstance(build, HostAgent):
+        machine, image = host(build.agent), batch.encode()
+    else:
+        machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
+        image = gzip.compress(image_of(build, vendor, batch), 1)
+    with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
+        return boot(machine, Path(folder), image, stop)
+
+
+def image_of(build: Build, vendor: str, batch: str) -> bytes:
     modules = {
         "irqbypass.ko": build.irqbypass.read_bytes(),
         "kvm.ko": (build.modules / "kvm.ko").read_bytes(),
         VENDOR_MODULE[vendor]: (build.modules / VENDOR_MODULE[vendor]).read_bytes(),
     }
-    image = boot_image(build.agent.read_bytes(), modules, batch)
-    with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
-        return boot(machine, Path(folder), gzip.compress(image, 1))
+    return boot_image(build.agent.read_bytes(), modules, batch)
 
 
 def run(
     schedules: Sequence[Schedule],
-    build: Build,
+    build: Build | HostAgent,
     vendor: str,
     report: Report | None = None,
-    progress: Callable[[int], None] = lambda _: None,
+    stop: Event | None = None,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
-    new boot. One in which the emulated machine's timer interfered is run again.
+    new boot, and so does that one, once more, if the emulator ended in it.
     """
     report = report if report is not None else Report([])
-    machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
+    stop = stop or Event()
     results: dict[int, Ended] = {}
     todo = list(range(len(schedules)))
-    tries: dict[int, int] = {}
+    broken: set[int] = set()
     fruitless = 0
     while todo:
         batch = todo[:BATCH]
         text = "".join(encode(number, schedules[number]) for number in batch)
-        booted = run_batch(machine, build, vendor, text)
+        booted = run_batch(build, vendor, text, stop)
+        if stop.is_set():
+            raise Stopped
         report.boots += 1
-        again: list[int] = []
         for number, ended in booted.ended.items():
             report.milliseconds += ended.milliseconds
-            tries[number] = tries.get(number, 0) + 1
-            if ended.word == "ok" and noisy(ended) and tries[number] <= NOISY_RETRIES:
-                again.append(number)
             results[number] = ended
-        if booted.under_way is not None:
-            results[booted.under_way].word = booted.why
-            report.troubles.append(f"schedule {booted.under_way}: {booted.why}")
-        for number, ended in booted.ended.items():
             if ended.word in ("died", "hung"):
-                report.troubles.append(f"schedule {number}: the agent {ended.word}")
+                report.troubles.append(f"{name_of(schedules[number])}: the agent {ended.word}")
+        if booted.under_way is not None:
+            number = booted.under_way
+            results[number].word = booted.why
+            what = "given up" if number in broken else "run again"
+            report.troubles.append(f"{name_of(schedules[number])}: {booted.why}, {what}")
+            if number not in broken:
+                broken.add(number)
+                del results[number]
         fruitless = 0 if booted.ended else fruitless + 1
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
-        todo = [number for number in todo if number not in results] + again
-        progress(len(schedules) - len(todo))
+        todo = [number for number in todo if number not in results]
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
+
+
+def name_of(schedule: Schedule) -> str:
+    return str(schedule.get("name") or "a schedule")
 
 
 def run_variants(
     schedules: Sequence[Schedule],
-    builds: dict[str, Build],
+    builds: Mapping[str, Build | HostAgent],
     vendor: str,
     parallel: int,
+    tick: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
-    """`run` for each variant, as many at a time as `parallel` says."""
+    """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
+
+    Whatever ends it early, Ctrl-C too, ends the emulators and removes their scratch folders.
+    """
     reports = {name: Report([]) for name in builds}
+    stop = Event()
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
-            name: pool.submit(run, schedules, build, vendor, reports[name])
+            name: pool.submit(run, schedules, build, vendor, reports[name], stop)
             for name, build in builds.items()
         }
-        return {name: future.result() for name, future in futures.items()}, reports
+        try:
+            left = set(futures.values())
+            while left and not any(one.done() and one.exception() for one in futures.values()):
+                left = wait(left, TICK_SECONDS, FIRST_EXCEPTION).not_done
+                tick()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    errors = [
+        error for one in futures.values() if not one.cancelled() and (error := one.exception())
+    ]
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+        raise error
+    return {name: future.result() for name, future in futures.items()}, reports

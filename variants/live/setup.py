@@ -1,27 +1,33 @@
-"""`python -m variants.live setup`: bring everything that live runs need into the cache."""
+"""`eventdiff live setup`: bring everything that live runs need into the cache."""
 
-import argparse
 import json
 import platform
 import shutil
-import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from variants.live.artefacts import Store, locked, progress
 from variants.live.cache import SETUP, cache_folder
 from variants.live.debian import fetch_kernel
-from variants.live.emulator import LiveError
+from variants.live.emulator import LiveError, Unavailable
 from variants.live.kernel import (
+    NotApplicable,
     agent_key,
     build_agent,
-    build_modules,
+    build_patched,
+    build_variant,
+    changed_by,
+    patch_key,
     source_key,
     variant_names,
 )
 from variants.live.machines import ISOLINUX, LDLINUX
+from variants.live.patches import KernelPatch, read_patch
+from variants.live.tree import check_tree, kernel_with_tree
 
+BASE: Final = "original"
 TOOLS: Final = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
@@ -30,6 +36,7 @@ TOOLS: Final = {
     "gcc": "gcc",
     "ld": "binutils",
     "make": "make",
+    "patch": "patch",
     "spatch": "coccinelle",
     "qemu-system-x86_64": "qemu-system-x86",
     "bochs": "bochs",
@@ -55,11 +62,11 @@ def missing() -> dict[str, str]:
 
 def check_machine() -> None:
     if platform.machine() != "x86_64":
-        raise LiveError(f"live runs need an x86_64 machine to build on, not {platform.machine()}")
+        raise Unavailable(f"live runs need an x86_64 machine to build on, not {platform.machine()}")
     lacking = missing()
     if lacking:
         packages = " ".join(sorted(set(lacking.values())))
-        raise LiveError(f"{', '.join(lacking)} missing: apt-get install {packages}")
+        raise Unavailable(f"{', '.join(lacking)} missing: apt-get install {packages}")
 
 
 def kernel_of(store: Store, mirror: str | None, refresh: bool) -> Path:
@@ -77,47 +84,77 @@ def kernel_of(store: Store, mirror: str | None, refresh: bool) -> Path:
     return found
 
 
-def setup(store: Store, mirror: str | None, refresh: bool) -> None:
+def base_of(store: Store, mirror: str | None, refresh: bool, tree: Path | None) -> Path:
+    """The kernel to build against: Debian's, or with the KVM of a tree that the user names."""
+    if tree:
+        check_tree(tree)
     kernel = kernel_of(store, mirror, refresh)
-    agent = build_agent(store)
-    built: dict[str, dict[str, str]] = {}
-    for name in variant_names():
-        modules = build_modules(store, name, kernel)
-        built[name] = {
-            "modules": str(modules.relative_to(store.folder)),
-            "source": source_key(name),
-        }
-    contents: dict[str, Any] = {
-        "kernel": str(kernel.relative_to(store.folder)),
-        "agent": {"file": str((agent / "agent").relative_to(store.folder)), "source": agent_key()},
-        "variants": built,
-    }
-    before = store.folder / SETUP
-    if not before.exists() or json.loads(before.read_text()) != contents:
-        store.record(contents)
+    return kernel_with_tree(store, kernel, tree) if tree else kernel
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m variants.live setup", description=__doc__)
-    parser.add_argument("--cache", type=Path, help="folder (default: eventdiff in the XDG cache)")
-    parser.add_argument(
-        "--mirror",
-        metavar="URL",
-        help="Debian archive; URL-security is taken as the security archive "
-        "(default: those of this machine's apt)",
-    )
-    parser.add_argument("--refresh", action="store_true", help="ask the mirror for a newer kernel")
-    args = parser.parse_args(arguments)
+def set_up(
+    chosen: Path | None,
+    mirror: str | None,
+    refresh: bool,
+    tree: Path | None,
+    patches: Sequence[Path],
+) -> Iterator[str]:
+    """Fill the cache; yields lines that say what is there when it is.
+
+    Raises LiveError and OSError.
+    """
     start = time.monotonic()
-    try:
-        check_machine()
-        with locked(cache_folder(args.cache)) as store:
-            setup(store, args.mirror, args.refresh)
-            progress(f"ready in {store.folder} ({time.monotonic() - start:.0f} s)")
-    except (LiveError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; the next setup goes on from here", file=sys.stderr)
-        return 2
-    return 0
+    check_machine()
+    own = read_patches(patches)
+    with locked(cache_folder(chosen)) as store:
+        kernel = base_of(store, mirror, refresh, tree)
+        agent = build_agent(store)
+        built: dict[str, dict[str, str]] = {}
+        for patch in own:
+            # The user's first: whether it applies and compiles is what they wait for.
+            modules = build_patched(store, patch, kernel)
+            built[patch.name] = entry(store, modules, patch_key(patch)) | {"patch": str(patch.file)}
+            yield f"{patch.name}: changes {', '.join(changed_by(modules)) or 'nothing'}"
+        for name in variant_names():
+            try:
+                modules = build_variant(store, name, kernel)
+            except NotApplicable as error:
+                if not tree:
+                    raise
+                yield f"{name}: left out: {error}"
+                continue
+            built[name] = entry(store, modules, source_key(name))
+        contents: dict[str, Any] = {
+            "kernel": within(store, kernel),
+            "agent": {"file": within(store, agent / "agent"), "source": agent_key()},
+            "variants": {name: built[name] for name in in_order(built)},
+        }
+        before = store.folder / SETUP
+        if not before.exists() or json.loads(before.read_text()) != contents:
+            store.record(contents)
+        names = ", ".join(contents["variants"])
+        yield f"ready: {names} in {store.folder} ({time.monotonic() - start:.0f} s)"
+
+
+def read_patches(files: Sequence[Path]) -> list[KernelPatch]:
+    own = [read_patch(file) for file in files]
+    taken = set(variant_names())
+    for patch in own:
+        if patch.name in taken:
+            raise LiveError(f"{patch.file}: there is a variant {patch.name} already: rename it")
+        taken.add(patch.name)
+    return own
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The base first, then the project's variants, then the user's, as they were given."""
+    known = variant_names()
+    return sorted(names, key=lambda name: (name != BASE, name not in known))
+
+
+def entry(store: Store, modules: Path, source: str) -> dict[str, str]:
+    return {"modules": within(store, modules), "source": source}
+
+
+def within(store: Store, path: Path) -> str:
+    return str(path.relative_to(store.folder))

@@ -112,7 +112,6 @@ def kvm_vcpu_reset(vcpu: Vcpu) -> None:
     vcpu.boot = RESET_VECTOR
     vcpu.nested_exit = None
     vcpu.drop_instruction()
-    vcpu.restarted = True
     vcpu.ops.vcpu_reset(vcpu)
 
 
@@ -128,7 +127,6 @@ def start_by_sipi(vcpu: Vcpu) -> None:
     vcpu.boot = vcpu.sipi_vector
     vcpu.frames = ()
     vcpu.drop_instruction()
-    vcpu.restarted = True
     vcpu.mp_state = Mp.RUNNABLE
 
 

@@ -59,6 +59,7 @@ def deliver_event(vcpu: Vcpu) -> bool:
         return False
     if kind == "nmi":
         vcpu.ops.nmi_delivered(vcpu)
+    vcpu.in_hlt = False
     vcpu.frames += (Frame(kind, vcpu.rflags_if),)
     vcpu.rflags_if = False
     vcpu.taken.append(name)
@@ -92,7 +93,7 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
         vcpu.progressed = True
         if vcpu.in_hlt:
             vcpu.in_hlt = False
-            vcpu.woke = not (vcpu.taken or vcpu.nested_exit or vcpu.restarted)
+            vcpu.woke = True
         if vcpu.boot >= 0:
             vcpu.apic_enabled = vcpu.svme = True
             return Exit.OUT

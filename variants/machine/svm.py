@@ -76,6 +76,7 @@ def nested_svm_vmexit(vcpu: Vcpu, reason: str) -> None:
     vcpu.request(Req.EVENT)
     kvm_clear_queues(vcpu)
     vcpu.frames = ()
+    vcpu.boot = -1
     vcpu.drop_instruction()
     if reason:
         vcpu.controls = ()

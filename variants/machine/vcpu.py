@@ -108,8 +108,7 @@ class Vcpu:
 
     Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
     was written, `arrivals` are remote writes armed for a preemption point, `passed` the
-    points passed, in order, `progressed` says
-    that the guest's RIP moved in this VM entry, `restarted` that a reset or SIPI was taken.
+    points passed, in order, `progressed` says that the guest's RIP moved in this VM entry.
     """
 
     bsp: bool
@@ -162,7 +161,6 @@ class Vcpu:
     taken: list[str] = field(init=False, default_factory=list)
     warn: str | None = field(init=False, default=None)
     woke: bool = field(init=False, default=False)
-    restarted: bool = field(init=False, default=False)
     progressed: bool = field(init=False, default=False)
     sent: bool = field(init=False, default=False)
     arrivals: list[tuple[str, Irq]] = field(init=False, default_factory=list)

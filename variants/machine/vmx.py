@@ -88,6 +88,7 @@ def nested_vmx_vmexit(vcpu: Vcpu, reason: str, qualification: int = 0) -> None:
     vcpu.mp_state = Mp.RUNNABLE
     vcpu.rflags_if = False
     vcpu.frames = ()
+    vcpu.boot = -1
     vcpu.drop_instruction()
     if reason:
         vcpu.controls = ()

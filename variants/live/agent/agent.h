@@ -70,19 +70,19 @@ enum { SYM_L1_START, SYM_L1_EXIT, SYM_L2_ENTRY, SYM_NMI, SYM_IRQS, SYM_FAULTS, S
 void vmcs_fields(struct vm *vm, struct vcpu *v);
 
 /* run.c */
+void tick_init(void);
 void run_init(void);
-enum ran run_vcpu(struct vcpu *v);
+enum ran run_vcpu(struct vcpu *v, bool *ticked);
 
 /* migrate.c */
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
-void run_schedule(struct schedule *s, int kvm, int out);
+bool run_schedule(struct schedule *s, int kvm, int out);
 
 /* kmsg.c */
 void kmsg_start(void);
 void kmsg_warning(char *name, size_t room);
-long stat_exits(const char *name);
 
 static inline uint32_t *mb32(struct vcpu *v, int at) { return (uint32_t *)(v->mailbox + at); }
 static inline uint64_t *mb64(struct vcpu *v, int at) { return (uint64_t *)(v->mailbox + at); }

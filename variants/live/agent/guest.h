@@ -38,8 +38,11 @@
 #define MB_VMCS_READY 80
 #define MB_SMM_HLT 84
 #define MB_EXECUTED 88
+#define MB_SHOWN 92 /* L1 has not run since an exit that the agent has seen */
 #define MB_L1_RSP 96
 #define MB_L2_RSP 104
+#define MB_IN_L2 112 /* where start code goes on: it cannot tell L1 from L2 */
+#define MB_START_CS 116 /* CS of start code that an NMI interrupted */
 #define MB_TAKEN 0x100
 #define MB_FIELDS 0x400
 

@@ -1,4 +1,4 @@
-/* Kernel WARNs and KVM's exit counts, both read without touching a vCPU. */
+/* Kernel WARNs. */
 #include "agent.h"
 
 #include <fcntl.h>
@@ -51,19 +51,4 @@ void kmsg_warning(char *name, size_t room)
 	}
 	if (name[0] != '-')
 		rearm();
-}
-
-long stat_exits(const char *name)
-{
-	char path[96], text[32] = "";
-	int fd;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%s", name);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	return n > 0 ? atol(text) : 0;
 }

@@ -41,7 +41,12 @@ static void start_code(struct vm *vm)
 		memcpy(vm->mem + page * 0x1000, start, sizeof(start));
 	memcpy(vm->mem, zero, sizeof(zero));
 	memcpy(vm->reset_page + 0xff0, reset, sizeof(reset));
-	*(uint32_t *)(vm->mem + 8) = BOOT16 + (uint32_t)(stub_symbol(SYM_RM_NMI) - code);
+	/* An NMI at the reset vector: IRET loads CS anew, and with it a base of 0xf0000. */
+	memcpy(vm->mem + 0xffff0, reset, sizeof(reset));
+	/* KVM 5.10 leaves SVM's IDTR.base as it was when INIT resets a vCPU (init_vmcb), so the
+	 * real-mode vector of NMI may be looked up in the IDT: there in the unused half of gate 0. */
+	*(uint32_t *)(vm->mem + 8) = *(uint32_t *)(vm->mem + GUEST_IDT + 8) =
+		BOOT16 + (uint32_t)(stub_symbol(SYM_RM_NMI) - code);
 	memcpy(vm->mem + BOOT16, vm->mem + code, size);
 	*(uint32_t *)(vm->mem + BOOT_CR4) = vm->vmx ? 0x2020 : 0x20;
 	*(uint32_t *)(vm->mem + BOOT_EFER) = vm->vmx ? 0x100 : 0x1100;

@@ -21,8 +21,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_US 40000
+#define WINDOW_US 4000
 #define WINDOWS 2
+#define TICK_NS 4000000L
+#define STEP_NS 300000L /* room for one step */
 
 static _Atomic int armed, asleep;
 static int state_fd, main_tid;
@@ -87,34 +89,56 @@ static long ns_of(clockid_t clock)
 	return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 
-/* Start soon after a timer tick, so that no tick falls into the step. */
-static void after_tick(void)
-{
-	long start = ns_of(CLOCK_MONOTONIC), now = start;
+static long tick_at;
 
-	while (now - ns_of(CLOCK_MONOTONIC_COARSE) > 1500000 && now - start < 10000000)
-		now = ns_of(CLOCK_MONOTONIC);
+static long since_tick(void)
+{
+	return (ns_of(CLOCK_MONOTONIC) - tick_at) % TICK_NS;
 }
 
-enum ran run_vcpu(struct vcpu *v)
+/* When the kernel's timer ticks: the coarse clock advances with it. */
+void tick_init(void)
+{
+	long coarse = ns_of(CLOCK_MONOTONIC_COARSE), start = ns_of(CLOCK_MONOTONIC);
+
+	do
+		tick_at = ns_of(CLOCK_MONOTONIC);
+	while (ns_of(CLOCK_MONOTONIC_COARSE) == coarse && tick_at - start < 2 * TICK_NS);
+	tick_at -= TICK_NS / 100;
+}
+
+/* Let a tick that is due pass first, so that none falls into the step. */
+static void after_tick(void)
+{
+	while (since_tick() < TICK_NS / 50 || since_tick() > TICK_NS - STEP_NS)
+		;
+}
+
+/* ticked: a tick fell into the step all the same, so KVM's loop may have taken an extra turn. */
+enum ran run_vcpu(struct vcpu *v, bool *ticked)
 {
 	struct itimerval on = { { 0, WINDOW_US }, { 0, WINDOW_US } }, off = { { 0, 0 }, { 0, 0 } };
-	int windows = 0, r;
+	int windows = 0, r, error;
+	long start, phase;
 
 	asleep = 0;
-	setitimer(ITIMER_REAL, &on, NULL);
 	after_tick();
+	setitimer(ITIMER_REAL, &on, NULL);
+	start = ns_of(CLOCK_MONOTONIC);
+	phase = since_tick();
 	armed = 1;
 	syscall(SYS_futex, &armed, FUTEX_WAKE_PRIVATE, 1);
 	do {
 		r = ioctl(v->fd, KVM_RUN, 0);
 	} while (r && (errno == EAGAIN || (errno == EINTR && !asleep && ++windows < WINDOWS)));
+	error = errno;
 	armed = 0;
 	setitimer(ITIMER_REAL, &off, NULL);
-	if (r && errno != EINTR)
+	if (r && error != EINTR)
 		return RAN_ERROR;
 	if (r)
 		return asleep ? RAN_BLOCKED : RAN_BUSY;
+	*ticked |= phase + ns_of(CLOCK_MONOTONIC) - start >= TICK_NS;
 	if (v->run->exit_reason == KVM_EXIT_SHUTDOWN)
 		return RAN_SHUTDOWN;
 	if (v->run->exit_reason != KVM_EXIT_IO || v->run->io.port == PORT_FAULT)

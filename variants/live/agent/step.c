@@ -111,13 +111,12 @@ static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool 
 	v->guest_mode = guest_mode;
 }
 
-static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
+static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, bool *ticked)
 {
 	static struct nested now;
 	struct step *step = &s->steps[number];
 	struct vcpu *v = &vm->vcpu[step->on];
 	struct seen seen = { .mp_state = -1, .latched = -1 };
-	long exits = stat_exits("exits"), irqs = stat_exits("irq_exits");
 	int ran = -1, port = 0;
 	char warning[64];
 
@@ -127,7 +126,7 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 			v->dead = 2;
 	} else if (!v->dead) {
 		command(vm, v, step);
-		ran = run_vcpu(v);
+		ran = run_vcpu(v, ticked);
 		port = ran == RAN_EXIT ? v->run->io.port : 0;
 		v->smm = v->run->flags & KVM_RUN_X86_SMM;
 		if (ran == RAN_SHUTDOWN || ran == RAN_ERROR)
@@ -135,18 +134,19 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 		if (port == PORT_FAIL)
 			seen.error = 1;
 	}
-	exits = stat_exits("exits") - exits;
-	irqs = stat_exits("irq_exits") - irqs;
 	look(v, &now);
 	nested_exit(vm, v, &now, port == PORT_EXIT, &seen);
+	if (seen.exit && port != PORT_EXIT)
+		*mb32(v, MB_SHOWN) = 1;
+	*mb32(v, MB_IN_L2) = v->guest_mode;
 	kmsg_warning(warning, sizeof(warning));
 	fprintf(out, "R %d %d %d ran=%d dead=%d port=%x executed=%d woke=%d boot=%d fault=%d smm=%d "
-		"flags=%x vmxon=%d mp=%d latched=%d error=%d warn=%s exits=%ld irqs=%ld",
+		"flags=%x vmxon=%d mp=%d latched=%d error=%d warn=%s",
 		s->number, number, step->on, ran, v->dead, port,
 		*mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), *mb32(v, MB_WOKE),
 		*mb32(v, MB_BOOT), *mb32(v, MB_FAULT), v->smm, now.state.flags,
 		vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, seen.mp_state, seen.latched,
-		seen.error, warning, exits, irqs);
+		seen.error, warning);
 	if (seen.exit)
 		fprintf(out, " exit=%lx,%lx,%d", seen.reason, seen.qualification, seen.activity);
 	fprintf(out, " taken=");
@@ -155,9 +155,11 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 	fprintf(out, "\n");
 }
 
-void run_schedule(struct schedule *s, int kvm, int to)
+/* Returns whether a timer tick interfered. */
+bool run_schedule(struct schedule *s, int kvm, int to)
 {
 	static struct vm vm;
+	bool ticked = false;
 	FILE *out = fdopen(to, "w");
 
 	run_init();
@@ -165,6 +167,7 @@ void run_schedule(struct schedule *s, int kvm, int to)
 	vm_start(&vm);
 	kmsg_start();
 	for (int i = 0; i < s->nsteps; i++)
-		one_step(&vm, s, i, out);
+		one_step(&vm, s, i, out, &ticked);
 	fclose(out);
+	return ticked;
 }

@@ -75,6 +75,8 @@ l1_start:
 	iretq			/* also ends NMI blocking left over in an emulator */
 	CONTEXT l1, PORT_L1
 l1_exit:
+	btrl $0, MB_SHOWN(%rbx)
+	jc l1_loop
 	out %al, $PORT_EXIT
 	jmp l1_loop
 l1_fail:
@@ -111,9 +113,9 @@ l1_vmrun:
 	mov %rcx, 0x578(%rax)
 	mov MB_L2_RSP(%rbx), %rcx
 	mov %rcx, 0x5d8(%rax)
+	movl $0, MB_IN_HLT(%rbx)
 	vmrun
-	out %al, $PORT_EXIT
-	jmp l1_loop
+	jmp l1_exit
 l1_vmxon:
 	cmpl $0, MB_VMXON(%rbx)
 	jne l1_out
@@ -162,6 +164,10 @@ l1_vmlaunch:
 	VMW 0x4016, $0
 	VMW 0x6822, $0
 	VMW 0x6c14, %rsp
+	xor %ecx, %ecx
+	cmpl $1, MB_ARG0(%rbx)	/* L2 starts in HLT */
+	sete %cl
+	mov %ecx, MB_IN_HLT(%rbx)
 	cmpl $0, MB_RESUME(%rbx)
 	jne 4f
 	vmlaunch
@@ -173,8 +179,12 @@ l1_table:
 	.quad l1_nop, l1_hlt, l1_sti, l1_cli, l1_icr, l1_vmxon, l1_vmxoff, l1_vmlaunch
 	.quad l1_out, l1_rdmsr, l1_clgi, l1_stgi, l1_vmrun, l1_out, l1_out
 
+l2_entry:
+	mov MB_IN_HLT(%rbx), %edx
+	or %edx, MB_WOKE(%rbx)
+	movl $0, MB_IN_HLT(%rbx)
+	jmp l2_loop		/* an L2 that started halted has a step to take when it wakes */
 	CONTEXT l2, PORT_L2
-	.set l2_entry, l2_out
 l2_vmcall:
 	BEGIN
 	vmcall
@@ -188,11 +198,25 @@ l2_table:
 	.quad l2_nop, l2_hlt, l2_sti, l2_cli, l2_icr, l2_out, l2_out, l2_out
 	.quad l2_vmcall, l2_out, l2_out, l2_out, l2_out, l2_vmmcall, l2_out
 
+	/* A SIPI without a reset leaves long mode with the start vector as CS: no descriptor has
+	 * that selector, so IRET could not return to it. */
+	.macro MEND_CS
+	cmpq $0x08, 8(%rsp)
+	je 1f
+	push %rax
+	mov 16(%rsp), %rax
+	mov %eax, MB_START_CS(%rbx)
+	movq $0x08, 16(%rsp)
+	pop %rax
+1:
+	.endm
+
 nmi_stub:
 	push %rcx
 	movl $0, MB_IN_HLT(%rbx)
 	TAKE $0x102
 	pop %rcx
+	MEND_CS
 	iretq
 	.balign 16
 fault_stubs:
@@ -227,6 +251,7 @@ irq:	push %rcx
 	pop %rdx
 	pop %rcx
 	pop %rax
+	MEND_CS
 	iretq
 
 	/* Copied to BOOT16 in segment 0: start code for SIPI and reset. ax says where from. */
@@ -235,7 +260,10 @@ boot16:
 	jmp 1f			/* 2 bytes: page 0 jumps here in real mode, behind it in long mode */
 	.code64
 	movzwl %ax, %edi	/* a SIPI without a reset before it (KVM_SET_MP_STATE) */
-	mov $GUEST_PAGES, %esp
+	cmp $0x08, %edi
+	jne 2f
+	mov MB_START_CS(%rbx), %edi
+2:	mov $GUEST_PAGES, %esp
 	pushq $0x08
 	pushq $boot64
 	lretq
@@ -291,7 +319,10 @@ boot64:
 	mov $0x1ff, %eax
 	xor %edx, %edx
 	wrmsr
+	movl $0, MB_SHOWN(%rbx)
 	out %al, $PORT_BOOT
+	cmpl $0, MB_IN_L2(%rbx)
+	jne l2_loop
 	jmp l1_loop
 
 	/* Copied to each vCPU's SMBASE + 0x8000; the mailbox address is patched in. */

@@ -79,6 +79,7 @@ static void vcpu_start(struct vm *vm, struct vcpu *v)
 {
 	struct kvm_mp_state runnable = { KVM_MP_STATE_RUNNABLE };
 	struct kvm_lapic_state lapic;
+	bool ticked;
 	struct kvm_regs regs = { .rip = stub_symbol(SYM_L1_START), .rflags = 2 };
 
 	regs.rbx = GUEST_MB + v->n * 0x1000;
@@ -100,7 +101,7 @@ static void vcpu_start(struct vm *vm, struct vcpu *v)
 	}
 	if (ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
 		die("KVM_SET_MP_STATE");
-	if (run_vcpu(v) != RAN_EXIT || v->run->exit_reason != KVM_EXIT_IO)
+	if (run_vcpu(v, &ticked) != RAN_EXIT || v->run->exit_reason != KVM_EXIT_IO)
 		die("the stub does not start");
 }
 
@@ -109,6 +110,7 @@ static void warm_up(struct vm *vm)
 {
 	static const int svm[] = { CMD_VMRUN, CMD_NOP }, vmx[] = { CMD_VMXON, CMD_VMLAUNCH, CMD_NOP };
 	struct vcpu v = { .n = 3 };
+	bool ticked;
 
 	vcpu_open(vm, &v, WARM_UP_ID);
 	vcpu_start(vm, &v);
@@ -120,13 +122,13 @@ static void warm_up(struct vm *vm)
 			*mb64(&v, MB_ARG1) = 0x16;
 		}
 		++*mb32(&v, MB_SEQ);
-		if (run_vcpu(&v) != RAN_EXIT)
+		if (run_vcpu(&v, &ticked) != RAN_EXIT)
 			die("warm-up");
 	}
 	if (v.run->io.port != PORT_L2)
 		die("warm-up does not reach L2");
 	ioctl(v.fd, KVM_SMI, 0);
-	if (run_vcpu(&v) != RAN_EXIT || v.run->io.port != PORT_SMM)
+	if (run_vcpu(&v, &ticked) != RAN_EXIT || v.run->io.port != PORT_SMM)
 		die("warm-up does not reach SMM");
 	memset(v.mailbox, 0, 0x1000);
 	mailbox_init(vm, v.n);

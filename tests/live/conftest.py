@@ -1,0 +1,43 @@
+"""What live tests share: the cache, and copies of it to spoil.
+
+They run where EVENTDIFF_LIVE is 1 (`make test-live`), and skip where the tools or Debian's
+packages are not to be had.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.live.running import link_or_copy
+from variants.live.cache import SETUP, cache_folder
+from variants.live.emulator import Unavailable
+from variants.live.setup import set_up
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """The cache, set up."""
+    if os.environ.get("EVENTDIFF_LIVE") != "1":
+        pytest.skip("live tests run with `make test-live`")
+    try:
+        for _ in set_up(None, None, False, None, []):
+            pass
+    except Unavailable as error:
+        pytest.skip(f"no live runs here: {error}")
+    return cache_folder().resolve()
+
+
+@pytest.fixture
+def own_cache(cache: Path, tmp_path: Path) -> Path:
+    """A cache of the test's own with the same contents."""
+    own = tmp_path / "cache"
+    own.mkdir()
+    for name in ("store", "kernel", SETUP):
+        source = cache / name
+        if source.is_dir():
+            shutil.copytree(source, own / name, symlinks=True, copy_function=link_or_copy)
+        else:
+            shutil.copy(source, own / name)
+    return own

@@ -1,0 +1,72 @@
+"""Run `eventdiff` as a user does, and see what it leaves behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SEEDS = ROOT / "corpus" / "seeds"
+COMMAND = [sys.executable, "-m", "fuzz.cli"]
+
+
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "EVENTDIFF_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+
+
+def eventdiff(cache: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment(cache),
+    )
+
+
+def start(cache: Path, scratch: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
+    """Start `eventdiff` with its scratch folders in `scratch`.
+
+    Ctrl-C works there even if it does not here, as in a shell's background jobs.
+    """
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**environment(cache), "TMPDIR": str(scratch)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def processes_in(folder: Path) -> list[int]:
+    """The processes that work in `folder` or below, other than those that have ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            where = (process / "cwd").readlink()
+        except OSError:
+            continue
+        if where == folder or folder in where.parents:
+            found.append(int(process.name))
+    return found

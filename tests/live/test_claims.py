@@ -1,0 +1,95 @@
+"""What the project claims, seen on real KVM."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fuzz.cli import main
+from fuzz.report import WIDTH
+from tests.live.running import SEEDS, eventdiff
+
+CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
+CLAIM_2 = SEEDS / "svm-sipi-in-l1-then-hlt.yaml"
+YADONG = SEEDS / "vmx-yadong-procedure.yaml"
+RACE = """format: 1
+name: a-race
+vendor: svm
+vcpus: 2
+steps:
+- icr: {from: 0, to: 1, mode: sipi, at: handled}
+- hlt: {on: 1}
+"""
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_both_claims_on_three_svm_kernels(cache: Path) -> None:
+    run = eventdiff(cache, "live", "run", "--json", CLAIM_1, CLAIM_2)
+    assert run.returncode == 1, run.stderr
+    first, second = objects(run.stdout)
+    assert list(first["traces"]) == ["original", "yadong", "paolo"]
+    assert first["divergences"] == [{"step": 3, "groups": [["original", "paolo"], ["yadong"]]}]
+    assert second["divergences"] == [{"step": 2, "groups": [["original", "yadong"], ["paolo"]]}]
+    for shown, loser in ((first, "yadong"), (second, "paolo")):
+        ends = {name: trace[-1]["outcome"] for name, trace in shown["traces"].items()}
+        assert ends.pop(loser) in ("l1", "l2")
+        assert set(ends.values()) == {"blocked"}
+
+
+def test_the_vmx_procedure_in_bochs(cache: Path) -> None:
+    run = eventdiff(cache, "live", "run", "--json", "--variants", "yadong", YADONG)
+    assert run.returncode == 0, run.stderr
+    (shown,) = objects(run.stdout)
+    trace = shown["traces"]["yadong"]
+    exits = [step["nested_exit"] for step in trace if step["nested_exit"]]
+    assert [one["reason"] for one in exits] == ["INIT_SIGNAL", "SIPI_SIGNAL"]
+    assert exits[1]["qualification"] == 0x9A
+    assert trace[5]["outcome"] == "blocked"
+    assert [step["outcome"] for step in trace[8:]] == ["l1", "l1", "l2", "l2"]
+
+
+def test_replay_live_shows_both(cache: Path, tmp_path: Path) -> None:
+    race = tmp_path / "race.yaml"
+    race.write_text(RACE)
+    run = eventdiff(cache, "replay", "--live", CLAIM_1, race)
+    assert run.returncode == 1, run.stderr
+    assert max(map(len, run.stdout.splitlines())) <= WIDTH
+    assert "  model blocked                l2 woke                blocked\n" in run.stdout
+    assert "  live  blocked                l2 woke                blocked\n" in run.stdout
+    assert "yadong: live KVM agrees with the model in 4 of 4 steps" in run.stdout
+    assert run.stdout.endswith("model only: a race (`at`)\n")
+
+
+def test_replay_live_json_adds_one_key(
+    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVENTDIFF_CACHE", str(cache))
+    assert main(["replay", "--json", str(CLAIM_1)]) == 1
+    (plain,) = objects(capsys.readouterr().out)
+    assert main(["replay", "--live", "--json", str(CLAIM_1)]) == 1
+    (both,) = objects(capsys.readouterr().out)
+    assert both.pop("live") == plain["traces"]
+    assert both == plain
+
+
+def test_a_campaign_is_confirmed(cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "campaign"
+    run = eventdiff(
+        cache, *("fuzz", "--time", "6", "--vendor", "svm", "--confirm", "--json", "--out"), out
+    )
+    assert run.returncode == 1, run.stderr
+    signatures = json.loads(run.stdout)["signatures"]
+    assert {one["live"] for one in signatures} == {"confirmed on real KVM", "model only"}
+    for one in signatures:
+        if one["kind"] == "latent" or "race" in one["signature"]:
+            assert one["live"] == "model only"
+        elif one["kind"] == "liveness" and "SIPI in L" in one["signature"]:
+            assert one["live"] == "confirmed on real KVM"
+    summary = (out / "summary.md").read_text()
+    assert summary.count("confirmed on real KVM") == len(list(out.glob("*/live.txt"))) - len(
+        [one for one in signatures if one["live"] == "model only"]
+    )

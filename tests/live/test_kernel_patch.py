@@ -1,0 +1,108 @@
+"""A developer's patch against its base, with no Python: built, run, compared."""
+
+import difflib
+import json
+import shutil
+import signal
+from pathlib import Path
+
+from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
+from variants.live.cache import SETUP
+
+CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
+FILE = "arch/x86/kvm/lapic.c"
+FUNCTION = "kvm_apic_accept_events"
+
+
+def source_of(cache: Path) -> Path:
+    (kernel,) = (cache / "store").glob("linux-*")
+    return kernel / "source"
+
+
+def patch_of(cache: Path) -> str:
+    """A patch that keeps a SIPI in guest mode, made from the source that is there."""
+    old = (source_of(cache) / FILE).read_text()
+    warns = old.index("WARN_ON_ONCE(", old.index(f"void {FUNCTION}("))
+    test = old.index("if (", warns) + len("if (")
+    new = f"{old[:test]}!is_guest_mode(vcpu) && {old[test:]}"
+    names = (f"a/{FILE}", f"b/{FILE}")
+    return "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
+
+
+def names_in(cache: Path) -> list[str]:
+    return list(json.loads((cache / SETUP).read_text())["variants"])
+
+
+def test_a_patch_is_compared_with_its_base(own_cache: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "mine.patch"
+    # Whatever the cache holds, this one has not been built yet.
+    patch.write_text(f"Subject: {tmp_path}\n\n{patch_of(own_cache)}")
+    arguments = ("live", "setup", "--kernel-patch", patch)
+
+    with start(own_cache, tmp_path, *arguments) as setup:
+        wait_for(lambda: len(processes_in(own_cache)) > 2)
+        setup.send_signal(signal.SIGTERM)
+        _, errors = setup.communicate()
+    assert (setup.returncode, errors) == (2, "eventdiff: interrupted\n")
+    wait_for(lambda: not processes_in(own_cache), 5)
+    assert list(own_cache.glob("making-*")) == []
+    assert names_in(own_cache) == ["original", "paolo", "yadong"]
+
+    setup_again = eventdiff(own_cache, *arguments)
+    assert setup_again.returncode == 0, setup_again.stderr
+    assert f"mine: changes {FUNCTION}\n" in setup_again.stdout
+    assert names_in(own_cache) == ["original", "paolo", "yadong", "mine"]
+
+    run = eventdiff(own_cache, "live", "run", "--json", "--variants", "original,mine", CLAIM_1)
+    assert run.returncode == 1, run.stderr
+    assert json.loads(run.stdout)["divergences"] == [
+        {"step": 3, "groups": [["original"], ["mine"]]}
+    ]
+
+    patch.write_text(patch.read_text().replace("!is_guest_mode(vcpu) && ", ""))
+    stale = eventdiff(own_cache, "live", "run", "--variants", "original,mine", CLAIM_1)
+    assert stale.returncode == 2
+    assert stale.stderr.count("\n") == 1
+    assert f"{patch} has changed" in stale.stderr
+
+
+def test_a_patch_that_does_not_apply_changes_nothing(own_cache: Path, tmp_path: Path) -> None:
+    before = (own_cache / SETUP).read_text()
+    patch = tmp_path / "mine.patch"
+    patch.write_text(patch_of(own_cache).replace("WARN_ON_ONCE", "BUG_ON"))
+    run = eventdiff(own_cache, "live", "setup", "--kernel-patch", patch)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert f"does not apply: {FILE}: hunk 1 at line" in run.stderr
+    assert (own_cache / SETUP).read_text() == before
+    assert list(own_cache.glob("making-*")) == []
+
+
+def test_a_patch_that_does_not_compile_is_one_line(own_cache: Path, tmp_path: Path) -> None:
+    patch = tmp_path / "mine.patch"
+    patch.write_text(patch_of(own_cache).replace("!is_guest_mode(", "!no_such_thing("))
+    run = eventdiff(own_cache, "live", "setup", "--kernel-patch", patch)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "lapic.c:" in run.stderr
+    assert "no_such_thing" in run.stderr
+    assert list(own_cache.glob("making-*")) == []
+
+
+def test_a_tree_of_the_users_own(own_cache: Path, tmp_path: Path) -> None:
+    """Its KVM is built and run; variants whose change does not fit it are left out."""
+    tree = tmp_path / "linux"
+    shutil.copytree(source_of(own_cache), tree)
+    (tree / "Makefile").write_text("VERSION = 5\nPATCHLEVEL = 10\n")
+    for file in (tree / "arch/x86/kvm").rglob("*.[ch]"):
+        text = file.read_text()
+        if FUNCTION in text:
+            file.write_text(text.replace(FUNCTION, "take_events"))
+    setup = eventdiff(own_cache, "live", "setup", "--kernel-tree", tree)
+    assert setup.returncode == 0, setup.stderr
+    assert "yadong: left out: " in setup.stdout
+    assert "paolo: left out: " in setup.stdout
+    assert names_in(own_cache) == ["original"]
+    run = eventdiff(own_cache, "live", "run", "--json", CLAIM_1)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["traces"]["original"][-1]["outcome"] == "blocked"

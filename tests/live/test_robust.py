@@ -1,0 +1,202 @@
+"""Emulators that die, guests that crash, full disks, two setups at once, Ctrl-C."""
+
+import fcntl
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.live.running import (
+    COMMAND,
+    ROOT,
+    SEEDS,
+    environment,
+    eventdiff,
+    processes_in,
+    start,
+    wait_for,
+)
+from variants.live.cache import SETUP
+
+TRIPLE_FAULT = """format: 1
+name: triple-fault
+about: An interrupt in SMM, where the IDT limit is 0.
+vendor: svm
+vcpus: 2
+steps:
+- smi: {to: 1}
+- nop: {on: 1}
+- sti: {on: 1}
+- icr: {from: 0, to: 1, mode: fixed, vector: 0x31}
+- nop: {on: 1}
+"""
+
+
+def many(folder: Path, count: int) -> list[Path]:
+    """The claim's schedule many times over."""
+    text = (SEEDS / "svm-sipi-in-l2-then-hlt.yaml").read_text()
+    files = [folder / f"{number:03}.yaml" for number in range(count)]
+    for file in files:
+        file.write_text(text.replace("name: svm-sipi-in-l2-then-hlt", f"name: case-{file.stem}"))
+    return files
+
+
+def results(scratch: Path) -> int:
+    """How many schedules the emulators that work in `scratch` have done."""
+    return sum(file.read_bytes().count(b"\nE ") for file in scratch.glob("*/serial"))
+
+
+def test_a_killed_emulator_costs_nothing_but_time(cache: Path, tmp_path: Path) -> None:
+    files = many(tmp_path, 200)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with start(cache, scratch, "live", "run", "--json", "--variants", "yadong", *files) as run:
+        wait_for(lambda: results(scratch) > 20)
+        assert results(scratch) < 200
+        (emulator,) = processes_in(scratch)
+        os.kill(emulator, signal.SIGKILL)
+        printed, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert "QEMU ended (status -9), run again" in errors
+    shown = [json.loads(line) for line in printed.splitlines()]
+    assert [one["schedule"] for one in shown] == [f"case-{file.stem}" for file in files]
+    assert {one["traces"]["yadong"][-1]["outcome"] for one in shown} == {"l2"}
+    assert list(scratch.iterdir()) == []
+
+
+def test_an_emulator_that_always_dies_costs_one_schedule(cache: Path, tmp_path: Path) -> None:
+    files = many(tmp_path, 3)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    killed: set[int] = set()
+
+    def kill_in_second() -> None:
+        """Whenever the second schedule is under way, the emulator dies."""
+        for file in scratch.glob("*/serial"):
+            if file.read_bytes().replace(b"\r", b"").endswith(b"B 1\n"):
+                for process in processes_in(scratch):
+                    if process not in killed:
+                        killed.add(process)
+                        os.kill(process, signal.SIGKILL)
+
+    text = files[1].read_text().partition("steps:\n")
+    spin = "".join("- sti: {on: 1}\n- cli: {on: 1}\n- hlt: {on: 1}\n" for _ in range(80))
+    files[1].write_text(f"{text[0]}steps:\n{spin}")
+    with start(cache, scratch, "live", "run", "--json", "--variants", "yadong", *files) as run:
+        while run.poll() is None:
+            kill_in_second()
+            time.sleep(0.005)
+        printed, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert "case-001: QEMU ended (status -9), given up" in errors
+    ends = [json.loads(line)["traces"]["yadong"][-1]["outcome"] for line in printed.splitlines()]
+    assert ends == ["l2", "error", "l2"]
+
+
+def test_a_triple_fault_is_an_observation(cache: Path, tmp_path: Path) -> None:
+    first, crash, last = many(tmp_path, 3)
+    crash.write_text(TRIPLE_FAULT)
+    run = eventdiff(cache, "live", "run", "--json", "--variants", "original", first, crash, last)
+    assert run.returncode == 0, run.stderr
+    ends = [
+        json.loads(line)["traces"]["original"][-1]["outcome"] for line in run.stdout.splitlines()
+    ]
+    assert ends == ["blocked", "shutdown", "blocked"]
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(cache: Path, tmp_path: Path, by: signal.Signals) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with start(cache, scratch, "live", "run", *many(tmp_path, 200)) as run:
+        wait_for(lambda: results(scratch) > 0)
+        began = time.monotonic()
+        run.send_signal(by)
+        _, errors = run.communicate()
+    assert run.returncode == 2
+    assert errors == "eventdiff: interrupted\n"
+    assert time.monotonic() - began < 10
+    assert list(scratch.iterdir()) == []
+    assert processes_in(scratch) == []
+
+
+def without_agent(cache: Path) -> None:
+    for agent in (cache / "store").glob("agent-*"):
+        shutil.rmtree(agent)
+
+
+def is_sound(cache: Path) -> bool:
+    """Does a setup of the cache work now, and a run with it?"""
+    again = eventdiff(cache, "live", "setup")
+    run = eventdiff(cache, "live", "run", "--variants", "original", *SEEDS.glob("svm-sipi-in*"))
+    return (again.returncode, run.returncode) == (0, 0) and not list(cache.glob("making-*"))
+
+
+def test_a_file_that_cannot_grow_is_one_line(own_cache: Path) -> None:
+    without_agent(own_cache)
+    run = subprocess.run(
+        [*COMMAND, "live", "setup"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment(own_cache),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "Traceback" not in run.stderr
+    assert is_sound(own_cache)
+
+
+def test_a_full_disk_is_one_line(own_cache: Path, tmp_path: Path) -> None:
+    """A disk of 1 MB has room for the list of what is there, but not for a build."""
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "eventdiff-test", str(small)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a small tmpfs here")
+    try:
+        (small / "store").mkdir()
+        (kernel,) = (own_cache / "store").glob("linux-*")
+        (small / "store" / kernel.name).symlink_to(kernel)
+        (small / "kernel").write_text(f"store/{kernel.name}\n")
+        run = eventdiff(small, "live", "setup")
+        assert run.returncode == 2
+        assert run.stderr.count("\n") == 1
+        assert "No space left on device" in run.stderr
+        assert not (small / SETUP).exists()
+        assert list(small.glob("making-*")) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_mirror_that_cannot_be_reached(own_cache: Path) -> None:
+    before = (own_cache / SETUP).read_text()
+    nowhere = "http://127.0.0.1:9/debian"
+    run = eventdiff(own_cache, "live", "setup", "--refresh", "--mirror", nowhere)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"eventdiff: apt-get failed: E: Failed to fetch {nowhere}/dists")
+    assert run.stderr.count("\n") == 1
+    assert (own_cache / SETUP).read_text() == before
+
+
+def test_a_second_setup_waits(own_cache: Path, tmp_path: Path) -> None:
+    without_agent(own_cache)
+    with (own_cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        setups = [start(own_cache, tmp_path, "live", "setup") for _ in range(2)]
+        time.sleep(3)
+        assert [one.poll() for one in setups] == [None, None]
+        assert list((own_cache / "store").glob("agent-*")) == []
+    for one in setups:
+        printed, errors = one.communicate()
+        assert (one.returncode, errors) == (0, "")
+        assert printed.startswith("ready: original, ")
+    assert is_sound(own_cache)

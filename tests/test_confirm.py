@@ -1,0 +1,123 @@
+"""What live traces are compared by, tried on the models' own traces."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from fuzz.automaton import Automaton
+from fuzz.compared import compared
+from fuzz.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
+from fuzz.live import observation_of, splits
+from fuzz.live_text import both_text, live_text
+from fuzz.replay import Replay, observation_json, replay
+from fuzz.report import WIDTH, Verdict
+from fuzz.schedule import Schedule
+from fuzz.schedule_yaml import load
+from fuzz.signature import Finding
+from fuzz.variant_list import choose
+from tests.strategies import schedules
+from variants.live.runner import Build
+from variants.machine.step import VENDORS
+
+SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
+AUTOMATA = {vendor: Automaton(compared(vendor, choose("", []))) for vendor in VENDORS}
+KERNELS = dict.fromkeys(("original", "yadong", "paolo"), Build(*[Path()] * 4))
+
+
+def result_of(seed: str) -> Replay:
+    schedule = load((SEEDS / f"{seed}.yaml").read_text())
+    return replay(AUTOMATA[schedule.vendor], schedule)
+
+
+@given(schedules())
+def test_live_traces_split_as_models_do(schedule: Schedule) -> None:
+    result = replay(AUTOMATA[schedule.vendor], schedule)
+    shown = [(at, one.groups) for at, one in result.divergences if one.kind != "latent"]
+    assert [tuple(split) for split in splits(result.traces)] == shown
+
+
+@given(schedules())
+def test_observations_survive_json(schedule: Schedule) -> None:
+    for trace in replay(AUTOMATA[schedule.vendor], schedule).traces.values():
+        assert [observation_of(observation_json(0, one)) for one in trace] == list(trace)
+
+
+def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> None:
+    result = result_of("svm-sipi-in-l2-then-hlt")
+    ((step, divergence),) = result.divergences
+    finding = Finding(divergence, result.schedule)
+    live = dict(result.traces)
+    assert verdict_of(finding, result, live) == Verdict(CONFIRMED)
+    earlier = result._replace(divergences=[(step - 1, divergence)])
+    swapped = live | {"yadong": live["paolo"], "paolo": live["yadong"]}
+    broken = live | {"paolo": live["paolo"][:2]}
+    alike = dict.fromkeys(live, live["paolo"])
+    assert verdict_of(finding, earlier, live) == Verdict(NOT_REPRODUCED)
+    for other in (swapped, broken, alike):
+        assert verdict_of(finding, result, other) == Verdict(NOT_REPRODUCED)
+
+
+NMI_IN_L2 = """format: 1
+vendor: vmx
+vcpus: 2
+steps:
+- vmxon: {on: 1}
+- vmlaunch: {on: 1, exiting: [nmi]}
+- nmi: {to: 1}
+- nop: {on: 1}
+- vmlaunch: {on: 1}
+- nmi: {to: 1}
+- nop: {on: 1}
+"""
+
+
+def test_an_emulators_quirk_is_named() -> None:
+    """Bochs keeps NMIs masked after an NMI exit: the second one is not taken."""
+    schedule = load(NMI_IN_L2)
+    traces = replay(AUTOMATA["vmx"], schedule).traces
+    assert [one.taken for one in traces["paolo"]][-1] == ("nmi",)
+    masked = {name: (*trace[:-1], trace[-1]._replace(taken=())) for name, trace in traces.items()}
+    text = both_text(schedule, traces, masked, [])
+    assert "paolo: live KVM agrees with the model in 6 of 7 steps" in text
+    assert "  the emulator's quirk bochs-nmi-blocking, see docs/live-quirks.md" in text
+    divergence = result_of("vmx-sipi-in-l1-then-hlt").divergences[0][1]
+    result = Replay(schedule, traces, [(6, divergence)])
+    verdict = verdict_of(Finding(divergence, schedule), result, masked)
+    assert str(verdict) == "not reproduced (quirk bochs-nmi-blocking)"
+
+
+def test_what_real_kvm_cannot_tell() -> None:
+    result = result_of("svm-sipi-in-l2-then-hlt")
+    ((_, divergence),) = result.divergences
+    finding = Finding(divergence, result.schedule)
+    assert out_of_reach(finding, KERNELS) == ""
+    assert out_of_reach(finding, {"original": KERNELS["original"]}) == (
+        "no live build of paolo, yadong"
+    )
+    latent = finding._replace(divergence=divergence._replace(kind="latent"))
+    assert out_of_reach(latent, KERNELS) == "it does not show"
+    steps = result.schedule.steps
+    race = result.schedule._replace(steps=(steps[0], steps[1]._replace(at="handled"), *steps[2:]))
+    assert out_of_reach(finding._replace(schedule=race), KERNELS) == "a race"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_live_tables_fit_a_mail(times: int) -> None:
+    result = result_of("vmx-yadong-procedure")
+    traces = {
+        f"{name}-{number}": trace
+        for number in range(times)
+        for name, trace in result.traces.items()
+    }
+    live = traces | {"paolo-0": traces["original-0"][:4]}
+    texts = [
+        both_text(result.schedule, traces, live, splits(traces)),
+        both_text(result.schedule, traces, {}, splits(traces)),
+        live_text(result.schedule, live, splits(live)),
+    ]
+    for text in texts:
+        assert max(map(len, text.splitlines())) <= WIDTH
+    assert "paolo-0: live KVM agrees with the model in 3 of 12 steps" in texts[0]
+    assert "yadong-0: live KVM agrees with the model in 12 of 12 steps" in texts[0]
+    assert "\n! 1. rdmsr" in texts[0]
