@@ -11,7 +11,6 @@ from typing import NamedTuple
 from fuzz.compared import Compared, Group
 from fuzz.schedule import Schedule
 from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
-from variants.machine.points import POINTS
 from variants.machine.step import TO_SELF, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
 
@@ -128,7 +127,7 @@ def mechanism(
                 return mechanism(compared, earlier, taken, rest, i, j)
     vcpu = thaw(before)
     after = [pending_events(end) for end in ends]
-    racing = {irq.mode for _, irq in arrivals} - {"init-deassert"}
+    racing = {irq.mode for _, irq in arrivals if irq.mode in PENDING}
     present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to == TO_SELF:
         present.add(taken.mode)
@@ -159,9 +158,7 @@ def mechanism(
     if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        # Of several that only together do it, the first in the loop's order gives the name.
-        _, irq = min(arrivals, key=lambda one: list(POINTS).index(one[0]))
-        return f"{who}: race with {irq.mode.upper()}"
+        return f"{who}: race with {' and '.join(sorted(racing)).upper()}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
