@@ -86,9 +86,9 @@ def visible(
     else:
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        shows = look(field, seen) if at_once else "later"
+        shows = look(field, seen) if at_once else "elsewhere"
         if shows == "VM exit" and " in " not in cause:
-            shows = "at once"
+            shows = "elsewhere"
     if ": race with " in cause:
         shows = "in a race"
     return divergence(compared, kind, parts, cause, shows)
@@ -103,7 +103,7 @@ def look(field: str, seen: Sequence[Observation]) -> str:
     """How a visible difference shows, without vectors."""
     if saved_activity_alone(seen[0], seen[1]):
         return "saved activity"
-    return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
+    return "VM exit" if field in ("nested_exit", "guest_mode") else "elsewhere"
 
 
 def mechanism(
@@ -158,7 +158,7 @@ def mechanism(
     if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        return f"{who}: race with {' and '.join(sorted(racing)).upper()}"
+        return f"{who}: race with {min(racing).upper()}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
