@@ -36,14 +36,11 @@ def main() -> None:
     findings = Findings(options.findings)
     count = options.findings / "0.count"
     every = 20000 if options.empty else 50
-    began = time.monotonic()
-    runs = 0
 
     def run(data: bytes) -> None:
-        nonlocal runs
-        runs += 1
-        if runs % every == 0:
-            write_whole(count, f"{runs} {time.monotonic() - began}")
+        findings.runs += 1
+        if findings.runs % every == 0:
+            write_whole(count, f"{findings.runs} {time.monotonic() - findings.started}")
         if options.empty:
             return
         findings.current = data

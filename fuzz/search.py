@@ -203,7 +203,7 @@ class Search:
         for action, events in enumerate(self._raced):
             met: set[tuple[int, ...]] = set()
             for point in dict.fromkeys(point for one in passed for point in one[action]):
-                for message, event in enumerate(events[point]):
+                for message, event in enumerate(events.get(point, ())):
                     self.transitions += 1
                     results = tuple(
                         [tables.race(member, n, action, point, message) for member, n in pairs]

@@ -6,12 +6,11 @@ differ inside: what a reviewer would discuss, however many steps later it shows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import NamedTuple
 
 from fuzz.compared import Compared, Group
 from fuzz.schedule import Schedule
-from variants.machine.machine import Arrivals, Observation, deliver
+from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
 from variants.machine.points import POINTS
 from variants.machine.step import TO_SELF, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
@@ -116,20 +115,17 @@ def mechanism(
     before: the vCPU of variants i and j, which the step makes differ. Every compared variant
     is asked what it would have done there, even one already told apart, so that one bug has one
     name, whoever is still in the group when it shows. A race is one only if the message, had it
-    come before or after the step, would not have led to the same.
+    come before or after the step, would not have made the same differ.
     """
     ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
-    if arrivals:
-        early = reduce(deliver, (irq for _, irq in arrivals), before)
-        for earlier, later in ((early, ()), (before, arrivals)):
-            calm = [step_vcpu(earlier, taken, ()) for step_vcpu in compared.step_vcpus]
-            same = all(
-                ends[n].observation == calm[n].observation
-                and ends[n].vcpu == reduce(deliver, (irq for _, irq in later), calm[n].vcpu)
-                for n in (i, j)
-            )
-            if same:
-                return mechanism(compared, earlier, taken, (), i, j)
+    for n, (_, irq) in enumerate(arrivals):
+        rest = arrivals[:n] + arrivals[n + 1 :]
+        for earlier, late in ((deliver(before, irq), False), (before, True)):
+            calm = [compared.step_vcpus[member](earlier, taken, rest) for member in (i, j)]
+            if late:
+                calm = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
+            if contrast(*calm) == contrast(ends[i], ends[j]):
+                return mechanism(compared, earlier, taken, rest, i, j)
     vcpu = thaw(before)
     after = [thaw(end.vcpu).pending_events for end in ends]
     racing = {irq.mode for _, irq in arrivals} - {"init-deassert"}
@@ -163,12 +159,26 @@ def mechanism(
     if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        where = POINTS[arrivals[0][0]].split(":")[0]
-        return f"{who}: race of {' and '.join(sorted(racing)).upper()} with {where}"
+        # Of several that only together do it, the first in the loop's order gives the name.
+        point, irq = min(arrivals, key=lambda one: list(POINTS).index(one[0]))
+        return f"{who}: race of {irq.mode.upper()} with {function(point)}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
     return f"{who}: {event} in {context(compared.vendor, vcpu)}"
+
+
+def contrast(one: VcpuStep, other: VcpuStep) -> tuple[list[bool], list[bool]]:
+    """Which fields of two vCPUs, and of what they showed, differ."""
+    return (
+        [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)],
+        [a != b for a, b in zip(one.observation, other.observation, strict=True)],
+    )
+
+
+def function(point: str) -> str:
+    """The function that a preemption point is in."""
+    return POINTS[point].split(":")[0]
 
 
 def saved_activity_alone(one: Observation, other: Observation) -> bool:

@@ -59,20 +59,30 @@ INPUTS_A_SIGNATURE = 4
 
 
 class Findings:
-    """Writes the inputs that show a divergence class in a way not met before."""
+    """Writes the inputs that show a divergence class in a way not met before.
+
+    current: the input that runs. runs: its number, from 1.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.seen: Counter[str] = Counter()
         self.written = 0
         self.current = b""
+        self.runs = 0
+        self.started = time.monotonic()
 
     def __call__(self, divergences: tuple[Divergence, ...]) -> None:
         for divergence in divergences:
             self.seen[divergence.signature] += 1
             if self.seen[divergence.signature] <= INPUTS_A_SIGNATURE:
                 self.written += 1
-                found = {"signature": divergence.signature, "input": self.current.hex()}
+                found = {
+                    "signature": divergence.signature,
+                    "input": self.current.hex(),
+                    "runs": self.runs,
+                    "seconds": time.monotonic() - self.started,
+                }
                 write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
 
 
@@ -130,17 +140,15 @@ def target(
     findings: Findings, automaton: Automaton, run: Callable[[bytes], None]
 ) -> Callable[[bytes], None]:
     """The function libFuzzer calls: `run`, with a note of the input and of progress."""
-    started = time.monotonic()
-    runs = 0
     report_at = 1
     progress = findings.folder / f"{os.getpid()}.count"
 
     def counted(data: bytes) -> None:
-        nonlocal runs, report_at
+        nonlocal report_at
         findings.current = data
-        runs += 1
+        findings.runs = runs = findings.runs + 1
         if runs >= report_at:
-            elapsed = time.monotonic() - started
+            elapsed = time.monotonic() - findings.started
             write_whole(progress, f"{runs} {elapsed:.3f} {automaton.made}")
             report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
         run(data)

@@ -1,0 +1,177 @@
+"""The explorer finds every divergence there is, with shortest schedules, and nothing else."""
+
+import json
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+
+from fuzz.alphabet import Alphabet, alphabet_of, usual_words, words_of
+from fuzz.automaton import Automaton
+from fuzz.cli import main
+from fuzz.compared import compared
+from fuzz.explore import Explored, explore
+from fuzz.joint import JointVcpu, receive, start, take
+from fuzz.naive import compare
+from fuzz.schedule import Schedule
+from fuzz.search import Search
+from fuzz.tables import Tables
+from fuzz.variant_list import choose
+from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
+from variants.machine.vcpu import Irq
+
+VARIANTS = choose("", [])
+INIT, SIPI = Irq("init", 0), Irq("sipi", 0x12)
+SOLO = {
+    "svm": (Step("vmrun", 0), Step("vmrun", 0, controls=("init",)), Step("clgi", 0)),
+    "vmx": (
+        Step("vmxon", 0),
+        Step("vmlaunch", 0, mode="active"),
+        Step("vmlaunch", 0, mode="wait-for-sipi"),
+    ),
+}
+"""Few enough steps to try all schedules."""
+
+
+def quiet(*_: int) -> None:
+    """No progress."""
+
+
+def run(vendor: Vendor, alphabet: Alphabet, depth: int | None) -> Explored:
+    return explore(compared(vendor, VARIANTS), alphabet, depth, quiet)
+
+
+def lengths(explored: Explored) -> dict[str, int]:
+    return {name: len(finding.schedule.steps) for name, finding in explored.found.items()}
+
+
+def every_schedule(
+    vendor: Vendor, steps: tuple[Step, ...], depth: int, vcpus: int
+) -> dict[str, int]:
+    """The shortest length of every signature, by trying all schedules of these steps."""
+    automaton = Automaton(compared(vendor, VARIANTS))
+    found: dict[str, int] = {}
+    for length in range(1, depth + 1):
+        for taken in product(steps, repeat=length):
+            if any(one.at and other.at for one, other in pairwise(taken)):
+                continue  # two messages in one step are not in the explorer's alphabet
+            for _, divergence in automaton.compare(Schedule(vendor, vcpus, taken)):
+                found.setdefault(divergence.signature, length)
+    return found
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_exploring_one_vcpu_loses_nothing(vendor: Vendor) -> None:
+    """All schedules of two vCPUs show what one vCPU and its messages do, and no sooner."""
+    solo = (*SOLO[vendor], Step("hlt", 0))
+    sends = [Step("icr", 0, TO_SELF, irq.mode, irq.vector) for irq in (INIT, SIPI)]
+    steps = [step._replace(on=on) for step in solo for on in (0, 1)]
+    steps += [
+        Step("icr", 1 - to, to, mode, vector) for mode, vector in (INIT, SIPI) for to in (0, 1)
+    ]
+    steps += [Step("icr", 0, to, *SIPI) for to in (TO_SELF, TO_ALL, TO_OTHERS)]
+    explored = run(vendor, Alphabet((*solo, *sends), (INIT, SIPI), ()), 3)
+    assert every_schedule(vendor, tuple(steps), 3, 2) == lengths(explored)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_races_that_land_elsewhere_need_no_exploring(vendor: Vendor) -> None:
+    """Trying every point, passed or not, shows what the points passed do, and no sooner."""
+    points = ("run-loop", "accept-latched", "nested-init-clear", "entry", "handled")
+    solo = (*SOLO[vendor][:2], Step("hlt", 0))
+    steps = [step._replace(on=1) for step in solo]
+    steps += [Step("icr", 0, 1, *SIPI, at) for at in ("", *points)]
+    explored = run(vendor, Alphabet(solo, (SIPI,), points), 4)
+    on_an_ap = {
+        name: length
+        for name, length in lengths(explored).items()
+        if explored.found[name].schedule.vcpus == 2
+    }
+    found = every_schedule(vendor, tuple(steps), 4, 2)
+    assert {name: found[name] for name in found if name in on_an_ap} == on_an_ap
+    assert found.keys() <= explored.found.keys()
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_numbers_stand_for_the_states(vendor: Vendor) -> None:
+    """A search over the joint vCPUs themselves reaches as many, in as many transitions."""
+    subject = compared(vendor, VARIANTS)
+    words = [word for word in usual_words(vendor) if word not in ("save-restore", "set-mp-state")]
+    alphabet = alphabet_of(vendor, words, races=False)
+    search = Search(Tables(subject, alphabet), start(subject, bsp=False), quiet)
+    search.run(None)
+    everyone = tuple(range(len(VARIANTS)))
+    frontier = [start(subject, bsp=False)]
+    seen: set[JointVcpu] = set(frontier)
+    transitions = 0
+    while frontier:
+        vcpu = frontier.pop()
+        after = [take(subject, vcpu, step).after for step in alphabet.steps]
+        after += [receive(vcpu, everyone, "", irq) for irq in alphabet.messages]
+        transitions += len(after)
+        for new in after:
+            if new.groups and new not in seen:
+                seen.add(new)
+                frontier.append(new)
+    assert search.fixpoint
+    assert (search.states, search.transitions) == (len(seen), transitions)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_is_found_shows_and_latent_differences_come_out(vendor: Vendor) -> None:
+    subject = compared(vendor, VARIANTS)
+    explored = run(vendor, alphabet_of(vendor, usual_words(vendor), races=False), None)
+    automaton = Automaton(subject)
+    assert explored.fixpoint
+    for name, finding in explored.found.items():
+        shown = [divergence.signature for _, divergence in automaton.compare(finding.schedule)]
+        assert name in shown
+        assert compare(subject, finding.schedule), "the naive comparison sees it too"
+    assert explored.shown.keys() == {
+        name for name, finding in explored.found.items() if finding.divergence.kind == "latent"
+    }
+    for name, later in explored.shown.items():
+        assert later is not None, name
+        assert later.divergence.kind != "latent"
+        prefix = explored.found[name].schedule.steps
+        assert later.schedule.steps[: len(prefix)] == prefix
+        assert later.divergence in [found for _, found in automaton.compare(later.schedule)]
+
+
+def test_a_certificate_is_checked_by_exploring_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["explore", "--vendor", "vmx", "--no-races", "--depth", "3", "--out", str(out)]
+    assert main([*options, "--json"]) == 1
+    explored = json.loads(capsys.readouterr().out)
+    assert explored["depth"] == 3
+    assert not explored["fixpoint"]
+    assert {"signature", "length", "schedule"} <= explored["signatures"][0].keys()
+    certificate = out / "certificate.json"
+    assert main(["explore", "--check", str(certificate)]) == 0
+    claimed = json.loads(certificate.read_text())
+    claimed["signatures"].pop()
+    claimed["states"] += 1
+    certificate.write_text(json.dumps(claimed))
+    capsys.readouterr()
+    assert main(["explore", "--check", str(certificate)]) == 1
+    said = capsys.readouterr().out
+    assert "states: certified" in said
+    assert "not certified: vmx" in said
+
+
+def test_alphabet_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explore", "--steps", "hlt,sippi"]) == 2
+    assert "'sippi' is none of" in capsys.readouterr().err
+    bad = tmp_path / "certificate.json"
+    bad.write_text("{}")
+    assert main(["explore", "--check", str(bad)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_words_cover_the_alphabet() -> None:
+    for vendor in VENDORS:
+        whole = alphabet_of(vendor, words_of(vendor), races=True)
+        assert {irq.mode for irq in whole.messages} == {"init", "sipi", "nmi", "smi", "fixed"}
+        assert {step.op for step in whole.steps} >= {"hlt", "save-restore", "icr", "rsm"}
