@@ -90,7 +90,7 @@ def visible(
         shows = look(field, seen) if at_once else "later"
         if shows == "VM exit" and " in " not in cause:
             shows = "at once"
-    if ": race of " in cause:
+    if ": race with " in cause:
         shows = "in a race"
     return divergence(compared, kind, parts, cause, shows)
 
@@ -127,7 +127,7 @@ def mechanism(
             if contrast(*calm) == contrast(ends[i], ends[j]):
                 return mechanism(compared, earlier, taken, rest, i, j)
     vcpu = thaw(before)
-    after = [thaw(end.vcpu).pending_events for end in ends]
+    after = [pending_events(end) for end in ends]
     racing = {irq.mode for _, irq in arrivals} - {"init-deassert"}
     present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to == TO_SELF:
@@ -160,25 +160,28 @@ def mechanism(
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
         # Of several that only together do it, the first in the loop's order gives the name.
-        point, irq = min(arrivals, key=lambda one: list(POINTS).index(one[0]))
-        return f"{who}: race of {irq.mode.upper()} with {function(point)}"
+        _, irq = min(arrivals, key=lambda one: list(POINTS).index(one[0]))
+        return f"{who}: race with {irq.mode.upper()}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
     return f"{who}: {event} in {context(compared.vendor, vcpu)}"
 
 
-def contrast(one: VcpuStep, other: VcpuStep) -> tuple[list[bool], list[bool]]:
-    """Which fields of two vCPUs, and of what they showed, differ."""
+def contrast(one: VcpuStep, other: VcpuStep) -> object:
+    """How two ends of a step differ: in what stays pending, or else in which fields."""
+    pending = (pending_events(one), pending_events(other))
+    if pending[0] != pending[1]:
+        return pending
     return (
         [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)],
         [a != b for a, b in zip(one.observation, other.observation, strict=True)],
     )
 
 
-def function(point: str) -> str:
-    """The function that a preemption point is in."""
-    return POINTS[point].split(":")[0]
+def pending_events(end: VcpuStep) -> int:
+    """INIT and SIPI that a step leaves pending."""
+    return thaw(end.vcpu).pending_events
 
 
 def saved_activity_alone(one: Observation, other: Observation) -> bool:
