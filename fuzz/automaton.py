@@ -146,7 +146,10 @@ class Automaton:
         self.made += 1
         if self.by_state:
             return self.made % COUNTERS
-        seen = tuple(outline(one) for group in vcpu.groups if (one := vcpu.vcpus[group[0]]))
+        seen = tuple(
+            tuple(dict.fromkeys(outline(one) for member in group if (one := vcpu.vcpus[member])))
+            for group in vcpu.groups
+        )
         key = (vcpu.groups, vcpu.causes, vcpu.arrivals, seen)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header
 from variants.machine.points import POINTS
-from variants.machine.step import Step, Vendor
+from variants.machine.step import MP_STATES, Step, Vendor
 
 MAX_STEPS: Final = 16
 MASK: Final = (1 << 32) - 1
@@ -32,7 +32,7 @@ def scenario(vendor: Vendor, on: int) -> tuple[list[Step], list[tuple[Step, ...]
     idle, halt = Step("nop", on), Step("hlt", on)
     steps = [init, sipi, idle, halt] * 3 + [fixed, nmi, smi, Step("sti", on), Step("rsm", on)]
     steps += [Step("get-mp-state", on), Step("get-vcpu-events", on), Step("save-restore", on)]
-    steps += [Step("set-mp-state", on, mode=mode) for mode in ("INIT_RECEIVED", "RUNNABLE")]
+    steps += [Step("set-mp-state", on, mode=mode) for mode in MP_STATES]
     runs = [(init, idle), (init, idle, sipi, idle), (sipi, idle), (sipi, halt), (init, sipi)]
     if vendor == "svm":
         enter = [Step("vmrun", on), Step("vmrun", on, controls=("init",))]
@@ -41,7 +41,17 @@ def scenario(vendor: Vendor, on: int) -> tuple[list[Step], list[tuple[Step, ...]
     else:
         vmxon, run = Step("vmxon", on), Step("vmlaunch", on, mode="active")
         wait = Step("vmlaunch", on, mode="wait-for-sipi")
-        steps += [vmxon, run, wait, vmxon, run, wait, Step("vmxoff", on), Step("vmcall", on)]
+        steps += [
+            vmxon,
+            run,
+            wait,
+            vmxon,
+            run,
+            wait,
+            Step("vmxoff", on),
+            Step("vmcall", on),
+            Step("rdmsr", on, mode="ia32-vmx-misc"),
+        ]
         runs += [(vmxon, run), (vmxon, wait), (vmxon, wait, sipi), (vmxon, init), (run, init)]
     return steps, runs
 

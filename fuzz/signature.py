@@ -11,7 +11,6 @@ from typing import NamedTuple
 from fuzz.compared import Compared, Group
 from fuzz.schedule import Schedule
 from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
-from variants.machine.points import POINTS
 from variants.machine.step import TO_SELF, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
 
@@ -87,9 +86,9 @@ def visible(
     else:
         kind = "visible"
         field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        shows = look(field, seen) if at_once else "later"
+        shows = look(field, seen) if at_once else "elsewhere"
         if shows == "VM exit" and " in " not in cause:
-            shows = "at once"
+            shows = "elsewhere"
     if ": race with " in cause:
         shows = "in a race"
     return divergence(compared, kind, parts, cause, shows)
@@ -104,7 +103,7 @@ def look(field: str, seen: Sequence[Observation]) -> str:
     """How a visible difference shows, without vectors."""
     if saved_activity_alone(seen[0], seen[1]):
         return "saved activity"
-    return "VM exit" if field in ("nested_exit", "guest_mode") else "at once"
+    return "VM exit" if field in ("nested_exit", "guest_mode") else "elsewhere"
 
 
 def mechanism(
@@ -128,7 +127,7 @@ def mechanism(
                 return mechanism(compared, earlier, taken, rest, i, j)
     vcpu = thaw(before)
     after = [pending_events(end) for end in ends]
-    racing = {irq.mode for _, irq in arrivals} - {"init-deassert"}
+    racing = {irq.mode for _, irq in arrivals if irq.mode in PENDING}
     present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to == TO_SELF:
         present.add(taken.mode)
@@ -159,9 +158,7 @@ def mechanism(
     if by_step:
         return f"{who}: {taken.op} {taken.mode}"
     if racing:
-        # Of several that only together do it, the first in the loop's order gives the name.
-        _, irq = min(arrivals, key=lambda one: list(POINTS).index(one[0]))
-        return f"{who}: race with {irq.mode.upper()}"
+        return f"{who}: race with {min(racing).upper()}"
     event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
     if names and released:
         event += f" at {taken.op}"
