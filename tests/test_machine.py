@@ -178,5 +178,15 @@ def test_a_vm_exit_before_l2_start_code_runs_leaves_it_behind() -> None:
         assert [one.outcome for one in trace[-2:]] == ["l1", "l1"]
 
 
+def test_a_handler_that_has_not_run_took_nothing() -> None:
+    """KVM spins between an injected NMI and an interrupt exit that IF=0 holds back."""
+    fixed, nmi = Step("icr", 0, 1, "fixed", 0x31), Step("nmi", 1)
+    enter = Step("vmrun", 1, controls=("intr",))
+    for trace in traces(Schedule("svm", 2, (fixed, enter, nmi, Step("nop", 1)))).values():
+        assert (trace[-1].outcome, trace[-1].taken) == ("busy", ())
+    for trace in traces(Schedule("svm", 2, (nmi, fixed, Step("sti", 1)))).values():
+        assert trace[-1].taken == ("nmi", "fixed:0x31")
+
+
 def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:
     return replay(automaton_of(schedule.vendor, VARIANTS), schedule).traces
