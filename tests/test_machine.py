@@ -188,5 +188,18 @@ def test_a_handler_that_has_not_run_took_nothing() -> None:
         assert trace[-1].taken == ("nmi", "fixed:0x31")
 
 
+def test_a_reset_with_l2s_vmcs_loaded_cannot_be_entered() -> None:
+    """KVM_GET_MP_STATE in L2's wait-for-SIPI: paolo resets the vCPU there, the VM entry fails."""
+    init = Step("icr", 1, 0, "init")
+    wait = Step("vmlaunch", 0, mode="wait-for-sipi")
+    steps = (Step("vmxon", 0), wait, init, Step("get-mp-state", 0), Step("nop", 0), Step("nop", 0))
+    ends = {
+        name: [one.outcome for one in trace[-2:]]
+        for name, trace in traces(Schedule("vmx", 2, steps)).items()
+    }
+    assert ends["paolo"] == ["error", "error"]
+    assert ends["yadong"] == ["blocked", "blocked"]
+
+
 def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:
     return replay(automaton_of(schedule.vendor, VARIANTS), schedule).traces

@@ -26,6 +26,8 @@ class Exit(Enum):
     INSTRUCTION = auto()
     OUT = auto()
     SHUTDOWN = auto()
+    FAIL_ENTRY = auto()
+    """The processor refused the VM entry."""
 
 
 def can_execute(vcpu: Vcpu, op: str) -> bool:
@@ -72,6 +74,10 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
     immediate_exit: something makes the guest exit before its first instruction; an injected
         event is delivered all the same, but its handler has yet to run, so nothing shows it. In SMM an event has no handler: the IDT limit is 0.
     """
+    if vcpu.vmcs02_loaded and not vcpu.guest_mode:
+        # A reset left L2's VMCS loaded. L1 does not let L2 run without paging ("unrestricted
+        # guest"), so prepare_vmcs02 has cleared that control, and real mode is invalid state.
+        return Exit.FAIL_ENTRY
     if not deliver_event(vcpu):
         return Exit.SHUTDOWN
     if immediate_exit:
