@@ -1,42 +1,54 @@
 """Live schedules per second and boot: `python -m bench.live [--cache DIR]`.
 
-Runs the first of conform's samples on one variant, one emulator at a time, twice: one schedule for
-the time a boot takes, then as many as asked for.
+Runs the first of conform's samples on one variant in one emulator: one schedule for the time a boot
+takes, then as many as asked for. With --cases, schedules of one kind each instead: what costs what.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import yaml
 
 from fuzz.sample import sample
+from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
 from fuzz.variant_list import choose
 from variants.live.cache import builds
 from variants.live.emulator import LiveError
-from variants.live.runner import Report, run
-from variants.machine.step import VENDORS, Vendor
+from variants.live.runner import Build, Report, run
+from variants.machine.step import VENDORS, Step, Vendor
+
+NOP: Final = Step("nop", 1)
+CASES: Final = {
+    "no step": (),
+    "16 nop": (NOP,) * 16,
+    "8 vmrun, 8 vmmcall": (Step("vmrun", 1), Step("vmmcall", 1)) * 8,
+    "16 blocked": (Step("hlt", 1), *(NOP,) * 15),
+    "4 busy": (Step("nmi", 1), Step("set-mp-state", 1, mode="INIT_RECEIVED"), *(NOP,) * 4),
+    "4 save-restore": (Step("save-restore", 1),) * 4,
+}
 
 
-def measure(vendor: Vendor, count: int, cache: Path | None) -> str:
-    build = builds(cache, ["original"])["original"]
-    schedules = [yaml.safe_load(dump(one)) for one in sample(vendor, choose("", []), count)[0]]
-    start = time.monotonic()
-    run(schedules[:1], build, vendor, Report([]))
-    booted = time.monotonic()
+def timed(build: Build, vendor: Vendor, schedules: Sequence[Schedule]) -> tuple[float, Report, int]:
+    """Seconds it took, boots included; the report; the number of steps."""
+    plain = [yaml.safe_load(dump(schedule)) for schedule in schedules]
     report = Report([])
-    traces = run(schedules, build, vendor, report)
-    took = time.monotonic() - booted
-    boot = booted - start
-    steps = [step for trace in traces for step in trace]
-    outcomes = [step["outcome"] for step in steps]
+    start = time.monotonic()
+    traces = run(plain, build, vendor, report)
+    return time.monotonic() - start, report, sum(map(len, traces))
+
+
+def line(build: Build, vendor: Vendor, boot: float, schedules: Sequence[Schedule]) -> str:
+    took, report, steps = timed(build, vendor, schedules)
+    rate = (len(schedules) - 1) / max(took - boot, 0.001)
     return (
-        f"{vendor}: boot and one schedule {boot:.1f} s; {len(schedules)} schedules of "
-        f"{len(steps) / len(schedules):.0f} steps in {took:.1f} s and {report.boots} boots: "
-        f"{(len(schedules) - 1) / (took - boot):.0f} schedules a second and boot "
-        f"({outcomes.count('blocked')} steps blocked, {outcomes.count('busy')} busy)"
+        f"{len(schedules)} schedules of {steps / len(schedules):.0f} steps in {took:.1f} s and "
+        f"{report.boots} boots: {rate:.0f} schedules a second and boot, "
+        f"{report.milliseconds / len(schedules):.0f} ms of guest time each"
     )
 
 
@@ -45,10 +57,23 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, metavar="DIR")
     parser.add_argument("--vendor", choices=VENDORS)
     parser.add_argument("--schedules", type=int, default=100, metavar="N", help="from 2 (100)")
+    parser.add_argument("--cases", action="store_true", help="what costs what (SVM)")
     options = parser.parse_args()
+    count = max(2, options.schedules)
     try:
-        for vendor in [options.vendor] if options.vendor else VENDORS:
-            print(measure(vendor, max(2, options.schedules), options.cache), flush=True)
+        build = builds(options.cache, ["original"])["original"]
+        one: tuple[Vendor, ...] = ("svm",) if options.cases else ()
+        given: tuple[Vendor, ...] = (options.vendor,) if options.vendor else VENDORS
+        for vendor in one or given:
+            chosen = sample(vendor, choose("", []), count).schedules
+            boot, _, _ = timed(build, vendor, chosen[:1])
+            print(f"{vendor}: boot and one schedule {boot:.1f} s", flush=True)
+            if not options.cases:
+                print(f"{vendor}: {line(build, vendor, boot, chosen)}", flush=True)
+                continue
+            for name, steps in CASES.items():
+                schedules = [Schedule(vendor, 2, steps, name)] * count
+                print(f"{name}: {line(build, vendor, boot, schedules)}", flush=True)
     except LiveError as error:
         print(f"bench.live: {error}", file=sys.stderr)
         return 2

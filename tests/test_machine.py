@@ -178,5 +178,28 @@ def test_a_vm_exit_before_l2_start_code_runs_leaves_it_behind() -> None:
         assert [one.outcome for one in trace[-2:]] == ["l1", "l1"]
 
 
+def test_a_handler_that_has_not_run_took_nothing() -> None:
+    """KVM spins between an injected NMI and an interrupt exit that IF=0 holds back."""
+    fixed, nmi = Step("icr", 0, 1, "fixed", 0x31), Step("nmi", 1)
+    enter = Step("vmrun", 1, controls=("intr",))
+    for trace in traces(Schedule("svm", 2, (fixed, enter, nmi, Step("nop", 1)))).values():
+        assert (trace[-1].outcome, trace[-1].taken) == ("busy", ())
+    for trace in traces(Schedule("svm", 2, (nmi, fixed, Step("sti", 1)))).values():
+        assert trace[-1].taken == ("nmi", "fixed:0x31")
+
+
+def test_a_reset_with_l2s_vmcs_loaded_cannot_be_entered() -> None:
+    """KVM_GET_MP_STATE in L2's wait-for-SIPI: paolo resets the vCPU there, the VM entry fails."""
+    init = Step("icr", 1, 0, "init")
+    wait = Step("vmlaunch", 0, mode="wait-for-sipi")
+    steps = (Step("vmxon", 0), wait, init, Step("get-mp-state", 0), Step("nop", 0), Step("nop", 0))
+    ends = {
+        name: [one.outcome for one in trace[-2:]]
+        for name, trace in traces(Schedule("vmx", 2, steps)).items()
+    }
+    assert ends["paolo"] == ["error", "error"]
+    assert ends["yadong"] == ["blocked", "blocked"]
+
+
 def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:
     return replay(automaton_of(schedule.vendor, VARIANTS), schedule).traces

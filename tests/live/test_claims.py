@@ -93,3 +93,18 @@ def test_a_campaign_is_confirmed(cache: Path, tmp_path: Path) -> None:
     assert summary.count("confirmed on real KVM") == len(list(out.glob("*/live.txt"))) - len(
         [one for one in signatures if one["live"] == "model only"]
     )
+
+
+def test_models_and_real_kvm_agree(cache: Path) -> None:
+    """All seeds on both vendors, and 60 SVM schedules sampled for what they reach."""
+    run = eventdiff(cache, "live", "conform", "--json", "--samples", "60,0", SEEDS)
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts = json.loads(run.stdout)
+    for vendor, schedules in (
+        ("svm", 60 + len(list(SEEDS.glob("svm-*")))),
+        ("vmx", len(list(SEEDS.glob("vmx-*")))),
+    ):
+        for name in ("original", "yadong", "paolo"):
+            tally = counts[vendor][name]
+            assert tally["schedules"] == schedules
+            assert tally["agree"] == tally["steps"] > 0

@@ -24,7 +24,15 @@ def qemu(vmlinuz: Path) -> Machine:
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         (folder / "initrd").write_bytes(image)
         command = [
-            *("qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-cpu", "max,+svm"),
+            *(
+                "qemu-system-x86_64",
+                "-machine",
+                "pc",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max,+svm,-erms,-fsrm",
+            ),
             *("-m", "256", "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot"),
             *("-icount", "shift=1,sleep=off"),  # guest time is counted in instructions
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),

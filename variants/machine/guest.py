@@ -26,6 +26,8 @@ class Exit(Enum):
     INSTRUCTION = auto()
     OUT = auto()
     SHUTDOWN = auto()
+    FAIL_ENTRY = auto()
+    """The processor refused the VM entry."""
 
 
 def can_execute(vcpu: Vcpu, op: str) -> bool:
@@ -50,9 +52,9 @@ def can_execute(vcpu: Vcpu, op: str) -> bool:
 def deliver_event(vcpu: Vcpu) -> bool:
     """Enter the handler of the injected NMI or interrupt; false if there is none for it."""
     if vcpu.nmi_injected:
-        kind, name = "nmi", "nmi"
+        kind = "nmi"
     elif vcpu.irq_injected >= 0:
-        kind, name = "irq", f"fixed:{vcpu.irq_injected:#04x}"
+        kind = "irq"
     else:
         return True
     if vcpu.smm:
@@ -62,7 +64,6 @@ def deliver_event(vcpu: Vcpu) -> bool:
     vcpu.in_hlt = False
     vcpu.frames += (Frame(kind, vcpu.rflags_if),)
     vcpu.rflags_if = False
-    vcpu.taken.append(name)
     vcpu.progressed = True
     return True
 
@@ -71,8 +72,12 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
     """Run from VM entry to VM exit.
 
     immediate_exit: something makes the guest exit before its first instruction; an injected
-        event is delivered all the same. In SMM an event has no handler: the IDT limit is 0.
+        event is delivered all the same, but its handler has yet to run, so nothing shows it. In SMM an event has no handler: the IDT limit is 0.
     """
+    if vcpu.vmcs02_loaded and not vcpu.guest_mode:
+        # A reset left L2's VMCS loaded. L1 does not let L2 run without paging ("unrestricted
+        # guest"), so prepare_vmcs02 has cleared that control, and real mode is invalid state.
+        return Exit.FAIL_ENTRY
     if not deliver_event(vcpu):
         return Exit.SHUTDOWN
     if immediate_exit:
@@ -83,7 +88,11 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
         if vcpu.frames:
             frame = vcpu.frames[-1]
             if frame.kind == "irq":
+                vcpu.taken.append(f"fixed:{vcpu.isr[-1]:#04x}")
                 return Exit.EOI
+            if frame.kind == "nmi":
+                vcpu.taken.append("nmi")
+                vcpu.frames = (*vcpu.frames[:-1], frame._replace(kind="iret"))
             if not vcpu.ops.iret(vcpu):
                 return Exit.HANDLED
             vcpu.progressed = True

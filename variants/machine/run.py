@@ -110,9 +110,12 @@ def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
             vcpu.dead = "shutdown"
             vcpu.ops.shutdown(vcpu)
             return Ran.EXITED
+        case Exit.FAIL_ENTRY:
+            vcpu.dead = "error"
+            return Ran.EXITED
         case Exit.EOI:
             apic_set_eoi(vcpu)
-            vcpu.frames = (*vcpu.frames[:-1], Frame("eoi", vcpu.frames[-1].rflags_if))
+            vcpu.frames = (*vcpu.frames[:-1], Frame("iret", vcpu.frames[-1].rflags_if))
         case Exit.INSTRUCTION:
             op, vcpu.insn = vcpu.insn, ""
             emulate(vcpu, op)

@@ -55,7 +55,7 @@ class Frame(NamedTuple):
     """An interrupt or NMI handler the guest is in the middle of."""
 
     kind: str
-    """`irq` (before its EOI), `eoi` (after it) or `nmi`."""
+    """`irq` or `nmi` before its first instructions, `iret` after them."""
     rflags_if: bool
     """RFLAGS.IF that its IRET restores."""
 

@@ -66,13 +66,11 @@ def nested_vmx_run(vcpu: Vcpu) -> None:
 
 def nested_vmx_enter_non_root_mode(vcpu: Vcpu) -> None:
     """Load vmcs02. Only an open interrupt or NMI window of vmcs01 raises KVM_REQ_EVENT."""
-    vcpu.warn_on(vcpu.vmcs02_loaded, "vmx_switch_vmcs")
     if vcpu.irq_window or vcpu.nmi_window:
         vcpu.request(Req.EVENT)
-    if not vcpu.vmcs02_loaded:
-        vcpu.irq_window_l1 = vcpu.irq_window
-        vcpu.nmi_window_l1 = vcpu.nmi_window
-        vcpu.nmi_mask_l1 = vcpu.nmi_mask
+    vcpu.irq_window_l1 = vcpu.irq_window
+    vcpu.nmi_window_l1 = vcpu.nmi_window
+    vcpu.nmi_mask_l1 = vcpu.nmi_mask
     vcpu.irq_window = vcpu.nmi_window = False
     vcpu.vmcs02_loaded = True
     vcpu.guest_mode = True
@@ -104,9 +102,6 @@ def switch_to_vmcs01(vcpu: Vcpu) -> None:
 
 def vmxoff(vcpu: Vcpu) -> None:
     """VMXOFF always raises KVM_REQ_EVENT: a latched INIT may be taken now."""
-    if vcpu.vmcs02_loaded:
-        vcpu.warn_on(True, "free_nested")
-        switch_to_vmcs01(vcpu)
     vcpu.vmxon = vcpu.smm_vmxon = False
     vcpu.request(Req.EVENT)
 
