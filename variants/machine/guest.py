@@ -72,7 +72,8 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
     """Run from VM entry to VM exit.
 
     immediate_exit: something makes the guest exit before its first instruction; an injected
-        event is delivered all the same, but its handler has yet to run, so nothing shows it. In SMM an event has no handler: the IDT limit is 0.
+        event is delivered all the same, but its handler has yet to run, so nothing shows it.
+        In SMM an event has no handler: the IDT limit is 0.
     """
     if vcpu.vmcs02_loaded and not vcpu.guest_mode:
         # A reset left L2's VMCS loaded. L1 does not let L2 run without paging ("unrestricted
