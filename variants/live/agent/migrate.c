@@ -41,6 +41,16 @@ static void copy_msrs(struct kvm_msrs *all, int from, int to)
 	}
 }
 
+/* KVM_RUN completes nothing while mp_state is UNINITIALIZED: get past the step's OUT by hand. */
+static void past_out(struct vm *vm, struct kvm_mp_state *mp, struct kvm_sregs *sregs,
+		     struct kvm_regs *regs)
+{
+	uint64_t at = sregs->cs.base + regs->rip;
+
+	if (mp->mp_state == KVM_MP_STATE_UNINITIALIZED && at < GUEST_SIZE && vm->mem[at] == 0xe6)
+		regs->rip += 2;
+}
+
 /* 0, or the errno of the ioctl that failed. */
 int save_restore(struct vm *vm, struct vcpu *v)
 {
@@ -61,6 +71,7 @@ int save_restore(struct vm *vm, struct vcpu *v)
 	    ioctl(old, KVM_GET_REGS, &regs) || ioctl(old, KVM_GET_SREGS, &sregs) ||
 	    ioctl(old, KVM_GET_LAPIC, &lapic) || ioctl(old, KVM_GET_NESTED_STATE, &nested))
 		return errno;
+	past_out(vm, &mp, &sregs, &regs);
 	copy_msrs(msrs, old, -1);
 	vcpu_open(vm, v, v->n + ++vm->ids * 16);
 	*(uint32_t *)(lapic.regs + 0x20) = v->id << 24;
