@@ -10,9 +10,10 @@ Against it, several seeds each, one core a run, all in one run of this command:
     random      schedules drawn evenly from the alphabet
     hypothesis  a Hypothesis state machine
 
-    python -m bench.recall [--seconds S] [--seeds N] [--certificate FILE] [--svg FILE] [--json]
+    python -m bench.recall [--seconds S] [--seeds N] [--certificate FILE].. [--svg FILE] [--json]
 
-Without --certificate the exhaustive set is explored first, which takes some minutes.
+The set is the union of the certificates'. Without --certificate it is explored first: the usual
+alphabet with races to the fixpoint, and all steps with races to depth 5. That takes many minutes.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -80,17 +82,20 @@ def fuzz(kind: str, vendor: Vendor, seconds: int, seed: int) -> Run:
         return Run(kind, vendor, sum(counts), first)
 
 
-def exhaustive(certificate: Path | None) -> set[str]:
-    """Every signature there is, from a certificate or by exploring."""
-    if certificate is None:
-        with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
-            explore = [sys.executable, "-m", "fuzz.cli", "explore", "--out", folder]
-            subprocess.run(explore, check=False, stdout=subprocess.DEVNULL)
-            return exhaustive(Path(folder) / "certificate.json")
-    claimed = json.loads(certificate.read_text())
-    if not (claimed["fixpoint"] and claimed["races"]):
-        sys.exit(f"{certificate}: not exhaustive, explore to the fixpoint and with races")
-    return {one["signature"] for one in claimed["signatures"]}
+EXPLORATIONS: tuple[list[str], ...] = ([], ["--steps", "all", "--depth", "5"])
+"""What is explored if there are no certificates, as options of `eventdiff explore`."""
+
+
+def exhaustive(certificates: Sequence[Path]) -> set[str]:
+    """Every signature there is, from certificates or by exploring."""
+    if certificates:
+        claimed = [json.loads(path.read_text()) for path in certificates]
+        return {one["signature"] for some in claimed for one in some["signatures"]}
+    with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
+        for number, options in enumerate(EXPLORATIONS):
+            explore = [sys.executable, "-m", "fuzz.cli", "explore", *options]
+            subprocess.run([*explore, "--out", f"{folder}/{number}"], stdout=subprocess.DEVNULL)
+        return exhaustive(sorted(Path(folder).glob("*/certificate.json")))
 
 
 def time_to(run: Run, wanted: set[str], share: float, column: int) -> float | None:
@@ -166,7 +171,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="for each run (60)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each fuzzer (3)")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B,..")
-    parser.add_argument("--certificate", type=Path, metavar="FILE")
+    parser.add_argument("--certificate", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
