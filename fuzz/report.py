@@ -40,9 +40,14 @@ def slug(signature: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
 
 
-def size(schedule: Schedule) -> tuple[int, int, list[tuple[int, ...]]]:
-    """What makes one reproducer better than another: smaller is better."""
-    return len(schedule.steps), schedule.vcpus, [weight(step) for step in schedule.steps]
+def size(schedule: Schedule) -> tuple[bool, int, int, list[tuple[int, ...]]]:
+    """What makes one reproducer better than another: smaller is better.
+
+    One that real KVM can run is better than a shorter one with `at` steps.
+    """
+    racing = any(step.at for step in schedule.steps)
+    weights = [weight(step) for step in schedule.steps]
+    return racing, len(schedule.steps), schedule.vcpus, weights
 
 
 def short(observation: Observation) -> str:

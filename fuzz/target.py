@@ -55,7 +55,14 @@ KEPT: list[object] = []
 
 
 INPUTS_A_SIGNATURE = 4
-"""How many inputs to record for one signature: minimising keeps the best of what they lead to."""
+"""How many inputs to record for one signature, with and without races: minimising keeps the best
+of what they lead to."""
+
+
+def racing(data: bytes) -> bool:
+    """Does an input have `at` steps?"""
+    codes = memoryview(data[: len(data) & ~1]).cast("H")[1:]
+    return any(step.at for code in codes if (step := decode_step(code)))
 
 
 class Findings:
@@ -66,7 +73,7 @@ class Findings:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.seen: Counter[str] = Counter()
+        self.seen: Counter[tuple[str, bool]] = Counter()
         self.written = 0
         self.current = b""
         self.runs = 0
@@ -74,8 +81,9 @@ class Findings:
 
     def __call__(self, divergences: tuple[Divergence, ...]) -> None:
         for divergence in divergences:
-            self.seen[divergence.signature] += 1
-            if self.seen[divergence.signature] <= INPUTS_A_SIGNATURE:
+            way = (divergence.signature, racing(self.current))
+            self.seen[way] += 1
+            if self.seen[way] <= INPUTS_A_SIGNATURE:
                 self.written += 1
                 found = {
                     "signature": divergence.signature,
