@@ -92,6 +92,9 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         renamed = tuple(rename(step, order) for step in steps)
         if [weight(step) for step in renamed] < weights:
             yield schedule._replace(steps=renamed)
+        # INIT treats the BSP otherwise: what an AP needs the BSP may not.
+        for number in range(len(renamed)):
+            yield schedule._replace(steps=renamed[:number] + renamed[number + 1 :])
     for number, step in enumerate(steps):
         for candidate in simpler(step, schedule):
             if weight(candidate) < weights[number]:
