@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from fuzz.compared import HookError, compared
 from fuzz.joint import start
 from fuzz.search import Search
 from fuzz.tables import Tables
-from fuzz.variant_list import BUILT_IN, choose
+from fuzz.variant_list import BUILT_IN, built_in, choose
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent
@@ -188,6 +188,16 @@ def judge(mutant: Mutant, vendor: Vendor, seconds: int) -> Verdict:
         return Verdict(mutant, vendor, length, found)
 
 
+def line(verdict: Verdict) -> str:
+    """A verdict in one line."""
+    if verdict.length is None:
+        shown = "equivalent"
+    else:
+        seconds = "not found" if verdict.seconds is None else f"{verdict.seconds:.1f} s"
+        shown = f"{verdict.length} steps, {seconds}"
+    return f"{verdict.vendor} {verdict.mutant.variant}: {verdict.mutant.about}: {shown}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.mutants")
     parser.add_argument("--seconds", type=int, default=60, help="to fuzz each (60)")
@@ -196,25 +206,22 @@ def main() -> None:
     options = parser.parse_args()
     made = [
         mutant
-        for variant in choose(options.variants, [])
-        if (module := inspect.getmodule(variant.kvm_apic_accept_events))
-        for mutant in mutants(variant.name, module)
+        for name in options.variants.split(",")
+        if (module := inspect.getmodule(built_in()[name].kvm_apic_accept_events))
+        for mutant in mutants(name, module)
     ]
     jobs = [(mutant, vendor, options.seconds) for mutant in made for vendor in VENDORS]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        verdicts = list(pool.map(lambda job: judge(*job), jobs))
+    verdicts = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for verdict in pool.map(judge, *zip(*jobs, strict=True)):
+            verdicts.append(verdict)
+            if not options.json:
+                print(line(verdict), flush=True)
+    if options.json:
+        print(json.dumps([{**one._asdict(), "mutant": one.mutant.about} for one in verdicts]))
+        return
     told = [verdict for verdict in verdicts if verdict.length is not None]
     found = [verdict for verdict in told if verdict.seconds is not None]
-    if options.json:
-        print(json.dumps([{**v.mutant._asdict(), **v._asdict(), "mutant": 0} for v in verdicts]))
-        return
-    for verdict in verdicts:
-        if verdict.length is None:
-            shown = "equivalent"
-        else:
-            seconds = "not found" if verdict.seconds is None else f"{verdict.seconds:.1f} s"
-            shown = f"{verdict.length} steps, {seconds}"
-        print(f"{verdict.vendor} {verdict.mutant.variant}: {verdict.mutant.about}: {shown}")
     print(f"{len(made)} mutants, {len(verdicts)} with each vendor: the explorer tells {len(told)},")
     print(f"a campaign of {options.seconds} s on one core finds {len(found)} of those")
 
