@@ -150,6 +150,7 @@ def do_explore(options: argparse.Namespace) -> int:
     else:
         findings = [finding for one in explored.values() for finding in one.found.values()]
         print(summary_text(extent(found), findings, options.out), end="")
+        print("\n".join(["", *what_latent_ones_lead_to(explored)]))
     return 1 if any(one.found for one in explored.values()) else 0
 
 
@@ -183,8 +184,23 @@ def write_reports(
             smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
             findings.append(finding._replace(schedule=smallest))
             write_finding(out, automaton, findings[-1], options)
-    write_whole(out / "summary.md", summary("Exploration", extent(found), findings))
+    latent = "".join(f"- {line}\n" for line in what_latent_ones_lead_to(explored))
+    table = summary("Exploration", extent(found), findings)
+    write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+
+
+def what_latent_ones_lead_to(explored: dict[Vendor, Explored]) -> list[str]:
+    """For each latent signature, what it shows as and after how many steps, a line each."""
+    lines = []
+    for one in explored.values():
+        for signature, later in sorted(one.shown.items()):
+            if later is None:
+                lines.append(f"{signature}: never shows")
+            else:
+                steps = len(later.schedule.steps)
+                lines.append(f"{signature}: {steps} steps, {later.divergence.signature}")
+    return lines
 
 
 def extent(found: dict[str, Any]) -> str:
