@@ -25,7 +25,7 @@ from fuzz.compared import Compared, Group
 from fuzz.joint import regroup, start
 from fuzz.schedule import Schedule
 from fuzz.search import Event, Path, Progress, Search
-from fuzz.signature import Divergence, Finding
+from fuzz.signature import Divergence, Finding, cause_of
 from fuzz.tables import Tables
 from variants.machine.step import MIN_VCPUS, Step
 
@@ -143,16 +143,10 @@ def resolve(
     progress: Progress,
 ) -> Finding | None:
     """The shortest continuation that makes a latent divergence show, if there is one."""
-    first, second, *_ = (set(group) for group in latent.divergence.groups)
+    cause = cause_of(latent.divergence)
 
     def tells(divergence: Divergence) -> bool:
-        """Do members of both sides part here?"""
-        if divergence.kind == "latent":
-            return False
-        parts = [set(group) for group in divergence.groups]
-        return any(
-            one & first and other & second for one in parts for other in parts if one != other
-        )
+        return divergence.kind != "latent" and cause_of(divergence) == cause
 
     rest = Search(search.tables, search.end(path), progress)
     rest.run(max_depth, until=lambda: any(tells(one) for one, _ in rest.found.values()))

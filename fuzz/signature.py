@@ -47,6 +47,11 @@ class Divergence(NamedTuple):
     groups: tuple[tuple[str, ...], ...]
 
 
+def cause_of(divergence: Divergence) -> str:
+    """The cause in a signature, sides included."""
+    return divergence.signature.split(": ", 2)[2].rsplit(": ", 1)[0]
+
+
 class Finding(NamedTuple):
     """A divergence class with the smallest schedule known to show it."""
 

@@ -15,6 +15,7 @@ from fuzz.joint import JointVcpu, receive, start, take
 from fuzz.naive import compare
 from fuzz.schedule import Schedule
 from fuzz.search import Search
+from fuzz.signature import cause_of
 from fuzz.tables import Tables
 from fuzz.variant_list import choose
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
@@ -133,6 +134,7 @@ def test_what_is_found_shows_and_latent_differences_come_out(vendor: Vendor) -> 
     for name, later in explored.shown.items():
         assert later is not None, name
         assert later.divergence.kind != "latent"
+        assert cause_of(later.divergence) == cause_of(explored.found[name].divergence)
         prefix = explored.found[name].schedule.steps
         assert later.schedule.steps[: len(prefix)] == prefix
         assert later.divergence in [found for _, found in automaton.compare(later.schedule)]
