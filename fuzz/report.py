@@ -154,6 +154,12 @@ def test_{name}() -> None:
     assert json.loads(run.stdout) == EXPECTED
 '''
 
+PYTEST_INI = """\
+# The tests below have the same name, which pytest's usual way to import them does not allow.
+[pytest]
+addopts = --import-mode=importlib
+"""
+
 
 def write_finding(
     folder: Path, automaton: Automaton, finding: Finding, options: Sequence[str]
@@ -171,6 +177,7 @@ def write_finding(
     given = "".join(f"{json.dumps(option)}, " for option in options)
     test = TEST.format(name=name.replace("-", "_"), options=given)
     write_whole(own / "test_reproducer.py", test)
+    write_whole(folder / "pytest.ini", PYTEST_INI)
     write_whole(own / "reproducer.yaml", dump(schedule))
 
 

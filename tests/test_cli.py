@@ -155,7 +155,7 @@ def test_a_campaign_reports_both_claims(tmp_path: Path) -> None:
     generated = sorted(out.glob("*/test_reproducer.py"))[:3]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", *map(str, generated)],
+        [sys.executable, "-m", "pytest", "-q", *map(str, generated)],
         capture_output=True,
         text=True,
         check=False,
