@@ -109,6 +109,7 @@ def listen() -> None:
 def run_all(requests: list[Request]) -> list[Explored]:
     """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
     if len(requests) == 1:
+        listen()
         return [run(requests[0])]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
