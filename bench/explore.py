@@ -10,6 +10,7 @@ no longer than the first), beside a search without numbers and memory (`plain`).
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -67,15 +68,15 @@ def timed(search: Search, seconds: float) -> tuple[list[int], float]:
     return levels, time.perf_counter() - began
 
 
-def plain_rate(subject: Compared, alphabet: Alphabet, seconds: float) -> float:
-    """Transitions a second of a search that keeps whole states and remembers no step."""
+def plain_search(subject: Compared, alphabet: Alphabet) -> Iterator[tuple[int, int]]:
+    """A search from an AP's start that keeps whole states, without races: after each state it
+    leaves, how many states it has reached and transitions it has taken."""
     everyone = tuple(range(len(subject.names)))
-    frontier = [start(subject, bsp=False)]
+    frontier = deque([start(subject, bsp=False)])
     seen = set(frontier)
     transitions = 0
-    began = time.perf_counter()
-    while frontier and time.perf_counter() - began < seconds:
-        vcpu = frontier.pop(0)
+    while frontier:
+        vcpu = frontier.popleft()
         after = [take(subject, vcpu, step).after for step in alphabet.steps]
         after += [receive(vcpu, everyone, "", irq) for irq in alphabet.messages]
         transitions += len(after)
@@ -83,7 +84,19 @@ def plain_rate(subject: Compared, alphabet: Alphabet, seconds: float) -> float:
             if new.groups and new not in seen:
                 seen.add(new)
                 frontier.append(new)
-    return transitions / (time.perf_counter() - began)
+        yield len(seen), transitions
+
+
+def plain_rate(subject: Compared, alphabet: Alphabet, seconds: float) -> float:
+    """Transitions a second of `plain_search`, which remembers no step."""
+    rate = 0.0
+    began = time.perf_counter()
+    for _, transitions in plain_search(subject, alphabet):
+        elapsed = time.perf_counter() - began
+        rate = transitions / elapsed
+        if elapsed > seconds:
+            break
+    return rate
 
 
 def memory() -> float:
@@ -105,7 +118,7 @@ def measure(vendor: Vendor, name: str, alphabet: Alphabet, seconds: float) -> Gr
     began = time.perf_counter()
     again.run(first.depth)
     warm = again.transitions / (time.perf_counter() - began)
-    plain = plain_rate(subject, alphabet._replace(points=()), min(seconds, 5))
+    plain = plain_rate(subject, alphabet, min(seconds, 5))
     return Growth(name, first.fixpoint, levels, first.transitions, took, used, warm, plain)
 
 

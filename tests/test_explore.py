@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from bench.explore import plain_search
 from fuzz.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from fuzz.automaton import Automaton
 from fuzz.cli import main
 from fuzz.compared import compared
 from fuzz.explore import Explored, explore
-from fuzz.joint import JointVcpu, receive, start, take
+from fuzz.joint import start
 from fuzz.naive import compare
 from fuzz.schedule import Schedule
 from fuzz.search import Search
@@ -104,21 +105,9 @@ def test_numbers_stand_for_the_states(vendor: Vendor) -> None:
     alphabet = alphabet_of(vendor, words, races=False)
     search = Search(Tables(subject, alphabet), start(subject, bsp=False), quiet)
     search.run(None)
-    everyone = tuple(range(len(VARIANTS)))
-    frontier = [start(subject, bsp=False)]
-    seen: set[JointVcpu] = set(frontier)
-    transitions = 0
-    while frontier:
-        vcpu = frontier.pop()
-        after = [take(subject, vcpu, step).after for step in alphabet.steps]
-        after += [receive(vcpu, everyone, "", irq) for irq in alphabet.messages]
-        transitions += len(after)
-        for new in after:
-            if new.groups and new not in seen:
-                seen.add(new)
-                frontier.append(new)
+    *_, plain = plain_search(subject, alphabet)
     assert search.fixpoint
-    assert (search.states, search.transitions) == (len(seen), transitions)
+    assert (search.states, search.transitions) == plain
 
 
 @cache
