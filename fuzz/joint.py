@@ -19,7 +19,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from fuzz.compared import Compared, Group
-from fuzz.signature import Divergence, latent, mechanism, visible
+from fuzz.signature import Divergence, latent, mechanism, own_cause, visible
 from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, Step
 from variants.machine.vcpu import Irq, VcpuState
@@ -73,10 +73,17 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
         if done.sent:
             senders.append(member)
 
-    def why(i: int, j: int) -> str:
+    def own(i: int, j: int) -> str:
+        one, other = before.vcpus[i], before.vcpus[j]
+        assert one is not None
+        assert other is not None
+        arrivals = before.arrivals[i], before.arrivals[j]
+        return own_cause(compared, i, j, (one, other), step, arrivals)
+
+    def inside(i: int, j: int) -> str:
         vcpu = before.vcpus[i]
         assert vcpu is not None
-        return mechanism(compared, vcpu, step, before.arrivals[i], i, j)
+        return mechanism(compared, i, j, vcpu, step, before.arrivals[i])
 
     known = {(i, j): cause for i, j, cause in before.causes}
     groups: list[Group] = []
@@ -86,15 +93,16 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
         parts = split(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            earlier = known.get((i, j), "")
-            cause = earlier or why(i, j)
-            divergences.append(visible(compared, parts, cause, not earlier, observed))
+            cause = own(i, j)
+            at_once = bool(cause)
+            cause = cause or known[i, j]
+            divergences.append(visible(compared, parts, cause, at_once, observed))
         for part in parts:
             if len(part) > 1:
                 groups.append(part)
             for i, j in combinations(part, 2):
                 if vcpus[i] != vcpus[j]:
-                    causes.append((i, j, known.get((i, j)) or why(i, j)))
+                    causes.append((i, j, known.get((i, j)) or inside(i, j)))
     after = JointVcpu(tuple(groups), tuple(vcpus), tuple(causes), ((),) * len(vcpus))
     if divergences:
         after = regroup(after, after.groups)

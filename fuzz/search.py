@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from fuzz.compared import Group
 from fuzz.joint import JointVcpu, Taken, latents, receive, split, take
-from fuzz.signature import Divergence
+from fuzz.signature import Divergence, own_cause
 from fuzz.tables import OBSERVED, OBSERVED_BITS, Tables
+from variants.machine.machine import Arrivals
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq
 
@@ -44,13 +45,11 @@ class Path(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a step does to the groups, known from the observations. length: that of the shortest
-    path by which the divergences have been noted; 0 if there are none. caused: they come from
-    differences the state had before, so they are the same wherever this label observes this.
-    after: the label left, None if nothing is. members: places of those left among the members."""
+    """What observations do to the groups of a label. pairs: the two variants that name the split
+    of each group that splits. after: the label left, None if nothing is. members: places of those
+    left among the members."""
 
-    length: int
-    caused: bool
+    pairs: tuple[tuple[int, int], ...]
     after: int | None
     members: tuple[int, ...]
 
@@ -89,6 +88,8 @@ class Search:
         self._label_numbers: dict[object, int] = {}
         self._relabelled: dict[tuple[int, tuple[bool, ...]], int | None] = {}
         self._splits: dict[tuple[int, tuple[int, ...]], Split] = {}
+        self._noted: dict[tuple[int, tuple[int, ...], tuple[str, ...]], int] = {}
+        self._own: dict[tuple[int, ...], str] = {}
         self._keys: list[int] = []
         self._seen: set[int] = set()
         self._parents = array("L")
@@ -224,15 +225,32 @@ class Search:
         known = self._splits.get((number, observed))
         if known is None:
             known = self._splits[number, observed] = self._split(label, observed)
-        if path.length < known.length:
-            if known.caused:
-                self._splits[number, observed] = known._replace(length=path.length)
-            return self._take(path)
+        if known.pairs:
+            causes = tuple([self._own_cause(path, i, j) for i, j in known.pairs])
+            mark = (number, observed, causes)
+            if path.length < self._noted.get(mark, NEVER):
+                self._noted[mark] = path.length
+                return self._take(path)
         if known.after is None:
             return None
         states = [results[n] >> OBSERVED_BITS for n in known.members]
         key = self._join(known.after, states)
         return self._take(path) if key is None else key
+
+    def _own_cause(self, path: Path, i: int, j: int) -> str:
+        """The cause of what variants i and j show in the last event of `path`, if it lies there."""
+        one, other = self._number(path.parent, i), self._number(path.parent, j)
+        key = (path.event, i, j, one, other)
+        cause = self._own.get(key)
+        if cause is None:
+            step, irq, point = self._events[path.event]
+            assert step is not None
+            arrivals: Arrivals = ((point, irq),) if irq else ()
+            vcpus = self.tables.vcpus[one], self.tables.vcpus[other]
+            compared = self.tables.compared
+            cause = own_cause(compared, i, j, vcpus, step, (arrivals, arrivals))
+            self._own[key] = cause
+        return cause
 
     def _split(self, label: Label, observed: tuple[int, ...]) -> Split:
         """What observations do to the groups of `label`."""
@@ -241,11 +259,10 @@ class Search:
         groups = tuple(part for some in parts for part in some if len(part) > 1)
         left = {pair for group in groups for pair in combinations(group, 2)}
         causes = tuple(one for one in label.causes if one[:2] in left)
-        diverging = {(some[0][0], some[1][0]) for some in parts if len(some) > 1}
-        caused = diverging <= {one[:2] for one in label.causes}
         after = self._label(groups, causes) if groups else None
         members = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
-        return Split(NEVER if diverging else 0, caused, after, members)
+        pairs = tuple((some[0][0], some[1][0]) for some in parts if len(some) > 1)
+        return Split(pairs, after, members)
 
     def _join(self, number: int, numbers: Sequence[int]) -> int | None:
         """The key of these states of the members; None if some differ that did not before."""

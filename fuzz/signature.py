@@ -5,23 +5,31 @@ an event differently, which event, and the state it met, in the step that made t
 differ inside: what a reviewer would discuss, however many steps later it shows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from fuzz.compared import Compared, Group
 from fuzz.schedule import Schedule
 from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
-from variants.machine.step import TO_SELF, Step, Vendor
+from variants.machine.step import IOCTL_OPS, SVM_OPS, TO_SELF, VMX_OPS, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
 
 PACE = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
-"""Instructions after which a held INIT may be taken."""
+"""Instructions of L1 after which a held INIT may be taken."""
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
 """ICR modes that stay in pending_events, the one to name first where both do."""
-TELLING = ("save-restore", "get-mp-state", "get-vcpu-events", "vmlaunch", "vmrun")
-"""Steps that name a mechanism where neither INIT nor SIPI is pending."""
+SHOWN_BY = {
+    "INIT_SIGNAL": "init",
+    "VMEXIT_INIT": "init",
+    "SIPI_SIGNAL": "sipi",
+    "bsp-reset": "init",
+    "sipi": "sipi",
+}
+"""VM exits and outcomes that say which event was taken, as the ICR mode that sent it."""
 VISIBLE = (
     "nested_exit",
     "outcome",
@@ -37,6 +45,9 @@ VISIBLE = (
     "woke",
 )
 """The fields of an observation, most telling first."""
+
+CAUSES = 1 << 16
+"""How many causes to remember: naming one takes a dozen vCPU steps."""
 
 
 class Divergence(NamedTuple):
@@ -80,20 +91,9 @@ def visible(
     little: only what shows in the step that caused it is told apart further.
     """
     # Of a split in three the first two parts name the class, as they do its cause.
-    seen = [observed[part[0]] for part in parts[:2]]
-    pace = [PACE.get(one.outcome, 2) for one in seen]
-    if len({one.warn for one in seen}) > 1:
-        kind = "warning"
-        shows = next(one.warn for one in seen if one.warn) or ""
-    elif len(set(pace)) > 1:
-        kind = "liveness"
-        shows = "one waits, another goes on"
-    else:
-        kind = "visible"
-        field = next(f for f in VISIBLE if len({getattr(one, f) for one in seen}) > 1)
-        shows = look(field, seen) if at_once else "elsewhere"
-        if shows == "VM exit" and " in " not in cause:
-            shows = "elsewhere"
+    kind, shows = look(observed[parts[0][0]], observed[parts[1][0]])
+    if kind == "visible" and not at_once:
+        shows = "elsewhere"
     if ": race with " in cause:
         shows = "in a race"
     return divergence(compared, kind, parts, cause, shows)
@@ -104,86 +104,21 @@ def latent(compared: Compared, parts: Sequence[Group], cause: str) -> Divergence
     return divergence(compared, "latent", parts, cause, "hidden state")
 
 
-def look(field: str, seen: Sequence[Observation]) -> str:
-    """How a visible difference shows, without vectors."""
-    if saved_activity_alone(seen[0], seen[1]):
-        return "saved activity"
-    return "VM exit" if field in ("nested_exit", "guest_mode") else "elsewhere"
+def telling(one: Observation, other: Observation) -> str:
+    """The most telling field in which two observations differ; "" if none does."""
+    return next((f for f in VISIBLE if getattr(one, f) != getattr(other, f)), "")
 
 
-def mechanism(
-    compared: Compared, before: VcpuState, taken: Step, arrivals: Arrivals, i: int, j: int
-) -> str:
-    """Who treats an event differently in this step, which event, and the state it met.
-
-    before: the vCPU of variants i and j, which the step makes differ. Every compared variant
-    is asked what it would have done there, even one already told apart, so that one bug has one
-    name, whoever is still in the group when it shows. A race is one only if the message, had it
-    come before or after the step, would not have made the same differ.
-    """
-    ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
-    for n, (_, irq) in enumerate(arrivals):
-        rest = arrivals[:n] + arrivals[n + 1 :]
-        for earlier, late in ((deliver(before, irq), False), (before, True)):
-            calm = [compared.step_vcpus[member](earlier, taken, rest) for member in (i, j)]
-            if late:
-                calm = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
-            if contrast(*calm) == contrast(ends[i], ends[j]):
-                return mechanism(compared, earlier, taken, rest, i, j)
-    vcpu = thaw(before)
-    after = [pending_events(end) for end in ends]
-    racing = {irq.mode for _, irq in arrivals if irq.mode in PENDING}
-    present = racing | {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
-    if taken.op == "icr" and taken.to == TO_SELF:
-        present.add(taken.mode)
-    differs = [mode for mode, bit in PENDING.items() if (after[i] ^ after[j]) & bit]
-    seen = [end.observation for end in ends]
-    by_step = shown_by_step(taken, seen[i], seen[j])
-    by_activity = saved_activity_alone(seen[i], seen[j])
-    keys: Sequence[object] = after if differs else [(end.vcpu, end.observation) for end in ends]
-    if by_step:
-        keys = [(one.mp_state, one.nested_exit and one.nested_exit.reason) for one in seen]
-        if taken.op == "rdmsr":
-            keys = [one.taken for one in seen]
-    elif by_activity:
-        waits = "wait-for-sipi"
-        keys = [one.nested_exit and one.nested_exit.activity == waits for one in seen]
-    alike = [name for name, key in zip(compared.names, keys, strict=True) if key == keys[i]]
-    if len(alike) == len(compared.names):
-        alike.remove(compared.names[j])
-    others = [name for name in compared.names if name not in alike]
-    who = " | ".join(sorted(("+".join(alike), "+".join(others)), key=order_of(compared)))
-    held = not vcpu.guest_mode and (not vcpu.gif or vcpu.vmxon or vcpu.smm)
-    released = held and taken.op in RELEASES
-    names = [mode for mode in (*differs, *PENDING) if mode in present]
-    if released and "init" in present:
-        names = ["init"]
-    if by_activity:
-        return f"{who}: exit in L2 WFS"
-    if by_step:
-        return f"{who}: {taken.op} {taken.mode}"
-    if racing:
-        return f"{who}: race with {min(racing).upper()}"
-    event = names[0].upper() if names else taken.op if taken.op in TELLING else "event"
-    if names and released:
-        event += f" at {taken.op}"
-    return f"{who}: {event} in {context(compared.vendor, vcpu)}"
-
-
-def contrast(one: VcpuStep, other: VcpuStep) -> object:
-    """How two ends of a step differ: in what stays pending, or else in which fields."""
-    pending = (pending_events(one), pending_events(other))
-    if pending[0] != pending[1]:
-        return pending
-    return (
-        [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)],
-        [a != b for a, b in zip(one.observation, other.observation, strict=True)],
-    )
-
-
-def pending_events(end: VcpuStep) -> int:
-    """INIT and SIPI that a step leaves pending."""
-    return thaw(end.vcpu).pending_events
+def look(one: Observation, other: Observation) -> tuple[str, str]:
+    """Kind and looks of the difference between two observations, without vectors."""
+    if one.warn != other.warn:
+        return "warning", one.warn or other.warn or ""
+    if PACE.get(one.outcome, 2) != PACE.get(other.outcome, 2):
+        return "liveness", "one waits, another goes on"
+    if saved_activity_alone(one, other):
+        return "visible", "saved activity"
+    by_exit = telling(one, other) in ("nested_exit", "guest_mode")
+    return "visible", "VM exit" if by_exit else "elsewhere"
 
 
 def saved_activity_alone(one: Observation, other: Observation) -> bool:
@@ -192,19 +127,145 @@ def saved_activity_alone(one: Observation, other: Observation) -> bool:
     return a is not None and b is not None and a != b and a.reason == b.reason
 
 
+@lru_cache(maxsize=CAUSES)
+def own_cause(
+    compared: Compared,
+    i: int,
+    j: int,
+    before: tuple[VcpuState, VcpuState],
+    step: Step,
+    arrivals: tuple[Arrivals, Arrivals],
+) -> str:
+    """The cause of what variants i and j show in `step` if it lies in the step; else "".
+
+    before, arrivals: those of i and of j. The cause lies in the step if from the same state,
+    be it that of i or that of j, the two would differ in the same way.
+    """
+    if before[0] == before[1]:
+        return mechanism(compared, i, j, before[0], step, arrivals[0])
+    if arrivals[0] != arrivals[1]:
+        return ""
+    steps = compared.step_vcpus[i], compared.step_vcpus[j]
+    ends = [one(state, step, arrivals[0]) for one, state in zip(steps, before, strict=True)]
+    shown = contrast(ends[0].observation, ends[1].observation)
+    for state in before:
+        ends = [one(state, step, arrivals[0]) for one in steps]
+        if contrast(ends[0].observation, ends[1].observation) == shown:
+            return mechanism(compared, i, j, state, step, arrivals[0])
+    return ""
+
+
+def contrast(one: Sequence[object], other: Sequence[object]) -> list[object]:
+    """What differs between two observations, and how."""
+    return [(a, b) if a != b else None for a, b in zip(one, other, strict=True)]
+
+
+@lru_cache(maxsize=CAUSES)
+def mechanism(
+    compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
+) -> str:
+    """Who treats an event differently in this step, which event, and the state it met.
+
+    before: the vCPU of variants i and j, which the step makes differ. Every compared variant
+    is asked what it would have done there, even one already told apart, so that one bug has one
+    name, whoever is still in the group when it shows. A race is one only if the message, had it
+    come before or after the step or not at all, would not have made the same differ.
+    """
+    ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
+    for n, (_, irq) in enumerate(arrivals):
+        rest = arrivals[:n] + arrivals[n + 1 :]
+        for start, late in ((before, False), (deliver(before, irq), False), (before, True)):
+            calm = [compared.step_vcpus[member](start, taken, rest) for member in (i, j)]
+            if late:
+                calm = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
+            if difference(*calm) == difference(ends[i], ends[j]):
+                return mechanism(compared, i, j, start, taken, rest)
+    who = sides(compared, ends, i, j)
+    vcpu = thaw(before)
+    calm = [compared.step_vcpus[member](calmed(vcpu, taken), taken, ()) for member in (i, j)]
+    if taken.op != "icr" and difference(*calm) == difference(ends[i], ends[j]):
+        return f"{who}: {itself(taken, vcpu)}"
+    if racing := {irq.mode for _, irq in arrivals if irq.mode in PENDING}:
+        return f"{who}: race with {min(racing).upper()}"
+    one, other = ends[i].observation, ends[j].observation
+    present = {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
+    if taken.op == "icr" and taken.to == TO_SELF and one.executed and other.executed:
+        present.add(taken.mode)
+    if "init" in present and taken.op in RELEASES and not vcpu.guest_mode:
+        apart = [replace(thaw(ends[n].vcpu), pending_events=0) for n in (i, j)]
+        if apart[0] != apart[1]:
+            return f"{who}: INIT at {taken.op}"
+    differ = pending_events(ends[i]) ^ pending_events(ends[j])
+    events = [SHOWN_BY[word] for word in words_of(one, other) if word in SHOWN_BY]
+    events += [mode for mode, bit in PENDING.items() if differ & bit]
+    events += PENDING
+    event = next((mode.upper() for mode in events if mode in present), "")
+    if not event:
+        return f"{who}: {itself(taken, vcpu)}"
+    return f"{who}: {event} in {context(compared.vendor, vcpu)}"
+
+
+def calmed(vcpu: Vcpu, taken: Step) -> VcpuState:
+    """`vcpu` with neither INIT nor SIPI pending, and running if `taken` is an instruction."""
+    mp_state = vcpu.mp_state if taken.op in IOCTL_OPS else Mp.RUNNABLE
+    return replace(vcpu, pending_events=0, mp_state=mp_state).freeze()
+
+
+def itself(taken: Step, vcpu: Vcpu) -> str:
+    """The name of a step that variants answer differently, whatever is pending."""
+    if taken.op in VMX_OPS or taken.op in SVM_OPS:
+        return f"{taken.op} {taken.mode}".strip()
+    return f"{taken.op} in {place(vcpu)}"
+
+
+def sides(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int) -> str:
+    """Who would do as variant i, and who as j, in what shows or else in what stays pending.
+
+    A variant that would do neither is on no side.
+    """
+    field = telling(ends[i].observation, ends[j].observation)
+    if ends[i].observation.warn != ends[j].observation.warn:
+        keys: Sequence[object] = [end.observation.warn for end in ends]
+    elif field:
+        keys = [getattr(end.observation, field) for end in ends]
+    elif differ := pending_events(ends[i]) ^ pending_events(ends[j]):
+        keys = [pending_events(end) & differ for end in ends]
+    else:
+        keys = [end.vcpu for end in ends]
+    names = [
+        "+".join(n for n, k in zip(compared.names, keys, strict=True) if k == key)
+        for key in (keys[i], keys[j])
+    ]
+    return " | ".join(sorted(names, key=order_of(compared)))
+
+
+def words_of(one: Observation, other: Observation) -> Iterator[str]:
+    """The VM exits, then the outcomes, in which two observations differ."""
+    exits = [seen.nested_exit.reason if seen.nested_exit else "" for seen in (one, other)]
+    if exits[0] != exits[1]:
+        yield from exits
+    if one.outcome != other.outcome:
+        yield from (one.outcome, other.outcome)
+
+
+def difference(one: VcpuStep, other: VcpuStep) -> object:
+    """How two ends of a step differ: in what shows, or what stays pending, or which fields."""
+    if one.observation != other.observation:
+        return look(one.observation, other.observation)
+    pending = (pending_events(one), pending_events(other))
+    if pending[0] != pending[1]:
+        return pending
+    return [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)]
+
+
+def pending_events(end: VcpuStep) -> int:
+    """INIT and SIPI that a step leaves pending."""
+    return thaw(end.vcpu).pending_events
+
+
 def order_of(compared: Compared) -> Callable[[str], int]:
     """Sides come in the order of their first variants."""
     return lambda side: compared.names.index(side.split("+")[0])
-
-
-def shown_by_step(taken: Step, one: Observation, other: Observation) -> bool:
-    """Is the step itself what variants answer differently, whatever is pending?"""
-    if taken.op == "rdmsr":
-        return one.taken != other.taken and one == other._replace(taken=one.taken)
-    if taken.op == "set-mp-state":
-        return one.mp_state != other.mp_state
-    executed = one.executed and other.executed and one.warn == other.warn
-    return taken.mode == "wait-for-sipi" and executed and one != other
 
 
 def place(vcpu: Vcpu) -> str:

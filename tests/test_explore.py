@@ -133,6 +133,15 @@ def test_no_schedule_shows_more_than_the_explorer(schedule: Schedule) -> None:
         assert known[divergence.signature] <= number + 1
 
 
+HARMLESS: dict[Vendor, set[str]] = {
+    "svm": set(),
+    # get-mp-state leaves yadong a SIPI pending. L2's next KVM_RUN begins with
+    # vmx_check_nested_events, which takes it without an exit: nothing can tell.
+    "vmx": {"vmx: latent: original+paolo | yadong: SIPI in L2: hidden state"},
+}
+"""Latent differences that never show."""
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_what_is_found_shows_and_latent_differences_come_out(vendor: Vendor) -> None:
     subject = compared(vendor, VARIANTS)
@@ -146,8 +155,10 @@ def test_what_is_found_shows_and_latent_differences_come_out(vendor: Vendor) -> 
     assert explored.shown.keys() == {
         name for name, finding in explored.found.items() if finding.divergence.kind == "latent"
     }
+    assert {name for name, later in explored.shown.items() if not later} == HARMLESS[vendor]
     for name, later in explored.shown.items():
-        assert later is not None, name
+        if later is None:
+            continue
         assert later.divergence.kind != "latent"
         assert cause_of(later.divergence) == cause_of(explored.found[name].divergence)
         prefix = explored.found[name].schedule.steps
