@@ -109,12 +109,12 @@ def memory() -> float:
 def measure(vendor: Vendor, name: str, alphabet: Alphabet, seconds: float) -> Growth:
     """Explore with one alphabet, in a process of its own."""
     subject = compared(vendor, choose("", []))
-    tables = Tables(subject, alphabet)
+    tables = Tables(subject)
     vcpu = start(subject, bsp=False)
-    first = Search(tables, vcpu, lambda *_: None)
+    first = Search(tables, alphabet, vcpu, lambda *_: None)
     levels, took = timed(first, seconds)
     used = memory()
-    again = Search(tables, vcpu, lambda *_: None)
+    again = Search(tables, alphabet, vcpu, lambda *_: None)
     began = time.perf_counter()
     again.run(first.depth)
     warm = again.transitions / (time.perf_counter() - began)

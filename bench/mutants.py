@@ -136,9 +136,9 @@ def shortest(vendor: Vendor, variant: str, path: Path) -> int | None:
     """The length of the shortest schedule in which the mutant at `path` shows."""
     subject = compared(vendor, choose(variant, [str(path)]))
     for alphabet, depth in bounds(vendor):
-        tables = Tables(subject, alphabet)
+        tables = Tables(subject)
         for bsp in (False, True):
-            search = Search(tables, start(subject, bsp), lambda *_: None)
+            search = Search(tables, alphabet, start(subject, bsp), lambda *_: None)
 
             def shown(search: Search = search) -> list[int]:
                 found = search.found.values()

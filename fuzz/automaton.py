@@ -2,29 +2,20 @@
 
 A node is a dict from what happens to a joint vCPU (a step it takes, a message it receives) to
 the node that follows, so what was once computed costs one look-up. What is not there yet is
-computed by `Node.__missing__` from memoised vCPU steps. A VM is a list of nodes, one per vCPU.
+computed by `Node.__missing__`. A VM is a list of nodes, one per vCPU.
 
 Memory is bounded: at `max_edges` look-ups remembered, everything is forgotten and grows anew.
 """
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from fuzz.compared import Compared, Group
-from fuzz.joint import (
-    JointVcpu,
-    latents,
-    own_part,
-    receive,
-    regroup,
-    settle,
-    start,
-    take,
-)
+from fuzz.joint import JointVcpu, latents, own_part, regroup, start, take
+from fuzz.packed import NOTHING, Mark, Packed
 from fuzz.schedule import Schedule
 from fuzz.signature import Divergence
-from variants.machine.machine import Arrivals, StepVcpu, VcpuStep
+from fuzz.tables import OBSERVED, Tables, numbered
 from variants.machine.step import Step, targets
 from variants.machine.vcpu import Irq, VcpuState, thaw
 
@@ -49,28 +40,6 @@ class Move(NamedTuple):
     arming: bool
 
 
-def memoised(step_vcpu: StepVcpu) -> tuple[StepVcpu, Callable[[], None]]:
-    """`step_vcpu` with a memory, and the function that empties it."""
-    known: dict[tuple[VcpuState, Step, Arrivals], VcpuStep] = {}
-    interned: dict[VcpuState, VcpuState] = {}
-
-    def remembered(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
-        key = (state, step, arrivals)
-        found = known.get(key)
-        if found is None:
-            found = step_vcpu(state, step, arrivals)
-            vcpu = interned.setdefault(found.vcpu, found.vcpu)
-            found = known[key] = found._replace(vcpu=vcpu)
-        return found
-
-    def forget() -> None:
-        known.clear()
-        interned.clear()
-
-    return remembered, forget
-
-
-@cache
 def outline(state: VcpuState) -> tuple[int, ...]:
     """The part of a vCPU's state that decides what becomes of INIT and SIPI."""
     vcpu = thaw(state)
@@ -81,25 +50,38 @@ def outline(state: VcpuState) -> tuple[int, ...]:
 class Node(dict[Key, "Node"]):
     """A joint vCPU, and what the step that led here showed and sent.
 
-    counter: this node's coverage counter. latent: the divergences that a schedule which ends
-    here has on this vCPU.
+    packed: the joint vCPU as `fuzz.packed` has it. armed: per variant the number of the arrivals
+    that land in its next step. counter: this node's coverage counter. latent: the divergences
+    that a schedule which ends here has on this vCPU.
     """
 
-    __slots__ = ("automaton", "counter", "divergences", "latent", "senders", "vcpu")
+    __slots__ = (
+        "armed",
+        "automaton",
+        "counter",
+        "divergences",
+        "groups",
+        "latent",
+        "packed",
+        "senders",
+    )
 
     def __init__(
         self,
         automaton: "Automaton",
-        vcpu: JointVcpu,
+        packed: int,
+        armed: tuple[int, ...],
         divergences: tuple[Divergence, ...],
         senders: Group,
     ) -> None:
         self.automaton = automaton
-        self.vcpu = vcpu
+        self.packed = packed
+        self.armed = armed
         self.divergences = divergences
         self.senders = senders
-        self.latent = latents(automaton.compared, (vcpu,))
-        self.counter = automaton.counter_of(vcpu)
+        self.groups = automaton.groups_of(packed)
+        self.latent = automaton.latents_of(packed)
+        self.counter = automaton.counter_of(packed, armed)
 
     def __missing__(self, key: Key) -> "Node":
         return self.automaton.expand(self, key)
@@ -111,7 +93,7 @@ class Automaton:
     found: called with the divergences of a node when it is made: each the first time a joint
         step shows them, and again only after everything was forgotten.
     by_state: every joint vCPU is new to the fuzzer, not only its outline; for comparison.
-    max_edges: how many edges to keep, at some 500 bytes each, vCPU steps included.
+    max_edges: how many edges to keep, at some 300 bytes each, vCPU steps included.
     """
 
     def __init__(
@@ -121,24 +103,45 @@ class Automaton:
         max_edges: int = 4_000_000,
         by_state: bool = False,
     ) -> None:
-        memory = [memoised(step_vcpu) for step_vcpu in compared.step_vcpus]
-        self.compared = compared._replace(step_vcpus=tuple(step for step, _ in memory))
+        self._tables = Tables(compared)
+        self.compared = self._tables.compared
         self.found = found
         self.max_edges = max_edges
         self.by_state = by_state
         self.made = 0
-        self._forget = [forget for _, forget in memory]
+        self._calm = (0,) * len(compared.names)
         self._counters: dict[object, int] = {}
+        self._messages: dict[tuple[str, int], int] = {}
+        self._message_list: list[tuple[str, int]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with an empty memory."""
+        self._packed = Packed(self._tables)
         self._nodes: dict[object, Node] = {}
         self._edges = 0
-        self._steps: dict[Step, int] = {}
-        self._messages: dict[tuple[str, Irq], int] = {}
-        self._step_list: list[Step] = []
-        self._message_list: list[tuple[str, Irq]] = []
-        self._starts = self._start()
+        self._outlines: dict[int, tuple[int, ...]] = {}
+        self._told: dict[Mark, tuple[Divergence, ...]] = {}
+        starts = [self._packed.pack(start(self.compared, bsp)) for bsp in (True, False)]
+        self._bsp, self._ap = [self._node(one, self._calm, (), ()) for one in starts]
 
-    def counter_of(self, vcpu: JointVcpu) -> int:
-        """The coverage counter of `vcpu`: what makes a state new to the fuzzer.
+    def forget(self) -> None:
+        """Free everything that can be computed again."""
+        for node in self._nodes.values():
+            node.clear()
+        self._tables.forget()
+        self._begin()
+
+    def groups_of(self, packed: int) -> tuple[Group, ...]:
+        """Who is still compared with whom."""
+        return () if packed == NOTHING else self._packed.labels[packed >> self._packed.shift].groups
+
+    def latents_of(self, packed: int) -> tuple[Divergence, ...]:
+        """The divergences of a schedule that ends in this joint vCPU, on this vCPU."""
+        return () if packed == NOTHING else self._packed.latents(packed)
+
+    def counter_of(self, packed: int, armed: tuple[int, ...]) -> int:
+        """The coverage counter of a joint vCPU: what makes it new to the fuzzer.
 
         Not the whole state: that has no end and makes the corpus explode. What counts is who is
         still compared and why they differ inside, and what INIT and SIPI meet.
@@ -146,72 +149,124 @@ class Automaton:
         self.made += 1
         if self.by_state:
             return self.made % COUNTERS
-        seen = tuple(
-            tuple(dict.fromkeys(outline(one) for member in group if (one := vcpu.vcpus[member])))
-            for group in vcpu.groups
-        )
-        key = (vcpu.groups, vcpu.causes, vcpu.arrivals, seen)
+        if packed == NOTHING:
+            return 0
+        seen = tuple(dict.fromkeys([self._outline(one) for one in self._packed.numbers(packed)]))
+        key = (packed >> self._packed.shift, seen, armed)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
+
+    def _outline(self, number: int) -> tuple[int, ...]:
+        known = self._outlines.get(number)
+        if known is None:
+            known = self._outlines[number] = outline(self._tables.vcpus[number])
+        return known
 
     def start(self, vcpus: int) -> list[Node]:
         """A VM where a schedule for `vcpus` vCPUs starts. Ask anew for each schedule."""
         if self._edges > self.max_edges:
             self.forget()
-        bsp, ap = self._starts
-        return [bsp] + [ap] * (vcpus - 1)
-
-    def _start(self) -> tuple[Node, Node]:
-        bsp, ap = start(self.compared, True), start(self.compared, False)
-        return self._node(bsp, (), ()), self._node(ap, (), ())
-
-    def forget(self) -> None:
-        """Free everything that can be computed again."""
-        for node in self._nodes.values():
-            node.clear()
-        self._nodes.clear()
-        self._edges = 0
-        for forget in self._forget:
-            forget()
-        outline.cache_clear()
-        self._starts = self._start()
+        return [self._bsp] + [self._ap] * (vcpus - 1)
 
     def move(self, step: Step, vcpus: int) -> Move:
         """`step` taken apart, for `walk`."""
-        own = own_part(step)
-        action = self._steps.setdefault(own, len(self._steps))
-        if action == len(self._step_list):
-            self._step_list.append(own)
+        action = self._tables.step_number(own_part(step))
         if step.op != "icr":
             return Move(step.on, action, (), 0, False)
-        sent = (step.at, Irq(step.mode, step.vector))
-        message = self._messages.setdefault(sent, len(self._messages))
-        if message == len(self._message_list):
-            self._message_list.append(sent)
+        sent = (step.at, self._tables.message_number(Irq(step.mode, step.vector)))
+        message = numbered(sent, self._messages, self._message_list)
         to = tuple(target for target in targets(step, vcpus) if target != step.on)
         return Move(step.on, action, to, message, bool(step.at))
 
     def expand(self, node: Node, key: Key) -> Node:
         """Compute and remember what follows `node` when `key` happens."""
         self._edges += 1
-        vcpu = node.vcpu
-        if isinstance(key, int):
-            if key == SETTLE:
-                after = self._node(settle(vcpu), (), ())
-            else:
-                after = self._node(*take(self.compared, vcpu, self._step_list[key]))
+        if node.packed == NOTHING:
+            after = self._node(NOTHING, self._calm, (), ())
+        elif isinstance(key, int):
+            after = self._settle(node) if key == SETTLE else self._take(node, key)
         elif key and isinstance(key[0], int):
-            point, irq = self._message_list[key[0]]
-            after = self._node(receive(vcpu, key[1], point, irq), (), ())
+            after = self._receive(node, *self._message_list[key[0]], key[1])
         else:
-            after = self._node(regroup(vcpu, key), (), ())
+            left = regroup(self._joint_vcpu(node), key)
+            after = self._node(self._packed.pack(left), self._armed(left), (), ())
         node[key] = after
         return after
 
-    def _node(self, vcpu: JointVcpu, divergences: tuple[Divergence, ...], senders: Group) -> Node:
-        key = (vcpu, divergences, senders)
+    def _take(self, node: Node, action: int) -> Node:
+        """Let the vCPU take a step."""
+        packed, tables = self._packed, self._tables
+        number = node.packed >> packed.shift
+        label = packed.labels[number]
+        numbers = packed.numbers(node.packed)
+        arrivals = [node.armed[member] for member in label.members]
+        results = [
+            tables.result(member, one, action, armed)
+            for member, one, armed in zip(label.members, numbers, arrivals, strict=True)
+        ]
+        sent = zip(label.members, results, strict=True)
+        senders = tuple([member for member, one in sent if tables.observed[one & OBSERVED][1]])
+        after, mark = packed.follow(number, numbers, results, action, arrivals)
+        divergences = self._told.get(mark) if mark else ()
+        if after is None or divergences is None:
+            taken = take(self.compared, self._joint_vcpu(node), tables.steps[action])
+            after, divergences = packed.pack(taken.after), taken.divergences
+            if mark:
+                self._told[mark] = divergences
+        return self._node(after, self._calm, divergences, senders)
+
+    def _receive(self, node: Node, point: str, message: int, senders: Group) -> Node:
+        """A message reaches the vCPU in the variants `senders`; with a `point` it is armed."""
+        label = self._packed.labels[node.packed >> self._packed.shift]
+        if point:
+            irq = self._tables.messages[message]
+            armed = list(node.armed)
+            for member in label.members:
+                if member in senders:
+                    before = self._tables.armed[armed[member]]
+                    armed[member] = self._tables.arrivals_number((*before, (point, irq)))
+            return self._node(node.packed, tuple(armed), (), ())
+        numbers = [
+            self._tables.received(one, message) if member in senders else one
+            for member, one in zip(label.members, self._packed.numbers(node.packed), strict=True)
+        ]
+        return self._node(self._joined(node, numbers), node.armed, (), ())
+
+    def _settle(self, node: Node) -> Node:
+        """Another vCPU acts first: armed writes land at once."""
+        label = self._packed.labels[node.packed >> self._packed.shift]
+        numbers = []
+        for member, one in zip(label.members, self._packed.numbers(node.packed), strict=True):
+            after = one
+            for _, irq in self._tables.armed[node.armed[member]]:
+                after = self._tables.received(after, self._tables.message_number(irq))
+            numbers.append(after)
+        return self._node(self._joined(node, numbers), self._calm, (), ())
+
+    def _joined(self, node: Node, numbers: Sequence[int]) -> int:
+        """The joint vCPU of `node` once its states are these."""
+        after = self._packed.join(node.packed >> self._packed.shift, numbers)
+        # Those of a group have shown the same, so a message reaches all of them or none.
+        assert after is not None
+        return after
+
+    def _joint_vcpu(self, node: Node) -> JointVcpu:
+        arrivals = tuple(self._tables.armed[armed] for armed in node.armed)
+        return self._packed.unpack(node.packed)._replace(arrivals=arrivals)
+
+    def _armed(self, vcpu: JointVcpu) -> tuple[int, ...]:
+        return tuple(self._tables.arrivals_number(one) for one in vcpu.arrivals)
+
+    def _node(
+        self,
+        packed: int,
+        armed: tuple[int, ...],
+        divergences: tuple[Divergence, ...],
+        senders: Group,
+    ) -> Node:
+        key = (packed, armed, divergences, senders)
         node = self._nodes.get(key)
         if node is None:
-            node = self._nodes[key] = Node(self, vcpu, divergences, senders)
+            node = self._nodes[key] = Node(self, packed, armed, divergences, senders)
             if divergences or node.latent:
                 self.found(divergences + node.latent)
         return node
@@ -223,9 +278,9 @@ class Automaton:
         for number, step in enumerate(schedule.steps):
             node = walk(vm, armed, self.move(step, schedule.vcpus))
             found += [(number, divergence) for divergence in node.divergences]
-            if not node.vcpu.groups:
+            if not node.groups:
                 break
-        end = latents(self.compared, [node.vcpu for node in vm])
+        end = latents(self.compared, [self._packed.unpack(node.packed) for node in vm])
         return found + [(len(schedule.steps) - 1, divergence) for divergence in end]
 
 
@@ -247,7 +302,7 @@ def walk(vm: list[Node], armed: list[int], move: Move) -> Node:
     if node.divergences:
         for number, other in enumerate(vm):
             if number != on:
-                vm[number] = other[node.vcpu.groups]
+                vm[number] = other[node.groups]
     if to and node.senders:
         key = (message, node.senders)
         for target in to:

@@ -66,10 +66,11 @@ def explore(
 
     KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
     """
+    tables = Tables(compared)
+    calm = explore_all(tables, alphabet._replace(points=()), max_depth, progress)
     if not alphabet.points:
-        return explore_all(compared, alphabet, max_depth, progress)
-    calm = explore_all(compared, alphabet._replace(points=()), max_depth, progress)
-    racing = explore_all(compared, alphabet, max_depth, progress)
+        return calm
+    racing = explore_all(tables, alphabet, max_depth, progress)
     return Explored(
         calm.states + racing.states,
         calm.transitions + racing.transitions,
@@ -81,22 +82,22 @@ def explore(
 
 
 def explore_all(
-    compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
+    tables: Tables, alphabet: Alphabet, max_depth: int | None, progress: Progress
 ) -> Explored:
     """Explore with the whole alphabet at once."""
-    tables = Tables(compared, alphabet)
+    compared = tables.compared
     searches: list[tuple[Prefix, Search]] = []
     interrupted = False
     try:
         for prefix in (Prefix(AP, BSP), Prefix(BSP, AP)):
-            search = Search(tables, start(compared, prefix.on == BSP), progress)
+            search = Search(tables, alphabet, start(compared, prefix.on == BSP), progress)
             searches.append((prefix, search))
             search.run(max_depth)
         for prefix, groups in list(after_splits(searches)):
             left = None if max_depth is None else max_depth - len(prefix.before)
             if left is None or left > 0:
                 vcpu = regroup(start(compared, prefix.on == BSP), groups)
-                search = Search(tables, vcpu, progress)
+                search = Search(tables, alphabet, vcpu, progress)
                 searches.append((prefix, search))
                 search.run(left)
     except KeyboardInterrupt:
@@ -148,7 +149,7 @@ def resolve(
     def tells(divergence: Divergence) -> bool:
         return divergence.kind != "latent" and cause_of(divergence) == cause
 
-    rest = Search(search.tables, search.end(path), progress)
+    rest = Search(search.tables, search.alphabet, search.end(path), progress)
     rest.run(max_depth, until=lambda: any(tells(one) for one, _ in rest.found.values()))
     telling = [(path, one) for one, path in rest.found.values() if tells(one)]
     if not telling:

@@ -1,106 +1,145 @@
-"""vCPU states as numbers, and what each step makes of them, computed once.
+"""vCPU states, steps and messages as numbers, and what each step makes of each state.
 
-An exploration takes each step of the alphabet in each state of each variant many times: with
-other states of the other variants. Rows of numbers keep that small and quick.
+A step of the model takes tens of microseconds, and campaigns and explorations take the same step
+in the same state over and over: with other states of other variants, on other vCPUs. Here each is
+computed once. Rows of numbers keep that small and quick.
 """
 
 from array import array
-from typing import Final
+from typing import Final, TypeVar
 
-from fuzz.alphabet import Alphabet
 from fuzz.compared import Compared
 from variants.machine.machine import Arrivals, Observation, StepVcpu, VcpuStep, deliver
 from variants.machine.step import Step
-from variants.machine.vcpu import VcpuState
+from variants.machine.vcpu import Irq, VcpuState
 
 OBSERVED_BITS: Final = 24
 OBSERVED: Final = (1 << OBSERVED_BITS) - 1
-"""The part of a result that numbers the observation; the vCPU state's number is above it."""
+"""The part of a result that numbers what was observed; the vCPU state's number is above it."""
+UNKNOWN: Final = (1 << 64) - 1
+"""A result not computed yet."""
+
+T = TypeVar("T")
 
 
 class Tables:
-    """The memory of an exploration of `compared` with `alphabet`.
+    """What is known of the vCPU steps of `compared`.
 
-    vcpus: vCPU states by number, of all variants. compared: steps that come from the rows.
+    vcpus: vCPU states of all variants, by number. steps: the `own_part`s of schedule steps that
+    have a number. messages: likewise. armed: arrivals that land in a step, by number; 0 is none.
+    observed: what a step showed and whether it wrote the ICR. compared: steps that are looked up.
     """
 
-    def __init__(self, compared: Compared, alphabet: Alphabet) -> None:
-        self.alphabet = alphabet
-        self.vcpus: list[VcpuState] = []
+    def __init__(self, compared: Compared) -> None:
+        self.steps: list[Step] = []
+        self.messages: list[Irq] = []
+        self._step_numbers: dict[Step, int] = {}
+        self._message_numbers: dict[Irq, int] = {}
         self._uncached = compared.step_vcpus
+        looked_up = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
+        self.compared = compared._replace(step_vcpus=looked_up)
+        self.forget()
+
+    def forget(self) -> None:
+        """Free everything that can be computed again; steps and messages keep their numbers."""
+        members = range(len(self.compared.names))
+        self.vcpus: list[VcpuState] = []
+        self.armed: list[Arrivals] = []
+        self.observed: list[tuple[Observation, bool]] = []
         self._numbers: dict[VcpuState, int] = {}
-        self._observations: list[Observation] = []
-        self._observed: dict[Observation, int] = {}
-        self._rows: list[dict[int, array[int]]] = [{} for _ in compared.names]
-        self._passed: list[dict[int, tuple[tuple[str, ...], ...]]] = [{} for _ in compared.names]
+        self._armed_numbers: dict[Arrivals, int] = {}
+        self._observed_numbers: dict[tuple[Observation, bool], int] = {}
+        self._rows: list[dict[int, array[int]]] = [{} for _ in members]
+        self._full: list[dict[int, array[int]]] = [{} for _ in members]
+        self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._races: list[dict[tuple[int, int, str, int], int]] = [{} for _ in compared.names]
-        self._received: dict[int, array[int]] = {}
-        self._step_numbers = {step: number for number, step in enumerate(alphabet.steps)}
-        steps = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
-        self.compared = compared._replace(step_vcpus=steps)
+        self._raced: list[dict[int, int]] = [{} for _ in members]
+        self._received: dict[int, int] = {}
+        self.arrivals_number(())
 
     def number(self, vcpu: VcpuState) -> int:
         """The number of a vCPU state."""
-        number = self._numbers.setdefault(vcpu, len(self.vcpus))
-        if number == len(self.vcpus):
-            self.vcpus.append(vcpu)
-        return number
+        return numbered(vcpu, self._numbers, self.vcpus)
 
-    def row(self, member: int, number: int) -> "array[int]":
-        """The results of each step in a state, under the variant `member`."""
+    def step_number(self, step: Step) -> int:
+        """The number of an `own_part`."""
+        return numbered(step, self._step_numbers, self.steps)
+
+    def message_number(self, irq: Irq) -> int:
+        """The number of a message."""
+        return numbered(irq, self._message_numbers, self.messages)
+
+    def arrivals_number(self, arrivals: Arrivals) -> int:
+        """The number of messages that land in a step."""
+        return numbered(arrivals, self._armed_numbers, self.armed)
+
+    def result(self, member: int, number: int, step: int, arrivals: int = 0) -> int:
+        """What the variant `member` makes of a state in a step, by their numbers."""
+        if arrivals:
+            key = (number << 16 | step) << 24 | arrivals
+            result = self._raced[member].get(key)
+            if result is None:
+                result = self._raced[member][key] = self._compute(member, number, step, arrivals)
+            return result
         row = self._rows[member].get(number)
-        if row is None:
-            row = self._rows[member][number] = array("Q")
-            passed = []
-            for step in self.alphabet.steps:
-                done = self._uncached[member](self.vcpus[number], step, ())
-                row.append(self._result(done))
-                passed.append(self._passes.setdefault(done.passed, done.passed))
-            if self.alphabet.points:
-                self._passed[member][number] = tuple(passed)
-        return row
-
-    def passed(self, member: int, number: int) -> tuple[tuple[str, ...], ...]:
-        """The preemption points that each step passes."""
-        self.row(member, number)
-        return self._passed[member][number]
-
-    def race(self, member: int, number: int, action: int, point: str, message: int) -> int:
-        """The result of step number `action` with message number `message` landing inside."""
-        key = (number, action, point, message)
-        result = self._races[member].get(key)
-        if result is None:
-            step, irq = self.alphabet.steps[action], self.alphabet.messages[message]
-            done = self._uncached[member](self.vcpus[number], step, ((point, irq),))
-            result = self._races[member][key] = self._result(done)
+        if row is None or step >= len(row):
+            row = self._lengthen(member, number)
+        result = row[step]
+        if result == UNKNOWN:
+            result = row[step] = self._compute(member, number, step, 0)
         return result
 
-    def received(self, number: int) -> "array[int]":
-        """The numbers of the states that each message makes of a state."""
-        row = self._received.get(number)
+    def row(self, member: int, number: int) -> "array[int]":
+        """The results of all steps that have a number by now; call it when no more will get one."""
+        row = self._full[member].get(number)
         if row is None:
-            vcpu = self.vcpus[number]
-            after = [self.number(deliver(vcpu, irq)) for irq in self.alphabet.messages]
-            row = self._received[number] = array("L", after)
+            for step in range(len(self.steps)):
+                self.result(member, number, step)
+            row = self._full[member][number] = self._rows[member][number]
         return row
 
-    def _result(self, done: VcpuStep) -> int:
-        seen = self._observed.setdefault(done.observation, len(self._observations))
-        if seen == len(self._observations):
-            self._observations.append(done.observation)
-        return self.number(done.vcpu) << OBSERVED_BITS | seen
+    def passed(self, member: int, number: int, step: int) -> tuple[str, ...]:
+        """The preemption points that the step passes, in order."""
+        self.result(member, number, step)
+        return self._passed[member][number << 16 | step]
+
+    def received(self, number: int, message: int) -> int:
+        """The state after a message has reached the local APIC."""
+        key = number << 16 | message
+        after = self._received.get(key)
+        if after is None:
+            after = self.number(deliver(self.vcpus[number], self.messages[message]))
+            self._received[key] = after
+        return after
+
+    def _lengthen(self, member: int, number: int) -> "array[int]":
+        row = self._rows[member].setdefault(number, array("Q"))
+        row.extend([UNKNOWN] * (len(self.steps) - len(row)))
+        return row
+
+    def _compute(self, member: int, number: int, step: int, arrivals: int) -> int:
+        taken = self._uncached[member](self.vcpus[number], self.steps[step], self.armed[arrivals])
+        if not arrivals:
+            passed = self._passes.setdefault(taken.passed, taken.passed)
+            self._passed[member][number << 16 | step] = passed
+        showed = (taken.observation, taken.sent)
+        seen = numbered(showed, self._observed_numbers, self.observed)
+        return self.number(taken.vcpu) << OBSERVED_BITS | seen
 
     def _step_vcpu(self, member: int) -> StepVcpu:
         def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
-            number, action = self.number(state), self._step_numbers[step]
-            if arrivals:
-                ((point, irq),) = arrivals
-                message = self.alphabet.messages.index(irq)
-                result = self.race(member, number, action, point, message)
-            else:
-                result = self.row(member, number)[action]
-            after = self.vcpus[result >> OBSERVED_BITS]
-            return VcpuStep(after, self._observations[result & OBSERVED], False, ())
+            armed = self.arrivals_number(arrivals)
+            result = self.result(member, self.number(state), self.step_number(step), armed)
+            observation, sent = self.observed[result & OBSERVED]
+            return VcpuStep(self.vcpus[result >> OBSERVED_BITS], observation, sent, ())
 
         return step_vcpu
+
+
+def numbered(value: T, numbers: dict[T, int], values: list[T]) -> int:
+    """The number of `value`, which gets the next one if it has none."""
+    number = numbers.get(value)
+    if number is None:
+        number = numbers[value] = len(values)
+        values.append(value)
+    return number

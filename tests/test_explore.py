@@ -103,7 +103,7 @@ def test_numbers_stand_for_the_states(vendor: Vendor) -> None:
     subject = compared(vendor, VARIANTS)
     words = [word for word in usual_words(vendor) if word not in ("save-restore", "set-mp-state")]
     alphabet = alphabet_of(vendor, words, races=False)
-    search = Search(Tables(subject, alphabet), start(subject, bsp=False), quiet)
+    search = Search(Tables(subject), alphabet, start(subject, bsp=False), quiet)
     search.run(None)
     *_, plain = plain_search(subject, alphabet)
     assert search.fixpoint
