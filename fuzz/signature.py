@@ -18,6 +18,9 @@ from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuSt
 
 PACE = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
+ENTRIES = ("vmrun", "vmlaunch")
+"""Instructions that enter L2: if variants do that differently, so is all that comes after."""
+IDLE = Step("nop", 0)
 RELEASES = ("vmrun", "stgi", "vmlaunch", "vmxoff", "rsm")
 """Instructions of L1 after which a held INIT may be taken."""
 PENDING = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
@@ -168,26 +171,25 @@ def mechanism(
 
     before: the vCPU of variants i and j, which the step makes differ. Every compared variant
     is asked what it would have done there, even one already told apart, so that one bug has one
-    name, whoever is still in the group when it shows. A race is one only if the message, had it
-    come before or after the step or not at all, would not have made the same differ.
+    name, whoever is still in the group when it shows. It is the step itself if that alone makes
+    them show different things, and a race only if the order of step and message matters.
     """
-    ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
-    for n, (_, irq) in enumerate(arrivals):
-        rest = arrivals[:n] + arrivals[n + 1 :]
-        for start, late in ((before, False), (deliver(before, irq), False), (before, True)):
-            calm = [compared.step_vcpus[member](start, taken, rest) for member in (i, j)]
-            if late:
-                calm = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
-            if difference(*calm) == difference(ends[i], ends[j]):
-                return mechanism(compared, i, j, start, taken, rest)
-    who = sides(compared, ends, i, j)
     vcpu = thaw(before)
-    calm = [compared.step_vcpus[member](calmed(vcpu, taken), taken, ()) for member in (i, j)]
-    if taken.op != "icr" and difference(*calm) == difference(ends[i], ends[j]):
-        return f"{who}: {itself(taken, vcpu)}"
+    ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
+    one, other = ends[i].observation, ends[j].observation
+    if taken.op != "icr":
+        state = calmed(vcpu, taken)
+        alone = [step_vcpu(state, taken, ()) for step_vcpu in compared.step_vcpus]
+        entered = taken.op in ENTRIES and one != other and one.executed and other.executed
+        if (entered and alone[i].observation != alone[j].observation) or (
+            difference(alone[i], alone[j]) == difference(ends[i], ends[j])
+        ):
+            return f"{sides(compared, alone, i, j)}: {itself(taken, vcpu)}"
+    if cause := without_race(compared, i, j, before, taken, arrivals):
+        return cause
+    who = sides(compared, ends, i, j)
     if racing := {irq.mode for _, irq in arrivals if irq.mode in PENDING}:
         return f"{who}: race with {min(racing).upper()}"
-    one, other = ends[i].observation, ends[j].observation
     present = {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
     if taken.op == "icr" and taken.to == TO_SELF and one.executed and other.executed:
         present.add(taken.mode)
@@ -203,6 +205,37 @@ def mechanism(
     if not event:
         return f"{who}: {itself(taken, vcpu)}"
     return f"{who}: {event} in {context(compared.vendor, vcpu)}"
+
+
+def without_race(
+    compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
+) -> str:
+    """The cause if a message that lands in the step need not land there; else "".
+
+    Variants i and j may show different things without it, or come to differ in the same way if
+    it comes before the step, or after it, or is taken in a step of its own.
+    """
+
+    def run(state: VcpuState, step: Step, armed: Arrivals) -> list[VcpuStep]:
+        return [compared.step_vcpus[member](state, step, armed) for member in (i, j)]
+
+    ends = run(before, taken, arrivals)
+    wanted = difference(*ends)
+    shows = ends[0].observation != ends[1].observation
+    for n, (_, irq) in enumerate(arrivals):
+        rest = arrivals[:n] + arrivals[n + 1 :]
+        calm = run(before, taken, rest)
+        if difference(*calm) == wanted or (shows and calm[0].observation != calm[1].observation):
+            return mechanism(compared, i, j, before, taken, rest)
+        early = deliver(before, irq)
+        if difference(*run(early, taken, rest)) == wanted:
+            return mechanism(compared, i, j, early, taken, rest)
+        one, other = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
+        if difference(one, other) == wanted:
+            return mechanism(compared, i, j, before, taken, rest)
+        if one == other and difference(*run(one.vcpu, IDLE, ())) == wanted:
+            return mechanism(compared, i, j, one.vcpu, IDLE, ())
+    return ""
 
 
 def calmed(vcpu: Vcpu, taken: Step) -> VcpuState:
