@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from fuzz.automaton import COUNTERS, Automaton, walk
-from fuzz.campaign import fuzz_input
 from fuzz.compared import compared
 from fuzz.files import write_whole
+from fuzz.inputs import fuzz_input
 from fuzz.mutator import MAX_STEPS
 from fuzz.schedule import Schedule
 from fuzz.schedule_bytes import alphabet, decode_step, header, pack

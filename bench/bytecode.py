@@ -15,8 +15,8 @@ with atheris.instrument_imports(include=["variants", "fuzz.naive"]):
     from fuzz.compared import compared
 
 from fuzz.automaton import Automaton
-from fuzz.campaign import schedule_of_input
 from fuzz.files import write_whole
+from fuzz.inputs import schedule_of_input
 from fuzz.mutator import MAX_STEPS, crossover, mutator
 from fuzz.target import Findings
 from fuzz.variant_list import choose
@@ -55,7 +55,7 @@ def main() -> None:
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", *options.libfuzzer],
         run,
-        custom_mutator=mutator(options.vendor, 2),
+        custom_mutator=mutator(options.vendor),
         custom_crossover=crossover,
     )
     atheris.Fuzz()

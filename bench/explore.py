@@ -109,7 +109,7 @@ def memory() -> float:
 def measure(vendor: Vendor, name: str, alphabet: Alphabet, seconds: float) -> Growth:
     """Explore with one alphabet, in a process of its own."""
     subject = compared(vendor, choose("", []))
-    tables = Tables(subject)
+    tables = Tables(subject, alphabet.steps)
     vcpu = start(subject, bsp=False)
     first = Search(tables, alphabet, vcpu, lambda *_: None)
     levels, took = timed(first, seconds)

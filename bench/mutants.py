@@ -136,7 +136,7 @@ def shortest(vendor: Vendor, variant: str, path: Path) -> int | None:
     """The length of the shortest schedule in which the mutant at `path` shows."""
     subject = compared(vendor, choose(variant, [str(path)]))
     for alphabet, depth in bounds(vendor):
-        tables = Tables(subject)
+        tables = Tables(subject, alphabet.steps)
         for bsp in (False, True):
             search = Search(tables, alphabet, start(subject, bsp), lambda *_: None)
 

@@ -56,7 +56,7 @@ def measure(command: list[str], work: Path) -> float:
 def warm_loop(vendor: Vendor, corpus: Path) -> float:
     """Schedules of 16 steps per second through the automaton once it knows them all."""
     automaton = Automaton(compared(vendor, choose("", [])))
-    mutate = mutator(vendor, 2)
+    mutate = mutator(vendor)
     inputs = []
     seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
     for number in range(4000):

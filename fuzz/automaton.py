@@ -177,6 +177,25 @@ class Automaton:
         to = tuple(target for target in targets(step, vcpus) if target != step.on)
         return Move(step.on, action, to, message, bool(step.at))
 
+    def taken(self, node: Node, move: Move) -> bool:
+        """Is it known what `move` does to the vCPU of `node`, by itself or by its message?"""
+        if move.to:
+            members = tuple(member for group in node.groups for member in group)
+            return (move.message, members) in node
+        return move.action in node
+
+    def passed(self, node: Node, action: int) -> list[str]:
+        """The preemption points that a step from `node` passes in some variant."""
+        if node.packed == NOTHING:
+            return []
+        label = self._packed.labels[node.packed >> self._packed.shift]
+        numbers = self._packed.numbers(node.packed)
+        passed = [
+            self._tables.passed(member, number, action)
+            for member, number in zip(label.members, numbers, strict=True)
+        ]
+        return list(dict.fromkeys(point for points in passed for point in points))
+
     def expand(self, node: Node, key: Key) -> Node:
         """Compute and remember what follows `node` when `key` happens."""
         self._edges += 1

@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
+from fuzz.inputs import fuzz_input, schedule_of_input
 from fuzz.minimize import minimize, shows
 from fuzz.report import size, write_finding, write_summary
-from fuzz.schedule import Schedule, step_problem
-from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
+from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
 from fuzz.signature import Finding
-from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
+from variants.machine.step import MIN_VCPUS, Vendor
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
 
@@ -46,29 +46,6 @@ class Outcome(NamedTuple):
     schedules: int
     seconds: float
     findings: list[Finding]
-
-
-def fuzz_input(schedule: Schedule) -> bytes:
-    """`schedule` as a fuzzer's input: codes only."""
-    codes = [code for step in schedule.steps for code in encode_step(step)]
-    return pack([header(schedule.vendor, schedule.vcpus, len(codes)), *codes])
-
-
-def schedule_of_input(data: bytes) -> Schedule:
-    """The schedule that the target made of `data`, codes that are no step left out."""
-    codes = [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data) - 1, 2)]
-    first = codes[0] if codes else 0
-    vendor, vcpus = VENDORS[first & 1], vcpus_of(first)
-    steps: list[Step] = []
-    vector = None
-    for code in codes[1:]:
-        if vector is None and (vector := prefix_vector(code)) is not None:
-            continue
-        step = decode_step(code, vector)
-        if step is not None and not step_problem(step, vendor, vcpus):
-            steps.append(step)
-        vector = None
-    return Schedule(vendor, vcpus, tuple(steps))
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:

@@ -66,7 +66,7 @@ def explore(
 
     KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
     """
-    tables = Tables(compared)
+    tables = Tables(compared, alphabet.steps)
     calm = explore_all(tables, alphabet._replace(points=()), max_depth, progress)
     if not alphabet.points:
         return calm

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from fuzz.cause import mechanism, own_cause
 from fuzz.compared import Compared, Group
-from fuzz.signature import Divergence, latent, mechanism, own_cause, visible
+from fuzz.signature import Cause, Divergence, latent, visible
 from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, Step
 from variants.machine.vcpu import Irq, VcpuState
@@ -73,7 +74,7 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
         if done.sent:
             senders.append(member)
 
-    def own(i: int, j: int) -> str:
+    def own(i: int, j: int) -> Cause | None:
         one, other = before.vcpus[i], before.vcpus[j]
         assert one is not None
         assert other is not None
@@ -83,7 +84,7 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
     def inside(i: int, j: int) -> str:
         vcpu = before.vcpus[i]
         assert vcpu is not None
-        return mechanism(compared, i, j, vcpu, step, before.arrivals[i])
+        return mechanism(compared, i, j, vcpu, step, before.arrivals[i]).name
 
     known = {(i, j): cause for i, j, cause in before.causes}
     groups: list[Group] = []
@@ -93,10 +94,8 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
         parts = split(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            cause = own(i, j)
-            at_once = bool(cause)
-            cause = cause or known[i, j]
-            divergences.append(visible(compared, parts, cause, at_once, observed))
+            earlier = known.get((i, j), "")
+            divergences.append(visible(compared, parts, own(i, j), earlier, observed))
         for part in parts:
             if len(part) > 1:
                 groups.append(part)

@@ -3,17 +3,18 @@
 A schedule is 1-minimal when no step can be dropped and no argument made simpler without losing
 the signature. Of two schedules the one with fewer steps is smaller, then the one with fewer
 vCPUs, then the one whose steps come first in the order of `weight`. Each pass tries every
-smaller neighbour and takes the first that works, until none does, so that different schedules
-for one bug end in the same file.
+smaller neighbour and takes the first that works, until none does. What is left may still be a
+detour, so `fuzz.atlas` is asked for a shortest one, and that is made simple in turn: different
+schedules for one bug end in the same file.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from itertools import permutations
 
+from fuzz.atlas import atlas_of
 from fuzz.automaton import Automaton
 from fuzz.schedule import Schedule, step_problem
-from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS, alphabet, decode_step
+from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
 from variants.machine.points import POINTS
 from variants.machine.step import (
     ICR_MODES,
@@ -23,14 +24,12 @@ from variants.machine.step import (
     OPS,
     TO_SELF,
     Step,
-    Vendor,
+    targets,
 )
 
 POINT_ORDER = ("", *POINTS)
 SIMPLE = ("nop", "hlt")
 """What a step is replaced with if that will do."""
-SHORT = 10
-"""How many steps a schedule may have for `shortcuts` to be tried."""
 CPU_ORDER = (1, 0, 2, 3)
 """vCPU 1, an AP, acts in the simplest schedules; vCPU 0 is the BSP and sends."""
 
@@ -49,7 +48,29 @@ def minimize(automaton: Automaton, schedule: Schedule, signature: str) -> Schedu
     if at is None:
         raise ValueError(f"the schedule does not show {signature!r}")
     best = schedule._replace(steps=schedule.steps[: at + 1])
-    best = drop_runs(automaton, best, signature)
+    alone = on_one_vcpu(best)
+    if shows(automaton, alone, signature) is not None:
+        best = alone
+    best = simplest(automaton, drop_runs(automaton, best, signature), signature)
+    found = atlas_of(automaton.compared).shortest(signature, best)
+    return simplest(automaton, found, signature) if found else best
+
+
+def on_one_vcpu(schedule: Schedule) -> Schedule:
+    """What the vCPU that acts last does and is sent: mostly all that matters to it."""
+    on = schedule.steps[-1].on
+    sender = 0 if on else 1
+    steps = []
+    for step in schedule.steps:
+        if step.on == on:
+            steps.append(step)
+        elif step.op == "icr" and on in targets(step, schedule.vcpus):
+            steps.append(step._replace(on=sender, to=on))
+    return schedule._replace(steps=tuple(steps))
+
+
+def simplest(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
+    """`best`, made smaller by one change after another until none makes it so."""
     while True:
         for candidate in smaller(best):
             if shows(automaton, candidate, signature) is not None:
@@ -103,43 +124,6 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         if weights[number + 1] < weights[number]:
             swapped = (steps[number + 1], steps[number])
             yield schedule._replace(steps=(*steps[:number], *swapped, *steps[number + 2 :]))
-    if len(steps) <= SHORT:
-        yield from shortcuts(schedule)
-
-
-def shortcuts(schedule: Schedule) -> Iterator[Schedule]:
-    """`schedule` with one step fewer and another step in the place of one.
-
-    What is left after the other passes may be a detour: no step can be dropped from it, and
-    still there is a shorter way. These are many, so they come last and for short ones only.
-    """
-    steps = schedule.steps
-    for dropped in range(len(steps)):
-        left = steps[:dropped] + steps[dropped + 1 :]
-        for number, replaced in enumerate(left):
-            for step in plain_steps(schedule.vendor, steps[-1].on):
-                if step != replaced:
-                    yield schedule._replace(steps=(*left[:number], step, *left[number + 1 :]))
-
-
-@cache
-def plain_steps(vendor: Vendor, on: int) -> tuple[Step, ...]:
-    """What vCPU `on` may do or be sent, without races and second vectors."""
-    steps = [
-        step for code in alphabet(vendor, max(MIN_VCPUS, on + 1)) if (step := decode_step(code))
-    ]
-    plain = (0, FIXED_VECTORS[0])
-    sender = 0 if on else 1
-    return tuple(
-        step
-        for step in steps
-        if not step.at
-        and step.vector in plain
-        and (
-            (step.op == "icr" and (step.on, step.to) in ((sender, on), (on, TO_SELF)))
-            or (step.op != "icr" and step.on == on)
-        )
-    )
 
 
 def merged(first: Step, second: Step) -> Iterator[Step]:

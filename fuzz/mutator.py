@@ -1,126 +1,177 @@
-"""Mutation and crossover of schedule codes, step by step.
+"""Mutation and crossover of schedules, step by step, with an eye on the automaton.
 
-The input is a header code and step codes (`schedule_bytes`). Every mutation yields valid steps
-of the palette, so no input is wasted on codes that mean nothing. The generator is seeded by
-libFuzzer, so a run is repeatable.
+libFuzzer keeps the inputs that led somewhere new. Most mutations go on from there: they take the
+beginning of such an input and add steps, of those that have not been taken yet from the joint vCPU
+it leads to where there are some, and races at points that the step will pass. The rest drop, move
+and replace steps.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Final
+import random
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Final, TypeVar
 
-from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header
+from fuzz.alphabet import MESSAGES, usual_words, vector_of
+from fuzz.automaton import Automaton, walk
+from fuzz.inputs import codes_of, moves_of
+from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header, vcpus_of
 from variants.machine.points import POINTS
-from variants.machine.step import MP_STATES, Step, Vendor
+from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
 
 MAX_STEPS: Final = 16
-MASK: Final = (1 << 32) - 1
+USUAL: Final = 4
+"""How much more often a step is drawn that concerns INIT and SIPI than one that does not."""
+DRAWS: Final = 4
+"""How often to draw for a step that has not been taken."""
 
+RACING: Final = 0.25
+"""How often a message lands inside a step that is added."""
+ELSEWHERE: Final = 0.06
+"""How often another vCPU acts next."""
+POINT_NAMES: Final = tuple(POINTS)
+
+T = TypeVar("T")
 Mutate = Callable[[bytes, int, int], bytes]
+Note = Callable[[bytes], None]
 
 
 def code_bytes(code: int) -> bytes:
     return code.to_bytes(2, "little")
 
 
-def scenario(vendor: Vendor, on: int) -> tuple[list[Step], list[tuple[Step, ...]]]:
-    """The steps and runs of steps that bring vCPU `on` where INIT and SIPI matter."""
-    other = 1 - on
-    init, sipi, fixed, nmi, smi = (
-        Step("icr", other, on, mode, vector)
-        for mode, vector in (("init", 0), ("sipi", 0x12), ("fixed", 0x31), ("nmi", 0), ("smi", 0))
-    )
-    idle, halt = Step("nop", on), Step("hlt", on)
-    steps = [init, sipi, idle, halt] * 3 + [fixed, nmi, smi, Step("sti", on), Step("rsm", on)]
-    steps += [Step("get-mp-state", on), Step("get-vcpu-events", on), Step("save-restore", on)]
-    steps += [Step("set-mp-state", on, mode=mode) for mode in MP_STATES]
-    runs = [(init, idle), (init, idle, sipi, idle), (sipi, idle), (sipi, halt), (init, sipi)]
-    if vendor == "svm":
-        enter = [Step("vmrun", on), Step("vmrun", on, controls=("init",))]
-        steps += [*enter * 2, Step("clgi", on), Step("stgi", on), Step("vmmcall", on)]
-        runs += [(enter[0], init), (enter[1], sipi), (enter[1], init), (Step("clgi", on), init)]
-    else:
-        vmxon, run = Step("vmxon", on), Step("vmlaunch", on, mode="active")
-        wait = Step("vmlaunch", on, mode="wait-for-sipi")
-        steps += [
-            vmxon,
-            run,
-            wait,
-            vmxon,
-            run,
-            wait,
-            Step("vmxoff", on),
-            Step("vmcall", on),
-            Step("rdmsr", on, mode="ia32-vmx-misc"),
-        ]
-        runs += [(vmxon, run), (vmxon, wait), (vmxon, wait, sipi), (vmxon, init), (run, init)]
-        runs += [(vmxon, wait, init, sipi)]
-    return steps, runs
+def sender_of(vcpus: int, on: int) -> int:
+    """The vCPU that sends to `on`: the last one, which has little else to do."""
+    return vcpus - 1 if on != vcpus - 1 else 0
 
 
-def packed(steps: Iterable[Step]) -> bytes:
-    return b"".join(code_bytes(code) for step in steps for code in encode_step(step))
+@cache
+def palette(vendor: Vendor, vcpus: int, on: int) -> tuple[int, ...]:
+    """Codes of what vCPU `on` may do or be sent, the usual steps several times."""
+    usual = usual_words(vendor)
+    drawn: list[int] = []
+    for code in alphabet(vendor, MIN_VCPUS):
+        step = decode_step(code)
+        assert step is not None
+        if step.on or step.at:
+            continue
+        if step.op == "icr":
+            if step.to != TO_SELF or step.vector != vector_of(step.mode):
+                continue
+            word = step.mode
+        else:
+            word = step.op
+        known = word in usual and not set(step.controls) - {"init"}
+        drawn += encode_step(step._replace(on=on)) * (USUAL if known else 1)
+    for mode in MESSAGES:
+        drawn += message(vcpus, on, mode, "") * (2 * USUAL if mode in usual else 1)
+    return tuple(drawn)
 
 
-def mutator(vendor: Vendor, vcpus: int, max_steps: int = MAX_STEPS) -> Mutate:
-    """A mutation function (data, size limit, seed) for schedules of `vendor` with `vcpus`.
+def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
+    """The code of a message to vCPU `on`."""
+    return encode_step(Step("icr", sender_of(vcpus, on), on, mode, vector_of(mode), point))
 
-    Mostly it draws from a few dozen steps on one vCPU (an AP two times out of three): drawn
-    evenly from the whole alphabet, joint states would hardly ever recur. Races likewise.
+
+def mutator(
+    vendor: Vendor, automaton: Automaton | None = None, note: Note = lambda _: None
+) -> Mutate:
+    """A mutation function (data, size limit, seed) for schedules of `vendor`.
+
+    automaton: without it, steps and points are drawn blindly. note: called with what is about to
+    run, because the automaton tells at once what it finds. The first seed seeds the generator, so
+    a run is repeatable.
     """
-    head = header(vendor, vcpus, 0).to_bytes(2, "little")
-    whole = [code_bytes(code) for code in alphabet(vendor, vcpus) if not step_at(code)]
-    common: list[bytes] = []
-    runs: list[bytes] = []
-    racing: list[bytes] = []
-    for on in (1, 1, 0):
-        steps, some = scenario(vendor, on)
-        common += [packed((step,)) for step in steps]
-        runs += [packed(run) for run in some]
-        racing += [
-            packed((Step("icr", 1 - on, on, mode, 0x12 * (mode == "sipi"), point),))
-            for mode in ("init", "sipi", "sipi", "init", "nmi")
-            for point in POINTS
-        ]
-    count_whole, count_common = len(whole), len(common)
-    count_runs, count_racing = len(runs), len(racing)
+    moves = moves_of(automaton) if automaton else {}
+    generator = random.Random()
+    draw = generator.random
+    seeded = False
+
+    def pick(some: Sequence[T]) -> T:
+        return some[int(draw() * len(some))]
+
+    def racing_mode() -> str:
+        r = draw()
+        return "init" if r < 0.4 else "sipi" if r < 0.9 else pick(MESSAGES)
+
+    def start_on(vcpus: int) -> int:
+        return 1 if draw() < 0.7 else int(draw() * vcpus)
+
+    def grow(automaton: Automaton, data: bytes, more: int) -> bytes:
+        """`data` and up to `more` steps, chosen by where it leads."""
+        vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
+        known = moves[vcpus]
+        vm, armed = automaton.start(vcpus), list[int]()
+        on = start_on(vcpus)
+        note(data)
+        for code in codes_of(data)[1:]:
+            move = known[code]
+            if move is not None:
+                walk(vm, armed, move)
+                on = move.to[0] if move.to else move.on
+        end = min(len(data) + 2 * more, 2 + 2 * MAX_STEPS)
+        while len(data) < end:
+            if draw() < ELSEWHERE:
+                on = int(draw() * vcpus)
+            some = palette(vendor, vcpus, on)
+            code = pick(some)
+            for _ in range(DRAWS):
+                if not automaton.taken(vm[on], known.step(code)):
+                    break
+                code = pick(some)
+            move = known.step(code)
+            codes = [code]
+            if not move.to and not armed and draw() < RACING:
+                points = automaton.passed(vm[on], move.action)
+                if points:
+                    codes[:0] = message(vcpus, on, racing_mode(), pick(points))
+            for code in codes:
+                data += code_bytes(code)
+                note(data)
+                walk(vm, armed, known.step(code))
+        return data[: 2 + 2 * MAX_STEPS]
+
+    def grow_blindly(data: bytes, more: int) -> bytes:
+        """`data` and up to `more` steps."""
+        vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
+        on = start_on(vcpus)
+        for _ in range(more):
+            if draw() < RACING:
+                (code,) = message(vcpus, on, racing_mode(), pick(POINT_NAMES))
+                data += code_bytes(code)
+            data += code_bytes(pick(palette(vendor, vcpus, on)))
+        return data[: 2 + 2 * MAX_STEPS]
 
     def mutate(data: bytes, _size: int, seed: int) -> bytes:
-        # A linear congruential step per decision: cheaper than a `random.Random` a call.
-        body = data[2:]
-        steps = len(body) >> 1
-        r = (seed * 1664525 + 1013904223) & MASK
-        choice = r >> 24 & 15
-        r = (r * 1664525 + 1013904223) & MASK
-        at = (r >> 8) % (steps + 1) << 1
-        r = (r * 1664525 + 1013904223) & MASK
-        pick = r >> 8
-        if choice < 6:
-            piece = common[pick % count_common]
-            drop = 0 if steps < max_steps and choice < 4 else 2
-        elif choice < 8:
-            piece, drop = runs[pick % count_runs], 2 * (choice == 7)
-        elif choice == 8 or (choice == 9 and pick & 1):
-            piece, drop = racing[pick % count_racing], 0
-        elif choice == 9:
-            piece, drop = whole[pick % count_whole], 2 * (pick >> 20 & 1)
-        elif choice < 13:
-            piece, drop = b"", 2 + 2 * (choice == 12)
-        else:
-            # Move or repeat a run of steps.
-            start = pick % (steps + 1) << 1
-            end = start + 2 + (pick >> 8 & 6)
-            piece, drop = body[start:end], 0
-            if choice == 13:
-                body = body[:start] + body[end:]
-        return (head + body[:at] + piece + body[at + drop :])[: 2 + 2 * max_steps]
+        nonlocal seeded
+        if not seeded:
+            generator.seed(seed)
+            seeded = True
+        if len(data) < 2:
+            data = code_bytes(header(vendor, MIN_VCPUS, 0))
+        if draw() < 0.01:
+            vcpus = MIN_VCPUS + (draw() < 0.5)
+            data = code_bytes(header(vendor, vcpus, 0)) + data[2:]
+        steps = len(data) // 2 - 1
+        choice = draw()
+        at = int(draw() * (steps + 1))
+        if choice < 0.6:
+            # Near the end more often than not: that is where the input led somewhere new.
+            kept = max(at, int(draw() * (steps + 1))) if draw() < 0.5 else steps
+            data, more = data[: 2 + 2 * kept], 1 + int(draw() * draw() * 6)
+            return grow(automaton, data, more) if automaton else grow_blindly(data, more)
+        here, after = 2 + 2 * at, 4 + 2 * at
+        if choice < 0.75:
+            return data[:here] + data[after + 2 * int(draw() * 2) :]
+        if choice < 0.95:
+            vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
+            piece = code_bytes(pick(palette(vendor, vcpus, start_on(vcpus))))
+            rest = data[after:] if choice < 0.85 else data[here:]
+            return (data[:here] + piece + rest)[: 2 + 2 * MAX_STEPS]
+        start = 2 + 2 * int(draw() * (steps + 1))
+        piece = data[start : start + 2 + 2 * int(draw() * 3)]
+        return (data[:here] + piece + data[here:])[: 2 + 2 * MAX_STEPS]
 
     return mutate
-
-
-def step_at(code: int) -> str:
-    """The preemption point of a step code, if any."""
-    step = decode_step(code)
-    return step.at if step else ""
 
 
 def crossover(one: bytes, other: bytes, _size: int, seed: int) -> bytes:

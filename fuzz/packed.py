@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
+from fuzz.cause import own_cause
 from fuzz.compared import Group
 from fuzz.joint import JointVcpu, latents, split
-from fuzz.signature import Divergence, own_cause
+from fuzz.signature import Cause, Divergence
 from fuzz.tables import OBSERVED, OBSERVED_BITS, Tables
 
 NUMBER_BITS: Final = 24
@@ -20,9 +21,9 @@ NUMBER: Final = (1 << NUMBER_BITS) - 1
 NOTHING: Final = -1
 """In place of a joint vCPU: nothing is left to compare."""
 
-Mark = tuple[int, tuple[int, ...], tuple[str, ...]]
+Mark = tuple[int, tuple[int, ...], tuple[Cause | None, ...]]
 """What determines the divergences of a step: label, observations, and for each group that splits
-the cause that lies in the step itself, if it does."""
+the cause, if it lies in the step."""
 
 
 class Label(NamedTuple):
@@ -59,7 +60,7 @@ class Packed:
         self._latents: dict[int, tuple[Divergence, ...]] = {}
         self._relabelled: dict[tuple[int, tuple[bool, ...]], int | None] = {}
         self._splits: dict[tuple[int, tuple[int, ...]], Split] = {}
-        self._own: dict[tuple[int, ...], str] = {}
+        self._own: dict[tuple[int, ...], Cause | None] = {}
 
     def pack(self, vcpu: JointVcpu) -> int:
         """`vcpu` as a number; what has been armed is left out. `NOTHING` without groups."""
@@ -122,10 +123,7 @@ class Packed:
         mark = None
         if known.pairs:
             states = dict(zip(label.members, zip(numbers, arrivals, strict=True), strict=True))
-            causes = [
-                self._own_cause(step, pair, *states[pair[0]], *states[pair[1]])
-                for pair in known.pairs
-            ]
+            causes = [self._own_cause(step, i, j, states[i], states[j]) for i, j in known.pairs]
             mark = (number, observed, tuple(causes))
         if known.after is None:
             return NOTHING, mark
@@ -149,20 +147,17 @@ class Packed:
         return packed
 
     def _own_cause(
-        self, step: int, pair: tuple[int, int], one: int, armed: int, other: int, others: int
-    ) -> str:
-        """`own_cause` of two variants in these states, with these arrivals."""
-        i, j = pair
-        key = (step, i, j, one, armed, other, others)
-        cause = self._own.get(key)
-        if cause is None:
+        self, step: int, i: int, j: int, one: tuple[int, int], other: tuple[int, int]
+    ) -> Cause | None:
+        """`own_cause` of variants i and j, of each the state and the arrivals."""
+        key = (step, i, j, *one, *other)
+        if key not in self._own:
             tables = self.tables
-            vcpus = tables.vcpus[one], tables.vcpus[other]
-            arrivals = tables.armed[armed], tables.armed[others]
+            vcpus = tables.vcpus[one[0]], tables.vcpus[other[0]]
+            arrivals = tables.armed[one[1]], tables.armed[other[1]]
             taken = tables.steps[step]
-            cause = own_cause(tables.compared, i, j, vcpus, taken, arrivals)
-            self._own[key] = cause
-        return cause
+            self._own[key] = own_cause(tables.compared, i, j, vcpus, taken, arrivals)
+        return self._own[key]
 
     def _split(self, label: Label, observed: tuple[int, ...]) -> Split:
         seen = dict(zip(label.members, observed, strict=True))

@@ -74,7 +74,7 @@ class Reach:
 def grown(vendor: Vendor, reach: Reach, tries: int, seed: int) -> Iterator[bytes]:
     """A corpus grown in this process: mutations that reach something new are kept and yielded."""
     random = Random(seed)
-    mutate = mutator(vendor, MIN_VCPUS)
+    mutate = mutator(vendor)
     pool = [header(vendor, MIN_VCPUS, 0).to_bytes(2, "little")]
     seen: set[int] = set()
     for number in range(tries):

@@ -48,6 +48,8 @@ class Search:
     found: the divergence classes, each with a shortest path to it; a latent one's ends at the
     state that is unequal inside. groups: likewise, what remains of the groups after splits.
     transitions: steps and messages taken so far.
+
+    tables: those of the alphabet's steps.
     """
 
     def __init__(
@@ -68,8 +70,6 @@ class Search:
         self._seen: set[int] = set()
         self._parents = array("L")
         self._led = array("L")
-        numbers = [tables.step_number(step) for step in alphabet.steps]
-        assert numbers == list(range(len(tables.steps))), "rows hold the alphabet's steps"
         self._messages = [tables.message_number(irq) for irq in alphabet.messages]
         self._events = [Event(None, irq) for irq in alphabet.messages]
         self._events += [Event(step, None) for step in alphabet.steps]
@@ -85,6 +85,8 @@ class Search:
             self._raced.append(raced)
         self._reported = time.monotonic()
         self._add(self._packed.pack(root), Path(0, 0, 0))
+        self._level = range(self.states)
+        self._late: list[tuple[int, Path]] = []
 
     @property
     def states(self) -> int:
@@ -92,20 +94,24 @@ class Search:
         return len(self._keys)
 
     def run(self, max_depth: int | None, until: Callable[[], bool] = lambda: False) -> None:
-        """Explore to `max_depth` steps, until nothing is new, or a level ends with `until`."""
-        level, late = range(self.states), list[tuple[int, Path]]()
-        while (level or late) and (max_depth is None or self.depth < max_depth) and not until():
+        """Explore to `max_depth` steps, until nothing is new, or a level ends with `until`.
+
+        Called again, it goes on from there.
+        """
+        while (self._level or self._late) and not until():
+            if max_depth is not None and self.depth >= max_depth:
+                return
             first = self.states
-            later: list[tuple[int, Path]] = []
-            for index in level:
+            late: list[tuple[int, Path]] = []
+            for index in self._level:
                 self._expand(index)
-                if self.alphabet.points and (not max_depth or self.depth + 1 < max_depth):
-                    later += self._race(index)
-            for key, path in late:
+                if self.alphabet.points and (max_depth is None or self.depth + 1 < max_depth):
+                    late += self._race(index)
+            for key, path in self._late:
                 self._add(key, path)
             self.depth += 1
-            level, late = range(first, self.states), later
-        self.fixpoint = not level and not late
+            self._level, self._late = range(first, self.states), late
+        self.fixpoint = not self._level and not self._late
 
     def events(self, path: Path) -> list[Event]:
         """The events of `path`, from the root on."""

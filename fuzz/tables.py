@@ -6,6 +6,7 @@ computed once. Rows of numbers keep that small and quick.
 """
 
 from array import array
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from fuzz.compared import Compared
@@ -28,9 +29,11 @@ class Tables:
     vcpus: vCPU states of all variants, by number. steps: the `own_part`s of schedule steps that
     have a number. messages: likewise. armed: arrivals that land in a step, by number; 0 is none.
     observed: what a step showed and whether it wrote the ICR. compared: steps that are looked up.
+
+    alphabet: the steps that whole rows are asked for, if they are.
     """
 
-    def __init__(self, compared: Compared) -> None:
+    def __init__(self, compared: Compared, alphabet: Sequence[Step] = ()) -> None:
         self.steps: list[Step] = []
         self.messages: list[Irq] = []
         self._step_numbers: dict[Step, int] = {}
@@ -38,6 +41,9 @@ class Tables:
         self._uncached = compared.step_vcpus
         looked_up = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
         self.compared = compared._replace(step_vcpus=looked_up)
+        for step in alphabet:
+            self.step_number(step)
+        self._width = len(self.steps)
         self.forget()
 
     def forget(self) -> None:
@@ -75,7 +81,7 @@ class Tables:
 
     def result(self, member: int, number: int, step: int, arrivals: int = 0) -> int:
         """What the variant `member` makes of a state in a step, by their numbers."""
-        if arrivals:
+        if arrivals or step >= self._width > 0:
             key = (number << 16 | step) << 24 | arrivals
             result = self._raced[member].get(key)
             if result is None:
@@ -90,10 +96,10 @@ class Tables:
         return result
 
     def row(self, member: int, number: int) -> "array[int]":
-        """The results of all steps that have a number by now; call it when no more will get one."""
+        """The results of the whole alphabet."""
         row = self._full[member].get(number)
         if row is None:
-            for step in range(len(self.steps)):
+            for step in range(self._width):
                 self.result(member, number, step)
             row = self._full[member][number] = self._rows[member][number]
         return row
@@ -114,7 +120,7 @@ class Tables:
 
     def _lengthen(self, member: int, number: int) -> "array[int]":
         row = self._rows[member].setdefault(number, array("Q"))
-        row.extend([UNKNOWN] * (len(self.steps) - len(row)))
+        row.extend([UNKNOWN] * ((self._width or len(self.steps)) - len(row)))
         return row
 
     def _compute(self, member: int, number: int, step: int, arrivals: int) -> int:

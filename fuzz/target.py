@@ -18,15 +18,15 @@ from pathlib import Path
 
 import atheris
 
-from fuzz.automaton import COUNTERS, Automaton, Move, walk
+from fuzz.automaton import COUNTERS, Automaton, walk
 from fuzz.compared import compared
 from fuzz.files import write_whole
+from fuzz.inputs import codes_of, moves_of
 from fuzz.mutator import MAX_STEPS, crossover, mutator
-from fuzz.schedule import step_problem
 from fuzz.schedule_bytes import decode_step, prefix_vector, vcpus_of
 from fuzz.signature import Divergence
 from fuzz.variant_list import choose
-from variants.machine.step import MAX_VCPUS, MIN_VCPUS, VENDORS
+from variants.machine.step import MIN_VCPUS, VENDORS
 
 
 def coverage_counters(count: int) -> memoryview:
@@ -61,8 +61,7 @@ of what they lead to."""
 
 def racing(data: bytes) -> bool:
     """Does an input have `at` steps?"""
-    codes = memoryview(data[: len(data) & ~1]).cast("H")[1:]
-    return any(step.at for code in codes if (step := decode_step(code)))
+    return any(step.at for code in codes_of(data)[1:] if (step := decode_step(code)))
 
 
 class Findings:
@@ -94,45 +93,26 @@ class Findings:
                 write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
 
 
-class Moves(dict[int, Move | None]):
-    """The moves of step codes; None for codes that are no step of this VM's."""
-
-    def __init__(self, automaton: Automaton, vcpus: int) -> None:
-        self.automaton = automaton
-        self.vcpus = vcpus
-
-    def __missing__(self, code: int) -> Move | None:
-        move = self[code] = self.decode(code, None)
-        return move
-
-    def decode(self, code: int, vector: int | None) -> Move | None:
-        """The move of `code`, with the vector of a prefix if there was one."""
-        step = decode_step(code, vector)
-        if step is None or step_problem(step, self.automaton.compared.vendor, self.vcpus):
-            return None
-        return self.automaton.move(step, self.vcpus)
-
-
 def runner(
     automaton: Automaton, counters: bytearray | memoryview, by_edge: bool = False
 ) -> Callable[[bytes], None]:
     """A function that runs an input. by_edge: count edges, not nodes."""
-    moves = {vcpus: Moves(automaton, vcpus) for vcpus in range(MIN_VCPUS, MAX_VCPUS + 1)}
+    moves = moves_of(automaton)
 
     def run(data: bytes) -> None:
-        codes = memoryview(data[: len(data) & ~1]).cast("H")
+        codes = codes_of(data)
         vcpus = vcpus_of(codes[0]) if codes else MIN_VCPUS
-        moves_of = moves[vcpus]
+        known = moves[vcpus]
         vm, armed = automaton.start(vcpus), list[int]()
         vector = None
         for code in codes[1:]:
             if vector is None:
-                move = moves_of[code]
+                move = known[code]
                 if move is None:
                     vector = prefix_vector(code)
                     continue
             else:
-                move, vector = moves_of.decode(code, vector), None
+                move, vector = known.decode(code, vector), None
                 if move is None:
                     continue
             node = walk(vm, armed, move)
@@ -180,11 +160,14 @@ def main() -> None:
     automaton = Automaton(
         compared(options.vendor, variants), findings, by_state=options.coverage == "state"
     )
-    mutate = mutator(options.vendor, 2)
+
+    def note(data: bytes) -> None:
+        findings.current = data
+
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
         target(findings, automaton, runner(automaton, counters, options.coverage == "edge")),
-        custom_mutator=mutate,
+        custom_mutator=mutator(options.vendor, automaton, note),
         custom_crossover=crossover,
     )
     atheris.Fuzz()

@@ -81,7 +81,10 @@ def test_exploring_one_vcpu_loses_nothing(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_races_that_land_elsewhere_need_no_exploring(vendor: Vendor) -> None:
-    """Trying every point, passed or not, shows what the points passed do, and no sooner."""
+    """Trying every point, passed or not, shows what the points passed do, and no sooner.
+
+    A schedule without a race counts for more than a shorter one with it.
+    """
     points = ("run-loop", "accept-latched", "nested-init-clear", "entry", "handled")
     solo = (*SOLO[vendor][:2], Step("hlt", 0))
     steps = [step._replace(on=1) for step in solo]
@@ -92,7 +95,8 @@ def test_races_that_land_elsewhere_need_no_exploring(vendor: Vendor) -> None:
         for name, length in lengths(explored).items()
         if explored.found[name].schedule.vcpus == 2
     }
-    found = every_schedule(vendor, tuple(steps), 4, 2)
+    calm = tuple(step for step in steps if not step.at)
+    found = every_schedule(vendor, tuple(steps), 4, 2) | every_schedule(vendor, calm, 4, 2)
     assert {name: found[name] for name in found if name in on_an_ap} == on_an_ap
     assert found.keys() <= explored.found.keys()
 
@@ -103,7 +107,7 @@ def test_numbers_stand_for_the_states(vendor: Vendor) -> None:
     subject = compared(vendor, VARIANTS)
     words = [word for word in usual_words(vendor) if word not in ("save-restore", "set-mp-state")]
     alphabet = alphabet_of(vendor, words, races=False)
-    search = Search(Tables(subject), alphabet, start(subject, bsp=False), quiet)
+    search = Search(Tables(subject, alphabet.steps), alphabet, start(subject, bsp=False), quiet)
     search.run(None)
     *_, plain = plain_search(subject, alphabet)
     assert search.fixpoint

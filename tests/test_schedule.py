@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from fuzz import schedule_bytes, schedule_yaml
 from fuzz.automaton import COUNTERS, Automaton
-from fuzz.campaign import schedule_of_input
 from fuzz.compared import compared
+from fuzz.inputs import schedule_of_input
 from fuzz.mutator import MAX_STEPS, crossover, mutator
 from fuzz.schedule import Schedule, ScheduleError
 from fuzz.target import runner
@@ -59,7 +59,7 @@ def test_any_text_loads_or_is_an_error(text: str) -> None:
 @pytest.mark.parametrize("vendor", VENDORS)
 @given(data=st.binary(max_size=40), other=st.binary(max_size=40), seed=st.integers(0, 2**32 - 1))
 def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed: int) -> None:
-    mutate = mutator(vendor, 2)
+    mutate = mutator(vendor)
     mutated = mutate(mutate(b"", 0, seed), 0, seed ^ 0x5A5A)
     assert len(mutated) % 2 == 0
     assert 2 <= len(mutated) <= 2 + 2 * MAX_STEPS

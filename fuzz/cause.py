@@ -1,0 +1,232 @@
+"""Why variants differ: what a reviewer would discuss.
+
+A cause is who treats an event differently, which event, and the state it met, in the step that made
+the variants differ, however many steps later it shows. It is found by asking what would have been:
+from the same state, without the message that raced, with nothing pending.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final
+
+from fuzz.compared import Compared
+from fuzz.signature import ELSEWHERE, Cause, look, telling
+from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
+from variants.machine.step import IOCTL_OPS, SVM_OPS, TO_SELF, VMX_OPS, Step, Vendor
+from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
+
+IDLE: Final = Step("nop", 0)
+ENTRIES: Final = ("vmrun", "vmlaunch")
+"""Instructions that enter L2: if variants do that differently, so is all that comes after."""
+RELEASES: Final = (*ENTRIES, "stgi", "vmxoff", "rsm")
+"""Instructions of L1 after which a held INIT may be taken."""
+PENDING: Final = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
+"""ICR modes that stay in pending_events, the one to name first where both do."""
+SHOWN_BY: Final = {
+    "INIT_SIGNAL": "init",
+    "VMEXIT_INIT": "init",
+    "SIPI_SIGNAL": "sipi",
+    "bsp-reset": "init",
+    "sipi": "sipi",
+}
+"""VM exits and outcomes that say which event was taken, as the ICR mode that sent it."""
+REMEMBERED: Final = 1 << 16
+"""How many causes to remember: naming one takes a dozen vCPU steps."""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def own_cause(
+    compared: Compared,
+    i: int,
+    j: int,
+    before: tuple[VcpuState, VcpuState],
+    step: Step,
+    arrivals: tuple[Arrivals, Arrivals],
+) -> Cause | None:
+    """The cause of what variants i and j show in `step` if it lies in the step.
+
+    before, arrivals: those of i and of j. The cause lies in the step if from the same state,
+    be it that of i or that of j, the two would show the same kind of difference.
+    """
+    if before[0] == before[1]:
+        return mechanism(compared, i, j, before[0], step, arrivals[0])
+    if arrivals[0] != arrivals[1]:
+        return None
+    steps = compared.step_vcpus[i], compared.step_vcpus[j]
+    ends = [one(state, step, arrivals[0]) for one, state in zip(steps, before, strict=True)]
+    shown = look(ends[0].observation, ends[1].observation)
+    for state in before:
+        one, other = [take(state, step, arrivals[0]).observation for take in steps]
+        if one != other and look(one, other) == shown:
+            return mechanism(compared, i, j, state, step, arrivals[0])
+    return None
+
+
+@lru_cache(maxsize=REMEMBERED)
+def mechanism(
+    compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
+) -> Cause:
+    """Why `taken` makes variants i and j differ, whose vCPUs were alike.
+
+    Every compared variant is asked what it would have done there, even one already told apart,
+    so that one bug has one name, whoever is still in the group when it shows. The cause is the
+    step itself if that alone makes them show different things, and a race only if the order of
+    step and message matters.
+    """
+    vcpu = thaw(before)
+    ends = [step_vcpu(before, taken, arrivals) for step_vcpu in compared.step_vcpus]
+    one, other = ends[i].observation, ends[j].observation
+    if taken.op != "icr":
+        state = calmed(vcpu, taken)
+        alone = [step_vcpu(state, taken, ()) for step_vcpu in compared.step_vcpus]
+        entered = taken.op in ENTRIES and one != other and one.executed and other.executed
+        if (entered and alone[i].observation != alone[j].observation) or (
+            difference(alone[i], alone[j]) == difference(ends[i], ends[j])
+        ):
+            return cause(compared, alone, i, j, itself(taken, vcpu))
+    if calm := without_race(compared, i, j, before, taken, arrivals):
+        return calm
+    if racing := {irq.mode for _, irq in arrivals if irq.mode in PENDING}:
+        return cause(compared, ends, i, j, f"race with {min(racing).upper()}")
+    event = event_of(vcpu, taken, ends[i], ends[j])
+    if not event:
+        what = itself(taken, vcpu)
+    elif event == "INIT" and taken.op in RELEASES and not vcpu.guest_mode:
+        what = f"INIT at {taken.op}"
+    else:
+        what = f"{event} in {context(compared.vendor, vcpu)}"
+    return cause(compared, ends, i, j, what)
+
+
+def without_race(
+    compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
+) -> Cause | None:
+    """The cause if a message that lands in the step need not land there.
+
+    Variants i and j may show different things without it, or come to differ in the same way if
+    it comes before the step, or after it, or is taken in a step of its own.
+    """
+
+    def run(state: VcpuState, step: Step, armed: Arrivals) -> list[VcpuStep]:
+        return [compared.step_vcpus[member](state, step, armed) for member in (i, j)]
+
+    ends = run(before, taken, arrivals)
+    wanted = difference(*ends)
+    shows = ends[0].observation != ends[1].observation
+    for n, (_, irq) in enumerate(arrivals):
+        rest = arrivals[:n] + arrivals[n + 1 :]
+        calm = run(before, taken, rest)
+        if difference(*calm) == wanted or (shows and calm[0].observation != calm[1].observation):
+            return mechanism(compared, i, j, before, taken, rest)
+        early = deliver(before, irq)
+        if difference(*run(early, taken, rest)) == wanted:
+            return mechanism(compared, i, j, early, taken, rest)
+        one, other = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
+        if difference(one, other) == wanted:
+            return mechanism(compared, i, j, before, taken, rest)
+        if one == other and difference(*run(one.vcpu, IDLE, ())) == wanted:
+            return mechanism(compared, i, j, one.vcpu, IDLE, ())
+    return None
+
+
+def cause(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int, what: str) -> Cause:
+    """The cause `what`, with the sides it makes and how it shows, if these are the ends it has."""
+    one, other = ends[i].observation, ends[j].observation
+    kind, shows = look(one, other)
+    return Cause(
+        f"{sides(compared, ends, i, j)}: {what}",
+        shows if kind == "visible" and one != other else ELSEWHERE,
+    )
+
+
+def sides(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int) -> str:
+    """Who would do as variant i, and who as j, in what shows or else in what stays pending.
+
+    A variant that would do neither is on no side.
+    """
+    one, other = ends[i].observation, ends[j].observation
+    field = "warn" if one.warn != other.warn else telling(one, other)
+    if field:
+        keys: Sequence[object] = [getattr(end.observation, field) for end in ends]
+    elif differ := pending_events(ends[i]) ^ pending_events(ends[j]):
+        keys = [pending_events(end) & differ for end in ends]
+    else:
+        keys = [end.vcpu for end in ends]
+    members = [[n for n, key in enumerate(keys) if key == keys[member]] for member in (i, j)]
+    return " | ".join("+".join(compared.names[n] for n in side) for side in sorted(members))
+
+
+def event_of(vcpu: Vcpu, taken: Step, one: VcpuStep, other: VcpuStep) -> str:
+    """The event that `vcpu` met in a step with these ends: INIT, SIPI, or "" if there is none.
+
+    It is what an exit or outcome names; else what only one variant leaves pending.
+    """
+    present = {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
+    executed = one.observation.executed and other.observation.executed
+    if taken.op == "icr" and taken.to == TO_SELF and executed:
+        present.add(taken.mode)
+    if "init" in present and taken.op in RELEASES and not vcpu.guest_mode:
+        apart = [replace(thaw(end.vcpu), pending_events=0) for end in (one, other)]
+        if apart[0] != apart[1]:
+            return "INIT"
+    events = [SHOWN_BY[word] for word in words_of(one.observation, other.observation)]
+    differ = pending_events(one) ^ pending_events(other)
+    events += [mode for mode, bit in PENDING.items() if differ & bit]
+    events += PENDING
+    return next((mode.upper() for mode in events if mode in present), "")
+
+
+def words_of(one: Observation, other: Observation) -> Iterator[str]:
+    """The VM exits, then the outcomes, in which two observations differ, if they name an event."""
+    exits = [seen.nested_exit.reason if seen.nested_exit else "" for seen in (one, other)]
+    for a, b in (exits, (one.outcome, other.outcome)):
+        if a != b:
+            yield from (word for word in (a, b) if word in SHOWN_BY)
+
+
+def difference(one: VcpuStep, other: VcpuStep) -> object:
+    """How two ends of a step differ: in what shows, or what stays pending, or which fields."""
+    if one.observation != other.observation:
+        return look(one.observation, other.observation)
+    pending = (pending_events(one), pending_events(other))
+    if pending[0] != pending[1]:
+        return pending
+    return [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)]
+
+
+def pending_events(end: VcpuStep) -> int:
+    """INIT and SIPI that a step leaves pending."""
+    return thaw(end.vcpu).pending_events
+
+
+def calmed(vcpu: Vcpu, taken: Step) -> VcpuState:
+    """`vcpu` with neither INIT nor SIPI pending, and running if `taken` is an instruction."""
+    mp_state = vcpu.mp_state if taken.op in IOCTL_OPS else Mp.RUNNABLE
+    return replace(vcpu, pending_events=0, mp_state=mp_state).freeze()
+
+
+def itself(taken: Step, vcpu: Vcpu) -> str:
+    """The name of a step that variants answer differently, whatever is pending."""
+    if taken.op in VMX_OPS or taken.op in SVM_OPS:
+        return f"{taken.op} {taken.mode}".strip()
+    return f"{taken.op} in {place(vcpu)}"
+
+
+def place(vcpu: Vcpu) -> str:
+    """Where the vCPU runs."""
+    if vcpu.smm:
+        return "SMM"
+    return "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
+
+
+def context(vendor: Vendor, vcpu: Vcpu) -> str:
+    """Where the vCPU stands, as far as INIT and SIPI care."""
+    where = place(vcpu)
+    if vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vendor == "vmx":
+        where += " WFS"
+    if vendor == "svm" and not vcpu.gif:
+        where += " GIF=0"
+    if vendor == "svm" and vcpu.guest_mode and "init" in vcpu.controls:
+        where += " INIT-intercepted"
+    return where
