@@ -81,7 +81,7 @@ class Node(dict[Key, "Node"]):
         self.senders = senders
         self.groups = automaton.groups_of(packed)
         self.latent = automaton.latents_of(packed)
-        self.counter = automaton.counter_of(packed, armed)
+        self.counter = automaton.counter_of(packed)
 
     def __missing__(self, key: Key) -> "Node":
         return self.automaton.expand(self, key)
@@ -140,7 +140,7 @@ class Automaton:
         """The divergences of a schedule that ends in this joint vCPU, on this vCPU."""
         return () if packed == NOTHING else self._packed.latents(packed)
 
-    def counter_of(self, packed: int, armed: tuple[int, ...]) -> int:
+    def counter_of(self, packed: int) -> int:
         """The coverage counter of a joint vCPU: what makes it new to the fuzzer.
 
         Not the whole state: that has no end and makes the corpus explode. What counts is who is
@@ -152,7 +152,7 @@ class Automaton:
         if packed == NOTHING:
             return 0
         seen = tuple(dict.fromkeys([self._outline(one) for one in self._packed.numbers(packed)]))
-        key = (packed >> self._packed.shift, seen, armed)
+        key = (packed >> self._packed.shift, seen)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 
     def _outline(self, number: int) -> tuple[int, ...]:
