@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["variants", "fuzz.naive"]):
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.inputs import schedule_of_input
-from fuzz.mutator import MAX_STEPS, crossover, mutator
+from fuzz.mutator import MAX_STEPS, crossover_of, mutator
 from fuzz.target import Findings
 from fuzz.variant_list import choose
 from variants.machine.step import VENDORS
@@ -56,7 +56,7 @@ def main() -> None:
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", *options.libfuzzer],
         run,
         custom_mutator=mutator(options.vendor),
-        custom_crossover=crossover,
+        custom_crossover=crossover_of(mix=False),
     )
     atheris.Fuzz()
 

@@ -15,8 +15,8 @@ and compared, so one that differs from the initial one stands for all; see docs/
 MESSAGES: Final = ("init", "sipi", "nmi", "smi", "fixed")
 """ICR modes that change the receiver. An INIT level de-assert changes nothing."""
 
-WITHOUT_INTERRUPTS: Final = ("sti", "cli", "fixed", "nmi", "smi", "rsm")
-"""What the usual alphabet leaves out, so that it can be explored to the end."""
+FAMILIES: Final = {"interrupts": ("fixed", "sti", "cli"), "NMI": ("nmi",), "SMI": ("smi", "rsm")}
+"""What the usual alphabet leaves out: words that matter together, and little to INIT and SIPI."""
 CONTROLLED: Final = {"init": "init", "nmi": "nmi", "smi": "smi", "intr": "fixed"}
 """What L1 intercepts by each control: without such events the control says nothing."""
 
@@ -35,9 +35,24 @@ def words_of(vendor: Vendor) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*(op for op in ops_of(vendor) if op != "icr"), *MESSAGES)))
 
 
-def usual_words(vendor: Vendor) -> tuple[str, ...]:
-    """INIT and SIPI, every instruction and ioctl, but no SMI, NMI or interrupt."""
-    return tuple(word for word in words_of(vendor) if word not in WITHOUT_INTERRUPTS)
+def usual_words(vendor: Vendor, family: str = "") -> tuple[str, ...]:
+    """INIT and SIPI, every instruction and ioctl, and of SMI, NMI and interrupts only `family`."""
+    left_out = {word for name, some in FAMILIES.items() if name != family for word in some}
+    return tuple(word for word in words_of(vendor) if word not in left_out)
+
+
+def usual_alphabets(vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
+    """What is explored, and fuzzed, unless told otherwise: the usual steps, alone, with each family
+    and with races. All together the states have no end in sight."""
+    families = ("", *FAMILIES)
+    calm = [alphabet_of(vendor, usual_words(vendor, name), races=False) for name in families]
+    return (*calm, alphabet_of(vendor, usual_words(vendor), races=True)) if races else tuple(calm)
+
+
+def families_of(step: Step) -> frozenset[str]:
+    """The families that `step` belongs to; none for a usual one."""
+    words = {step.mode if step.op == "icr" else step.op, *map(CONTROLLED.get, step.controls)}
+    return frozenset(name for name, some in FAMILIES.items() if words & set(some))
 
 
 def alphabet_of(vendor: Vendor, words: Sequence[str], races: bool) -> Alphabet:

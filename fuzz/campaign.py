@@ -33,13 +33,14 @@ SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
 
 class Settings(NamedTuple):
     """seconds: how long to fuzz. options: the variants, as command-line options.
-    seed: 0 lets libFuzzer choose."""
+    seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration has covered."""
 
     vendors: tuple[Vendor, ...]
     seconds: int
     out: Path
     options: tuple[str, ...]
     seed: int
+    mix: bool
 
 
 class Outcome(NamedTuple):
@@ -113,6 +114,7 @@ def start(
     """Start fuzzer process `number` of the campaign."""
     corpus = work / f"corpus-{vendor}"
     command = [sys.executable, "-m", "fuzz.target", "--vendor", vendor, *settings.options]
+    command += ["--mix"] if settings.mix else []
     command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
     command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
     with (work / f"{vendor}-{number}.log").open("wb") as log:

@@ -14,7 +14,7 @@ from fuzz.compared import Compared
 from fuzz.signature import ELSEWHERE, Cause, look, telling
 from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
 from variants.machine.step import IOCTL_OPS, SVM_OPS, TO_SELF, VMX_OPS, Step, Vendor
-from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu, VcpuState, thaw
+from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Req, Vcpu, VcpuState, thaw
 
 IDLE: Final = Step("nop", 0)
 ENTRIES: Final = ("vmrun", "vmlaunch")
@@ -24,13 +24,21 @@ RELEASES: Final = (*ENTRIES, "stgi", "vmxoff", "rsm")
 PENDING: Final = {"sipi": KVM_APIC_SIPI, "init": KVM_APIC_INIT}
 """ICR modes that stay in pending_events, the one to name first where both do."""
 SHOWN_BY: Final = {
-    "INIT_SIGNAL": "init",
-    "VMEXIT_INIT": "init",
-    "SIPI_SIGNAL": "sipi",
-    "bsp-reset": "init",
-    "sipi": "sipi",
+    "INIT_SIGNAL": "INIT",
+    "VMEXIT_INIT": "INIT",
+    "bsp-reset": "INIT",
+    "SIPI_SIGNAL": "SIPI",
+    "sipi": "SIPI",
+    "EXCEPTION_NMI": "NMI",
+    "VMEXIT_NMI": "NMI",
+    "VMEXIT_SMI": "SMI",
+    "smm": "SMI",
+    "EXTERNAL_INTERRUPT": "interrupt",
+    "VMEXIT_INTR": "interrupt",
 }
-"""VM exits and outcomes that say which event was taken, as the ICR mode that sent it."""
+"""VM exits and outcomes that say which event was taken."""
+EVENTS: Final = {"sipi": "SIPI", "init": "INIT", "smi": "SMI", "nmi": "NMI", "fixed": "interrupt"}
+"""Events by the ICR mode that sends them, in the order to name them in."""
 REMEMBERED: Final = 1 << 16
 """How many causes to remember: naming one takes a dozen vCPU steps."""
 
@@ -92,8 +100,8 @@ def mechanism(
     event = event_of(vcpu, taken, ends[i], ends[j])
     if not event:
         what = itself(taken, vcpu)
-    elif event == "INIT" and taken.op in RELEASES and not vcpu.guest_mode:
-        what = f"INIT at {taken.op}"
+    elif event != "SIPI" and taken.op in RELEASES and not vcpu.guest_mode:
+        what = f"{event} at {taken.op}"
     else:
         what = f"{event} in {context(compared.vendor, vcpu)}"
     return cause(compared, ends, i, j, what)
@@ -158,31 +166,46 @@ def sides(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int) -> str:
 
 
 def event_of(vcpu: Vcpu, taken: Step, one: VcpuStep, other: VcpuStep) -> str:
-    """The event that `vcpu` met in a step with these ends: INIT, SIPI, or "" if there is none.
+    """The event that `vcpu` met in a step with these ends; "" if there is none.
 
     It is what an exit or outcome names; else what only one variant leaves pending.
     """
-    present = {mode for mode, bit in PENDING.items() if vcpu.pending_events & bit}
+    present = set(pending_in(vcpu))
     executed = one.observation.executed and other.observation.executed
     if taken.op == "icr" and taken.to == TO_SELF and executed:
-        present.add(taken.mode)
-    if "init" in present and taken.op in RELEASES and not vcpu.guest_mode:
+        present.add(EVENTS.get(taken.mode, ""))
+    if "INIT" in present and taken.op in RELEASES and not vcpu.guest_mode:
         apart = [replace(thaw(end.vcpu), pending_events=0) for end in (one, other)]
         if apart[0] != apart[1]:
             return "INIT"
-    events = [SHOWN_BY[word] for word in words_of(one.observation, other.observation)]
+    events = list(named_by(one.observation, other.observation))
     differ = pending_events(one) ^ pending_events(other)
-    events += [mode for mode, bit in PENDING.items() if differ & bit]
-    events += PENDING
-    return next((mode.upper() for mode in events if mode in present), "")
+    events += [EVENTS[mode] for mode, bit in PENDING.items() if differ & bit]
+    events += EVENTS.values()
+    return next((event for event in events if event in present), "")
 
 
-def words_of(one: Observation, other: Observation) -> Iterator[str]:
-    """The VM exits, then the outcomes, in which two observations differ, if they name an event."""
+def pending_in(vcpu: Vcpu) -> Iterator[str]:
+    """The events that are pending on `vcpu`."""
+    for mode, bit in PENDING.items():
+        if vcpu.pending_events & bit:
+            yield EVENTS[mode]
+    if vcpu.smi_pending or vcpu.requests & Req.SMI:
+        yield EVENTS["smi"]
+    if vcpu.nmi_pending or vcpu.nmi_queued:
+        yield EVENTS["nmi"]
+    if vcpu.irr:
+        yield EVENTS["fixed"]
+
+
+def named_by(one: Observation, other: Observation) -> Iterator[str]:
+    """The events that differing VM exits, then differing outcomes, name."""
     exits = [seen.nested_exit.reason if seen.nested_exit else "" for seen in (one, other)]
-    for a, b in (exits, (one.outcome, other.outcome)):
-        if a != b:
-            yield from (word for word in (a, b) if word in SHOWN_BY)
+    activities = [seen.nested_exit.activity if seen.nested_exit else "" for seen in (one, other)]
+    if exits != exits[::-1] or activities != activities[::-1]:
+        yield from (SHOWN_BY[word] for word in exits if word in SHOWN_BY)
+    if one.outcome != other.outcome:
+        yield from (SHOWN_BY[w] for w in (one.outcome, other.outcome) if w in SHOWN_BY)
 
 
 def difference(one: VcpuStep, other: VcpuStep) -> object:
@@ -201,9 +224,17 @@ def pending_events(end: VcpuStep) -> int:
 
 
 def calmed(vcpu: Vcpu, taken: Step) -> VcpuState:
-    """`vcpu` with neither INIT nor SIPI pending, and running if `taken` is an instruction."""
-    mp_state = vcpu.mp_state if taken.op in IOCTL_OPS else Mp.RUNNABLE
-    return replace(vcpu, pending_events=0, mp_state=mp_state).freeze()
+    """`vcpu` with nothing pending, and running if `taken` is an instruction."""
+    return replace(
+        vcpu,
+        pending_events=0,
+        requests=0,
+        irr=(),
+        smi_pending=False,
+        nmi_pending=0,
+        nmi_queued=0,
+        mp_state=vcpu.mp_state if taken.op in IOCTL_OPS else Mp.RUNNABLE,
+    ).freeze()
 
 
 def itself(taken: Step, vcpu: Vcpu) -> str:

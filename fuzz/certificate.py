@@ -32,7 +32,9 @@ def sources(variant: Variant) -> set[Path]:
 
 
 def certificate(
-    variants: Sequence[Variant], alphabets: dict[Vendor, Alphabet], asked: dict[str, Any]
+    variants: Sequence[Variant],
+    alphabets: dict[Vendor, tuple[Alphabet, ...]],
+    asked: dict[str, Any],
 ) -> dict[str, Any]:
     """What is explored: variants and machine by content, alphabet, and `asked`, the options."""
     folder = Path(machine.__file__).parent
@@ -41,12 +43,15 @@ def certificate(
         "machine": content_hash(folder.glob("*.py")),
         **asked,
         "alphabet": {
-            vendor: {
-                "steps": [step_yaml(step) for step in alphabet.steps],
-                "messages": [irq._asdict() for irq in alphabet.messages],
-                "points": list(alphabet.points),
-            }
-            for vendor, alphabet in alphabets.items()
+            vendor: [
+                {
+                    "steps": [step_yaml(step) for step in alphabet.steps],
+                    "messages": [irq._asdict() for irq in alphabet.messages],
+                    "points": list(alphabet.points),
+                }
+                for alphabet in some
+            ]
+            for vendor, some in alphabets.items()
         },
     }
 

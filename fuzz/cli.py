@@ -75,6 +75,11 @@ def parser() -> Parser:
     )
     fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
+    fuzz.add_argument(
+        "--mix",
+        action="store_true",
+        help="also what `explore` keeps apart: races, NMIs, SMIs and interrupts in one schedule",
+    )
     fuzz.add_argument("--json", action="store_true", help="print campaign.json when done")
     fuzz.add_argument(
         "--confirm",
@@ -138,7 +143,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
-    settings = campaign.Settings(vendors, options.time, options.out, given, options.seed)
+    settings = campaign.Settings(
+        vendors, options.time, options.out, given, options.seed, options.mix
+    )
     on_terminal = sys.stderr.isatty()
 
     def announce(finding: Finding) -> None:

@@ -17,7 +17,7 @@ passes in some variant; landing elsewhere is the same as arriving after the step
 message a step is in the alphabet, not two.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from fuzz.alphabet import Alphabet
@@ -57,35 +57,54 @@ class Prefix(NamedTuple):
 
 
 def explore(
-    compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
+    compared: Compared,
+    alphabets: Sequence[Alphabet],
+    max_depth: int | None,
+    progress: Progress,
 ) -> Explored:
-    """Explore until nothing is new, or to schedules of `max_depth` steps.
+    """Explore with each of `alphabets` until nothing is new, or to schedules of `max_depth` steps.
 
-    With races in the alphabet it is explored without them first: of schedules for a signature,
-    one that real KVM can run is better than a shorter one with `at` steps.
+    Of schedules for a signature, one that real KVM can run is better than a shorter one with `at`
+    steps. So an alphabet with races is explored without them too.
 
     KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
     """
-    tables = Tables(compared, alphabet.steps)
-    calm = explore_all(tables, alphabet._replace(points=()), max_depth, progress)
-    if not alphabet.points:
-        return calm
-    racing = explore_all(tables, alphabet, max_depth, progress)
+    calm = [alphabet._replace(points=()) for alphabet in alphabets]
+    done = []
+    interrupted = False
+    for alphabet in dict.fromkeys((*calm, *alphabets)):
+        if not interrupted:
+            one, interrupted = explore_all(compared, alphabet, max_depth, progress)
+            done.append(one)
+    found: dict[str, Finding] = {}
+    shown: dict[str, Finding | None] = {}
+    for one in done:
+        for signature, finding in one.found.items():
+            if signature not in found or size(finding) < size(found[signature]):
+                found[signature] = finding
+                if signature in one.shown:
+                    shown[signature] = one.shown[signature]
     return Explored(
-        calm.states + racing.states,
-        calm.transitions + racing.transitions,
-        max(calm.depth, racing.depth),
-        calm.fixpoint and racing.fixpoint,
-        racing.found | calm.found,
-        racing.shown | calm.shown,
+        sum(one.states for one in done),
+        sum(one.transitions for one in done),
+        max(one.depth for one in done),
+        not interrupted and all(one.fixpoint for one in done),
+        found,
+        shown,
     )
 
 
+def size(finding: Finding) -> tuple[bool, int]:
+    """What makes one schedule better than another: smaller is better."""
+    steps = finding.schedule.steps
+    return any(step.at for step in steps), len(steps)
+
+
 def explore_all(
-    tables: Tables, alphabet: Alphabet, max_depth: int | None, progress: Progress
-) -> Explored:
-    """Explore with the whole alphabet at once."""
-    compared = tables.compared
+    compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
+) -> tuple[Explored, bool]:
+    """Explore with the whole alphabet at once. The flag: KeyboardInterrupt ended it early."""
+    tables = Tables(compared, alphabet.steps)
     searches: list[tuple[Prefix, Search]] = []
     interrupted = False
     try:
@@ -113,7 +132,7 @@ def explore_all(
             found[signature] = finding
             if divergence.kind == "latent" and not interrupted:
                 shown[signature] = resolve(search, finding, path, prefix, max_depth, progress)
-    return Explored(
+    explored = Explored(
         sum(search.states for _, search in searches),
         sum(search.transitions for _, search in searches),
         max(len(prefix.before) + search.depth for prefix, search in searches),
@@ -121,6 +140,7 @@ def explore_all(
         found,
         shown,
     )
+    return explored, interrupted
 
 
 def after_splits(

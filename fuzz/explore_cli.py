@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz.alphabet import alphabet_of, usual_words, words_of
+from fuzz.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.certificate import certificate, differences, result
 from fuzz.compared import compared
 from fuzz.explore import Explored, explore
@@ -24,13 +24,14 @@ from variants.machine.step import VENDORS, Vendor
 EXAMPLE = """\
 examples:
   eventdiff explore                                    both vendors, races included
-  eventdiff explore --vendor svm --no-races --steps all --depth 6
+  eventdiff explore --no-races                         likewise, without them: a minute or two
+  eventdiff explore --vendor svm --no-races --steps usual,nmi,smi --depth 8
   eventdiff explore --variants original --variant mine.py --no-races
   eventdiff explore --check reports/explored/certificate.json
 
 --steps takes words of the schedule format: step names (hlt, vmrun, ..) and ICR modes (init, sipi,
-nmi, smi, fixed), or `all`. Unless told, SMIs, NMIs, interrupts and what only matters with them are
-left out, and the rest is explored to the end.
+nmi, smi, fixed), `usual` (INIT, SIPI, every instruction and ioctl) or `all`. Unless told, the usual
+steps are explored to the end alone, with NMIs, with SMIs, with interrupts, and with races.
 """
 
 
@@ -44,8 +45,7 @@ class Request(NamedTuple):
     vendor: Vendor
     variants: str
     files: tuple[str, ...]
-    words: tuple[str, ...]
-    races: bool
+    alphabets: tuple[Alphabet, ...]
     depth: int | None
 
 
@@ -68,16 +68,23 @@ def depth(text: str) -> int:
     return int(text)
 
 
-def words(steps: str, vendor: Vendor) -> tuple[str, ...]:
-    """The words of --steps that `vendor` has; raises AlphabetError for one that none has."""
-    if steps in ("", "all"):
-        return words_of(vendor) if steps else usual_words(vendor)
+def alphabets(steps: str, vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
+    """The alphabets of --steps for `vendor`; raises AlphabetError for a word that means nothing."""
+    if not steps:
+        return usual_alphabets(vendor, races)
+    words: dict[str, None] = {}
     known = dict.fromkeys(word for one in VENDORS for word in words_of(one))
-    asked = steps.split(",")
-    for word in asked:
-        if word not in known:
-            raise AlphabetError(f"--steps: {word!r} is none of {', '.join(known)}")
-    return tuple(word for word in words_of(vendor) if word in asked)
+    for word in steps.split(","):
+        if word == "all":
+            words |= known
+        elif word == "usual":
+            words |= dict.fromkeys(usual_words(vendor))
+        elif word in known:
+            words[word] = None
+        else:
+            raise AlphabetError(f"--steps: {word!r} is none of all, usual, {', '.join(known)}")
+    chosen = [word for word in words_of(vendor) if word in words]
+    return (alphabet_of(vendor, chosen, races),)
 
 
 def run(request: Request) -> Explored:
@@ -94,8 +101,7 @@ def run(request: Request) -> Explored:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     subject = compared(request.vendor, choose(request.variants, request.files))
-    alphabet = alphabet_of(request.vendor, request.words, request.races)
-    explored = explore(subject, alphabet, request.depth, progress)
+    explored = explore(subject, request.alphabets, request.depth, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
     return explored
@@ -133,14 +139,15 @@ def do_explore(options: argparse.Namespace) -> int:
         certified = read_certificate(options.check)
         asked = {key: certified[key] for key in asked}
     named, *files = asked["variant_options"]
+    steps, races, bound = asked["steps"], asked["races"], asked["bound"]
     requests = [
-        Request(v, named, tuple(files), words(asked["steps"], v), asked["races"], asked["bound"])
-        for v in asked["vendors"]
+        Request(vendor, named, tuple(files), alphabets(steps, vendor, races), bound)
+        for vendor in asked["vendors"]
     ]
     variants = choose(named, files)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
-    alphabets = {one.vendor: alphabet_of(one.vendor, one.words, one.races) for one in requests}
-    found = {**certificate(variants, alphabets, asked), **result(explored)}
+    certified_of = {one.vendor: one.alphabets for one in requests}
+    found = {**certificate(variants, certified_of, asked), **result(explored)}
     if options.check:
         wrong = differences(certified, found)
         print("\n".join(wrong) if wrong else f"{options.check}: explored again, all the same")

@@ -4,6 +4,9 @@ libFuzzer keeps the inputs that led somewhere new. Most mutations go on from the
 beginning of such an input and add steps, of those that have not been taken yet from the joint vCPU
 it leads to where there are some, and races at points that the step will pass. The rest drop, move
 and replace steps.
+
+Unless told to mix, an input stays within what `eventdiff explore` explores to the end: beside the
+usual steps it has races, or NMIs, or SMIs, or interrupts, and one message lands in a step.
 """
 
 import random
@@ -11,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final, TypeVar
 
-from fuzz.alphabet import MESSAGES, usual_words, vector_of
+from fuzz.alphabet import FAMILIES, MESSAGES, families_of, vector_of
 from fuzz.automaton import Automaton, walk
 from fuzz.inputs import codes_of, moves_of
 from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header, vcpus_of
@@ -32,6 +35,7 @@ POINT_NAMES: Final = tuple(POINTS)
 
 T = TypeVar("T")
 Mutate = Callable[[bytes, int, int], bytes]
+Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
 
@@ -44,27 +48,55 @@ def sender_of(vcpus: int, on: int) -> int:
     return vcpus - 1 if on != vcpus - 1 else 0
 
 
+RACE: Final = "race"
+"""The family of `at` steps."""
+DRAWN: Final = (RACE,) * 4 + ("", *FAMILIES)
+"""What an input gets beside the usual steps that has nothing yet."""
+
+
 @cache
-def palette(vendor: Vendor, vcpus: int, on: int) -> tuple[int, ...]:
-    """Codes of what vCPU `on` may do or be sent, the usual steps several times."""
-    usual = usual_words(vendor)
+def families(code: int) -> frozenset[str]:
+    """What besides the usual steps the step of `code` belongs to."""
+    step = decode_step(code)
+    if step is None:
+        return frozenset()
+    return families_of(step) | ({RACE} if step.at else set())
+
+
+def unmixed(data: bytes) -> bytes:
+    """An input without what is of another family than the rest, and without second messages that
+    land in one step."""
+    kept: frozenset[str] = frozenset()
+    chosen = [data[:2]]
+    raced = False
+    for code in codes_of(data)[1:]:
+        some = families(code)
+        if some:
+            if len(kept | some) > 1 or (raced and RACE in some):
+                continue
+            kept |= some
+        raced = RACE in some
+        chosen.append(code_bytes(code))
+    return b"".join(chosen)
+
+
+@cache
+def palette(vendor: Vendor, vcpus: int, on: int, family: str | None) -> tuple[int, ...]:
+    """Codes of what vCPU `on` may do or be sent, the usual steps several times; of the families
+    only `family`, all if it is None."""
     drawn: list[int] = []
     for code in alphabet(vendor, MIN_VCPUS):
         step = decode_step(code)
         assert step is not None
         if step.on or step.at:
             continue
-        if step.op == "icr":
-            if step.to != TO_SELF or step.vector != vector_of(step.mode):
-                continue
-            word = step.mode
-        else:
-            word = step.op
-        known = word in usual and not set(step.controls) - {"init"}
-        drawn += encode_step(step._replace(on=on)) * (USUAL if known else 1)
+        if step.op == "icr" and (step.to != TO_SELF or step.vector != vector_of(step.mode)):
+            continue
+        drawn += encode_step(step._replace(on=on)) * (1 if families_of(step) else USUAL)
     for mode in MESSAGES:
-        drawn += message(vcpus, on, mode, "") * (2 * USUAL if mode in usual else 1)
-    return tuple(drawn)
+        known = message(vcpus, on, mode, "")
+        drawn += known * (1 if families(known[0]) else 2 * USUAL)
+    return tuple(code for code in drawn if family is None or families(code) <= {family})
 
 
 def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
@@ -73,7 +105,10 @@ def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
 
 
 def mutator(
-    vendor: Vendor, automaton: Automaton | None = None, note: Note = lambda _: None
+    vendor: Vendor,
+    automaton: Automaton | None = None,
+    note: Note = lambda _: None,
+    mix: bool = False,
 ) -> Mutate:
     """A mutation function (data, size limit, seed) for schedules of `vendor`.
 
@@ -91,7 +126,16 @@ def mutator(
 
     def racing_mode() -> str:
         r = draw()
-        return "init" if r < 0.4 else "sipi" if r < 0.9 else pick(MESSAGES)
+        return "init" if r < 0.4 else "sipi" if r < 0.9 or not mix else pick(MESSAGES)
+
+    def family_of(data: bytes) -> str | None:
+        """What `data` may have beside the usual steps; None for anything."""
+        if mix:
+            return None
+        for code in codes_of(data)[1:]:
+            if some := families(code):
+                return next(iter(some))
+        return pick(DRAWN)
 
     def start_on(vcpus: int) -> int:
         return 1 if draw() < 0.7 else int(draw() * vcpus)
@@ -101,7 +145,7 @@ def mutator(
         vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
         known = moves[vcpus]
         vm, armed = automaton.start(vcpus), list[int]()
-        on = start_on(vcpus)
+        on, family = start_on(vcpus), family_of(data)
         note(data)
         for code in codes_of(data)[1:]:
             move = known[code]
@@ -112,7 +156,7 @@ def mutator(
         while len(data) < end:
             if draw() < ELSEWHERE:
                 on = int(draw() * vcpus)
-            some = palette(vendor, vcpus, on)
+            some = palette(vendor, vcpus, on, family)
             code = pick(some)
             for _ in range(DRAWS):
                 if not automaton.taken(vm[on], known.step(code)):
@@ -120,7 +164,7 @@ def mutator(
                 code = pick(some)
             move = known.step(code)
             codes = [code]
-            if not move.to and not armed and draw() < RACING:
+            if family in (RACE, None) and not move.to and not armed and draw() < RACING:
                 points = automaton.passed(vm[on], move.action)
                 if points:
                     codes[:0] = message(vcpus, on, racing_mode(), pick(points))
@@ -133,49 +177,56 @@ def mutator(
     def grow_blindly(data: bytes, more: int) -> bytes:
         """`data` and up to `more` steps."""
         vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
-        on = start_on(vcpus)
+        on, family = start_on(vcpus), family_of(data)
         for _ in range(more):
-            if draw() < RACING:
+            if family in (RACE, None) and draw() < RACING:
                 (code,) = message(vcpus, on, racing_mode(), pick(POINT_NAMES))
                 data += code_bytes(code)
-            data += code_bytes(pick(palette(vendor, vcpus, on)))
+            data += code_bytes(pick(palette(vendor, vcpus, on, family)))
         return data[: 2 + 2 * MAX_STEPS]
+
+    def change(data: bytes) -> bytes:
+        """`data` with steps dropped, replaced, added or repeated anywhere."""
+        choice = draw()
+        steps = len(data) // 2 - 1
+        here = 2 + 2 * int(draw() * (steps + 1))
+        if choice < 0.4:
+            return data[:here] + data[here + 2 + 2 * int(draw() * 2) :]
+        if choice < 0.9:
+            vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
+            some = palette(vendor, vcpus, start_on(vcpus), family_of(data))
+            rest = data[here + 2 :] if choice < 0.65 else data[here:]
+            return data[:here] + code_bytes(pick(some)) + rest
+        start = 2 + 2 * int(draw() * (steps + 1))
+        return data[:here] + data[start : start + 2 + 2 * int(draw() * 3)] + data[here:]
 
     def mutate(data: bytes, _size: int, seed: int) -> bytes:
         nonlocal seeded
         if not seeded:
             generator.seed(seed)
             seeded = True
-        if len(data) < 2:
-            data = code_bytes(header(vendor, MIN_VCPUS, 0))
-        if draw() < 0.01:
+        if len(data) < 2 or draw() < 0.01:
             vcpus = MIN_VCPUS + (draw() < 0.5)
             data = code_bytes(header(vendor, vcpus, 0)) + data[2:]
-        steps = len(data) // 2 - 1
-        choice = draw()
-        at = int(draw() * (steps + 1))
-        if choice < 0.6:
+        if draw() < 0.6:
             # Near the end more often than not: that is where the input led somewhere new.
-            kept = max(at, int(draw() * (steps + 1))) if draw() < 0.5 else steps
+            steps = len(data) // 2 - 1
+            kept = steps if draw() < 0.5 else max(int(draw() * steps), int(draw() * steps))
             data, more = data[: 2 + 2 * kept], 1 + int(draw() * draw() * 6)
             return grow(automaton, data, more) if automaton else grow_blindly(data, more)
-        here, after = 2 + 2 * at, 4 + 2 * at
-        if choice < 0.75:
-            return data[:here] + data[after + 2 * int(draw() * 2) :]
-        if choice < 0.95:
-            vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
-            piece = code_bytes(pick(palette(vendor, vcpus, start_on(vcpus))))
-            rest = data[after:] if choice < 0.85 else data[here:]
-            return (data[:here] + piece + rest)[: 2 + 2 * MAX_STEPS]
-        start = 2 + 2 * int(draw() * (steps + 1))
-        piece = data[start : start + 2 + 2 * int(draw() * 3)]
-        return (data[:here] + piece + data[here:])[: 2 + 2 * MAX_STEPS]
+        data = change(data)[: 2 + 2 * MAX_STEPS]
+        return data if mix else unmixed(data)
 
     return mutate
 
 
-def crossover(one: bytes, other: bytes, _size: int, seed: int) -> bytes:
-    """The beginning of one schedule and the end of another."""
-    first = seed % max(1, len(one) >> 1) << 1
-    second = (seed >> 8) % max(1, len(other) >> 1) << 1
-    return (one[: first + 2] + other[second + 2 :])[: 2 + 2 * MAX_STEPS]
+def crossover_of(mix: bool) -> Crossover:
+    """A crossover function: the beginning of one schedule and the end of another."""
+
+    def crossover(one: bytes, other: bytes, _size: int, seed: int) -> bytes:
+        first = seed % max(1, len(one) >> 1) << 1
+        second = (seed >> 8) % max(1, len(other) >> 1) << 1
+        data = (one[: first + 2] + other[second + 2 :])[: 2 + 2 * MAX_STEPS]
+        return data if mix else unmixed(data)
+
+    return crossover

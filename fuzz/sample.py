@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from fuzz.mutator import crossover, mutator
+from fuzz.mutator import crossover_of, mutator
 from fuzz.replay import automaton_of
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, header, prefix_vector
@@ -74,7 +74,7 @@ class Reach:
 def grown(vendor: Vendor, reach: Reach, tries: int, seed: int) -> Iterator[bytes]:
     """A corpus grown in this process: mutations that reach something new are kept and yielded."""
     random = Random(seed)
-    mutate = mutator(vendor)
+    mutate, crossover = mutator(vendor, mix=True), crossover_of(mix=True)
     pool = [header(vendor, MIN_VCPUS, 0).to_bytes(2, "little")]
     seen: set[int] = set()
     for number in range(tries):

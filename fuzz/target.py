@@ -22,7 +22,7 @@ from fuzz.automaton import COUNTERS, Automaton, walk
 from fuzz.compared import compared
 from fuzz.files import write_whole
 from fuzz.inputs import codes_of, moves_of
-from fuzz.mutator import MAX_STEPS, crossover, mutator
+from fuzz.mutator import MAX_STEPS, crossover_of, mutator
 from fuzz.schedule_bytes import decode_step, prefix_vector, vcpus_of
 from fuzz.signature import Divergence
 from fuzz.variant_list import choose
@@ -54,7 +54,7 @@ KEPT: list[object] = []
 """What libFuzzer holds pointers to."""
 
 
-INPUTS_A_SIGNATURE = 4
+INPUTS_A_SIGNATURE = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
 of what they lead to."""
 
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--findings", type=Path, required=True)
     parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
+    parser.add_argument("--mix", action="store_true")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
     counters = coverage_counters(COUNTERS)
@@ -167,8 +168,8 @@ def main() -> None:
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
         target(findings, automaton, runner(automaton, counters, options.coverage == "edge")),
-        custom_mutator=mutator(options.vendor, automaton, note),
-        custom_crossover=crossover,
+        custom_mutator=mutator(options.vendor, automaton, note, options.mix),
+        custom_crossover=crossover_of(options.mix),
     )
     atheris.Fuzz()
 

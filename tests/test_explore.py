@@ -43,7 +43,7 @@ def quiet(*_: int) -> None:
 
 
 def run(vendor: Vendor, alphabet: Alphabet, depth: int | None) -> Explored:
-    return explore(compared(vendor, VARIANTS), alphabet, depth, quiet)
+    return explore(compared(vendor, VARIANTS), (alphabet,), depth, quiet)
 
 
 def lengths(explored: Explored) -> dict[str, int]:

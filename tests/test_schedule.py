@@ -1,14 +1,17 @@
 """Schedules convert without loss, and bad ones are told in one line."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import schedule_bytes, schedule_yaml
+from fuzz.alphabet import families_of
 from fuzz.automaton import COUNTERS, Automaton
 from fuzz.compared import compared
 from fuzz.inputs import schedule_of_input
-from fuzz.mutator import MAX_STEPS, crossover, mutator
+from fuzz.mutator import MAX_STEPS, crossover_of, mutator, unmixed
 from fuzz.schedule import Schedule, ScheduleError
 from fuzz.target import runner
 from fuzz.variant_list import choose
@@ -66,7 +69,18 @@ def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed
     for at in range(2, len(mutated), 2):
         code = int.from_bytes(mutated[at : at + 2], "little")
         assert schedule_bytes.decode_step(code) is not None
-    assert len(crossover(data, other, 0, seed)) <= 2 + 2 * MAX_STEPS
+    assert len(crossover_of(mix=True)(data, other, 0, seed)) <= 2 + 2 * MAX_STEPS
+
+
+@given(st.lists(st.integers(0, 0xFFFF), max_size=20), st.integers(0, 2**32 - 1))
+def test_inputs_are_not_mixed(codes: list[int], seed: int) -> None:
+    """Races, NMIs, SMIs or interrupts, and one message in a step: what is explored to the end."""
+    data = unmixed(schedule_bytes.pack([0, *codes]))
+    assert unmixed(data) == data
+    steps = schedule_of_input(mutator("svm")(data, 0, seed)).steps
+    families = {name for step in steps for name in families_of(step)}
+    assert len(families) + any(step.at for step in steps) <= 1
+    assert not any(one.at and other.at for one, other in pairwise(steps))
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
