@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from fuzz.automaton import COUNTERS, Automaton, walk
 from fuzz.compared import compared
 from fuzz.files import write_whole
-from fuzz.inputs import fuzz_input
+from fuzz.inputs import Walker, fuzz_input
 from fuzz.mutator import MAX_STEPS
 from fuzz.schedule import Schedule
 from fuzz.schedule_bytes import alphabet, decode_step, header, pack
@@ -31,7 +31,7 @@ def draw_randomly(automaton: Automaton, findings: Findings, until: float, seed: 
     vendor = automaton.compared.vendor
     codes = alphabet(vendor, 2)
     first = header(vendor, 2, 0)
-    run = runner(automaton, bytearray(COUNTERS))
+    run = runner(Walker(automaton), bytearray(COUNTERS))
     while time.monotonic() < until:
         findings.runs += 1
         length = generator.randint(1, MAX_STEPS)

@@ -24,6 +24,7 @@ from pathlib import Path
 from fuzz.automaton import COUNTERS, Automaton
 from fuzz.campaign import write_seeds
 from fuzz.compared import compared
+from fuzz.inputs import Walker
 from fuzz.mutator import MAX_STEPS, mutator
 from fuzz.target import runner
 from fuzz.variant_list import choose
@@ -66,7 +67,7 @@ def warm_loop(vendor: Vendor, corpus: Path) -> float:
             if len(data) == 2 + 2 * MAX_STEPS:
                 inputs.append(data)
                 break
-    run = runner(automaton, bytearray(COUNTERS))
+    run = runner(Walker(automaton), bytearray(COUNTERS))
     rate = 0.0
     gc.disable()
     for _ in range(3):

@@ -17,7 +17,7 @@ from fuzz.schedule import Schedule
 from fuzz.signature import Divergence
 from fuzz.tables import OBSERVED, Tables, numbered
 from variants.machine.step import Step, targets
-from variants.machine.vcpu import Irq, VcpuState, thaw
+from variants.machine.vcpu import Irq, Req, VcpuState, thaw
 
 COUNTERS: Final = 4096
 """Coverage counters. More of them make libFuzzer's corpus explode; see docs/coverage.md."""
@@ -40,11 +40,13 @@ class Move(NamedTuple):
     arming: bool
 
 
-def outline(state: VcpuState) -> tuple[int, ...]:
-    """The part of a vCPU's state that decides what becomes of INIT and SIPI."""
+def outline(state: VcpuState) -> tuple[object, ...]:
+    """The part of a vCPU's state that decides what becomes of events."""
     vcpu = thaw(state)
-    mode = (vcpu.guest_mode, "init" in vcpu.controls, vcpu.smm, not vcpu.gif, vcpu.vmxon)
-    return (vcpu.pending_events, vcpu.mp_state, *mode)
+    mode = (vcpu.guest_mode, vcpu.controls, vcpu.smm, not vcpu.gif, vcpu.vmxon)
+    nmi = bool(vcpu.nmi_pending or vcpu.nmi_queued)
+    smi = bool(vcpu.smi_pending or vcpu.requests & Req.SMI)
+    return (vcpu.pending_events, vcpu.mp_state, *mode, nmi, smi, bool(vcpu.irr))
 
 
 class Node(dict[Key, "Node"]):
@@ -93,7 +95,8 @@ class Automaton:
     found: called with the divergences of a node when it is made: each the first time a joint
         step shows them, and again only after everything was forgotten.
     by_state: every joint vCPU is new to the fuzzer, not only its outline; for comparison.
-    max_edges: how many edges to keep, at some 300 bytes each, vCPU steps included.
+    generation: how often everything was forgotten, and with it every node.
+    max_edges: how many edges to keep, at some 500 bytes each, vCPU steps included.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Automaton:
         self.max_edges = max_edges
         self.by_state = by_state
         self.made = 0
+        self.generation = 0
         self._calm = (0,) * len(compared.names)
         self._counters: dict[object, int] = {}
         self._messages: dict[tuple[str, int], int] = {}
@@ -120,7 +124,7 @@ class Automaton:
         self._packed = Packed(self._tables)
         self._nodes: dict[object, Node] = {}
         self._edges = 0
-        self._outlines: dict[int, tuple[int, ...]] = {}
+        self._outlines: dict[int, tuple[object, ...]] = {}
         self._told: dict[Mark, tuple[Divergence, ...]] = {}
         starts = [self._packed.pack(start(self.compared, bsp)) for bsp in (True, False)]
         self._bsp, self._ap = [self._node(one, self._calm, (), ()) for one in starts]
@@ -130,6 +134,7 @@ class Automaton:
         for node in self._nodes.values():
             node.clear()
         self._tables.forget()
+        self.generation += 1
         self._begin()
 
     def groups_of(self, packed: int) -> tuple[Group, ...]:
@@ -155,7 +160,7 @@ class Automaton:
         key = (packed >> self._packed.shift, seen)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 
-    def _outline(self, number: int) -> tuple[int, ...]:
+    def _outline(self, number: int) -> tuple[object, ...]:
         known = self._outlines.get(number)
         if known is None:
             known = self._outlines[number] = outline(self._tables.vcpus[number])

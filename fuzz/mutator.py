@@ -15,15 +15,14 @@ from functools import cache
 from typing import Final, TypeVar
 
 from fuzz.alphabet import FAMILIES, MESSAGES, families_of, vector_of
-from fuzz.automaton import Automaton, walk
-from fuzz.inputs import codes_of, moves_of
+from fuzz.inputs import Walker, codes_of
 from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header, vcpus_of
 from variants.machine.points import POINTS
 from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
 
 MAX_STEPS: Final = 16
-USUAL: Final = 4
-"""How much more often a step is drawn that concerns INIT and SIPI than one that does not."""
+MESSAGE: Final = 2
+"""How much more often a message is drawn than a step."""
 DRAWS: Final = 4
 """How often to draw for a step that has not been taken."""
 
@@ -82,8 +81,8 @@ def unmixed(data: bytes) -> bytes:
 
 @cache
 def palette(vendor: Vendor, vcpus: int, on: int, family: str | None) -> tuple[int, ...]:
-    """Codes of what vCPU `on` may do or be sent, the usual steps several times; of the families
-    only `family`, all if it is None."""
+    """Codes of what vCPU `on` may do or be sent; of the families only `family`, all if it is
+    None."""
     drawn: list[int] = []
     for code in alphabet(vendor, MIN_VCPUS):
         step = decode_step(code)
@@ -92,10 +91,9 @@ def palette(vendor: Vendor, vcpus: int, on: int, family: str | None) -> tuple[in
             continue
         if step.op == "icr" and (step.to != TO_SELF or step.vector != vector_of(step.mode)):
             continue
-        drawn += encode_step(step._replace(on=on)) * (1 if families_of(step) else USUAL)
+        drawn += encode_step(step._replace(on=on))
     for mode in MESSAGES:
-        known = message(vcpus, on, mode, "")
-        drawn += known * (1 if families(known[0]) else 2 * USUAL)
+        drawn += message(vcpus, on, mode, "") * MESSAGE
     return tuple(code for code in drawn if family is None or families(code) <= {family})
 
 
@@ -106,17 +104,16 @@ def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
 
 def mutator(
     vendor: Vendor,
-    automaton: Automaton | None = None,
+    walker: Walker | None = None,
     note: Note = lambda _: None,
     mix: bool = False,
 ) -> Mutate:
     """A mutation function (data, size limit, seed) for schedules of `vendor`.
 
-    automaton: without it, steps and points are drawn blindly. note: called with what is about to
+    walker: without it, steps and points are drawn blindly. note: called with what is about to
     run, because the automaton tells at once what it finds. The first seed seeds the generator, so
     a run is repeatable.
     """
-    moves = moves_of(automaton) if automaton else {}
     generator = random.Random()
     draw = generator.random
     seeded = False
@@ -140,18 +137,16 @@ def mutator(
     def start_on(vcpus: int) -> int:
         return 1 if draw() < 0.7 else int(draw() * vcpus)
 
-    def grow(automaton: Automaton, data: bytes, more: int) -> bytes:
+    def grow(walker: Walker, data: bytes, more: int) -> bytes:
         """`data` and up to `more` steps, chosen by where it leads."""
-        vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
-        known = moves[vcpus]
-        vm, armed = automaton.start(vcpus), list[int]()
-        on, family = start_on(vcpus), family_of(data)
+        family = family_of(data)
         note(data)
-        for code in codes_of(data)[1:]:
-            move = known[code]
-            if move is not None:
-                walk(vm, armed, move)
-                on = move.to[0] if move.to else move.on
+        walker.walk(data)
+        automaton, vm, vcpus = walker.automaton, walker.vm, len(walker.vm)
+        last = decode_step(int.from_bytes(data[-2:], "little")) if len(data) > 2 else None
+        on = -1 if last is None else last.to if last.op == "icr" else last.on
+        if not 0 <= on < vcpus:
+            on = start_on(vcpus)
         end = min(len(data) + 2 * more, 2 + 2 * MAX_STEPS)
         while len(data) < end:
             if draw() < ELSEWHERE:
@@ -159,19 +154,19 @@ def mutator(
             some = palette(vendor, vcpus, on, family)
             code = pick(some)
             for _ in range(DRAWS):
-                if not automaton.taken(vm[on], known.step(code)):
+                if not automaton.taken(vm[on], walker.move(code)):
                     break
                 code = pick(some)
-            move = known.step(code)
             codes = [code]
-            if family in (RACE, None) and not move.to and not armed and draw() < RACING:
+            move = walker.move(code)
+            if family in (RACE, None) and not move.to and not walker.armed and draw() < RACING:
                 points = automaton.passed(vm[on], move.action)
                 if points:
                     codes[:0] = message(vcpus, on, racing_mode(), pick(points))
             for code in codes:
                 data += code_bytes(code)
                 note(data)
-                walk(vm, armed, known.step(code))
+                walker.step(code)
         return data[: 2 + 2 * MAX_STEPS]
 
     def grow_blindly(data: bytes, more: int) -> bytes:
@@ -213,7 +208,7 @@ def mutator(
             steps = len(data) // 2 - 1
             kept = steps if draw() < 0.5 else max(int(draw() * steps), int(draw() * steps))
             data, more = data[: 2 + 2 * kept], 1 + int(draw() * draw() * 6)
-            return grow(automaton, data, more) if automaton else grow_blindly(data, more)
+            return grow(walker, data, more) if walker else grow_blindly(data, more)
         data = change(data)[: 2 + 2 * MAX_STEPS]
         return data if mix else unmixed(data)
 

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import atheris
 
-from fuzz.automaton import COUNTERS, Automaton, walk
+from fuzz.automaton import COUNTERS, Automaton
 from fuzz.compared import compared
 from fuzz.files import write_whole
-from fuzz.inputs import codes_of, moves_of
+from fuzz.inputs import Walker, codes_of
 from fuzz.mutator import MAX_STEPS, crossover_of, mutator
-from fuzz.schedule_bytes import decode_step, prefix_vector, vcpus_of
+from fuzz.schedule_bytes import decode_step
 from fuzz.signature import Divergence
 from fuzz.variant_list import choose
-from variants.machine.step import MIN_VCPUS, VENDORS
+from variants.machine.step import VENDORS
 
 
 def coverage_counters(count: int) -> memoryview:
@@ -94,34 +94,21 @@ class Findings:
 
 
 def runner(
-    automaton: Automaton, counters: bytearray | memoryview, by_edge: bool = False
+    walker: Walker, counters: bytearray | memoryview, by_edge: bool = False
 ) -> Callable[[bytes], None]:
     """A function that runs an input. by_edge: count edges, not nodes."""
-    moves = moves_of(automaton)
 
     def run(data: bytes) -> None:
-        codes = codes_of(data)
-        vcpus = vcpus_of(codes[0]) if codes else MIN_VCPUS
-        known = moves[vcpus]
-        vm, armed = automaton.start(vcpus), list[int]()
-        vector = None
-        for code in codes[1:]:
-            if vector is None:
-                move = known[code]
-                if move is None:
-                    vector = prefix_vector(code)
-                    continue
-            else:
-                move, vector = known.decode(code, vector), None
-                if move is None:
-                    continue
-            node = walk(vm, armed, move)
-            if by_edge:
-                counters[(node.counter * 31 + code * 7) % COUNTERS] = 1
-            else:
-                counters[node.counter] = 1
+        for node in walker.walk(data):
+            counters[node.counter] = 1
 
-    return run
+    def run_by_edge(data: bytes) -> None:
+        before = 0
+        for node in walker.walk(data):
+            counters[(before * 31 + node.counter) % COUNTERS] = 1
+            before = node.counter
+
+    return run_by_edge if by_edge else run
 
 
 def target(
@@ -162,13 +149,16 @@ def main() -> None:
         compared(options.vendor, variants), findings, by_state=options.coverage == "state"
     )
 
+    walker = Walker(automaton)
+    run = runner(walker, counters, options.coverage == "edge")
+
     def note(data: bytes) -> None:
         findings.current = data
 
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
-        target(findings, automaton, runner(automaton, counters, options.coverage == "edge")),
-        custom_mutator=mutator(options.vendor, automaton, note, options.mix),
+        target(findings, automaton, run),
+        custom_mutator=mutator(options.vendor, walker, note, options.mix),
         custom_crossover=crossover_of(options.mix),
     )
     atheris.Fuzz()

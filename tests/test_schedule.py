@@ -10,7 +10,7 @@ from fuzz import schedule_bytes, schedule_yaml
 from fuzz.alphabet import families_of
 from fuzz.automaton import COUNTERS, Automaton
 from fuzz.compared import compared
-from fuzz.inputs import schedule_of_input
+from fuzz.inputs import Walker, schedule_of_input
 from fuzz.mutator import MAX_STEPS, crossover_of, mutator, unmixed
 from fuzz.schedule import Schedule, ScheduleError
 from fuzz.target import runner
@@ -83,11 +83,26 @@ def test_inputs_are_not_mixed(codes: list[int], seed: int) -> None:
     assert not any(one.at and other.at for one, other in pairwise(steps))
 
 
+@given(
+    st.lists(st.integers(0, 0xFFFF), max_size=20), st.lists(st.integers(0, 2**32 - 1), max_size=9)
+)
+def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list[int]) -> None:
+    """Mutated inputs, one after the other, lead where each leads alone."""
+    walker = Walker(Automaton(compared("vmx", choose("", []))))
+    mutate = mutator("vmx", walker, mix=True)
+    data = schedule_bytes.pack([1, *codes])
+    for seed in seeds:
+        data = mutate(data, 0, seed)
+        shared = [node.packed for node in walker.walk(data)]
+        assert shared == [node.packed for node in Walker(walker.automaton).walk(data)]
+        assert len(shared) == len(schedule_of_input(data).steps)
+
+
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
 def test_the_automaton_takes_any_codes(codes: list[int]) -> None:
     automaton = Automaton(compared("vmx", choose("", [])))
     counters = bytearray(COUNTERS)
-    runner(automaton, counters)(schedule_bytes.pack([1, *codes]))
+    runner(Walker(automaton), counters)(schedule_bytes.pack([1, *codes]))
     assert (1 in counters) == bool(schedule_of_input(schedule_bytes.pack([1, *codes])).steps)
 
 
