@@ -44,9 +44,11 @@ def outline(state: VcpuState) -> tuple[object, ...]:
     """The part of a vCPU's state that decides what becomes of events."""
     vcpu = thaw(state)
     mode = (vcpu.guest_mode, vcpu.controls, vcpu.smm, not vcpu.gif, vcpu.vmxon)
-    nmi = bool(vcpu.nmi_pending or vcpu.nmi_queued)
+    nmi = (bool(vcpu.nmi_pending or vcpu.nmi_queued), vcpu.nmi_mask)
     smi = bool(vcpu.smi_pending or vcpu.requests & Req.SMI)
-    return (vcpu.pending_events, vcpu.mp_state, *mode, nmi, smi, bool(vcpu.irr))
+    interrupt = (bool(vcpu.irr), vcpu.rflags_if)
+    event = vcpu.requests & Req.EVENT
+    return (vcpu.pending_events, vcpu.mp_state, *mode, *nmi, smi, *interrupt, event)
 
 
 class Node(dict[Key, "Node"]):
@@ -181,13 +183,6 @@ class Automaton:
         message = numbered(sent, self._messages, self._message_list)
         to = tuple(target for target in targets(step, vcpus) if target != step.on)
         return Move(step.on, action, to, message, bool(step.at))
-
-    def taken(self, node: Node, move: Move) -> bool:
-        """Is it known what `move` does to the vCPU of `node`, by itself or by its message?"""
-        if move.to:
-            members = tuple(member for group in node.groups for member in group)
-            return (move.message, members) in node
-        return move.action in node
 
     def passed(self, node: Node, action: int) -> list[str]:
         """The preemption points that a step from `node` passes in some variant."""

@@ -54,20 +54,18 @@ def own_cause(
 ) -> Cause | None:
     """The cause of what variants i and j show in `step` if it lies in the step.
 
-    before, arrivals: those of i and of j. The cause lies in the step if from the same state,
-    be it that of i or that of j, the two would show the same kind of difference.
+    before, arrivals: those of i and of j. The cause lies in the step if from the state of i, the
+    one nearer to the base, j would have shown the same kind of difference.
     """
     if before[0] == before[1]:
         return mechanism(compared, i, j, before[0], step, arrivals[0])
-    if arrivals[0] != arrivals[1]:
-        return None
-    steps = compared.step_vcpus[i], compared.step_vcpus[j]
-    ends = [one(state, step, arrivals[0]) for one, state in zip(steps, before, strict=True)]
-    shown = look(ends[0].observation, ends[1].observation)
-    for state in before:
-        one, other = [take(state, step, arrivals[0]).observation for take in steps]
-        if one != other and look(one, other) == shown:
-            return mechanism(compared, i, j, state, step, arrivals[0])
+    ends = [
+        compared.step_vcpus[member](state, step, armed).observation
+        for member, state, armed in ((i, before[0], arrivals[0]), (j, before[1], arrivals[1]))
+    ]
+    same = compared.step_vcpus[j](before[0], step, arrivals[0]).observation
+    if same != ends[0] and look(ends[0], same) == look(*ends):
+        return mechanism(compared, i, j, before[0], step, arrivals[0])
     return None
 
 
@@ -92,19 +90,19 @@ def mechanism(
         if (entered and alone[i].observation != alone[j].observation) or (
             difference(alone[i], alone[j]) == difference(ends[i], ends[j])
         ):
-            return cause(compared, alone, i, j, itself(taken, vcpu))
+            return cause(compared, vcpu, alone, i, j, itself(taken, compared.vendor, vcpu))
     if calm := without_race(compared, i, j, before, taken, arrivals):
         return calm
     if racing := {irq.mode for _, irq in arrivals if irq.mode in PENDING}:
-        return cause(compared, ends, i, j, f"race with {min(racing).upper()}")
+        return cause(compared, vcpu, ends, i, j, f"race with {min(racing).upper()}")
     event = event_of(vcpu, taken, ends[i], ends[j])
     if not event:
-        what = itself(taken, vcpu)
+        what = itself(taken, compared.vendor, vcpu)
     elif event != "SIPI" and taken.op in RELEASES and not vcpu.guest_mode:
         what = f"{event} at {taken.op}"
     else:
         what = f"{event} in {context(compared.vendor, vcpu)}"
-    return cause(compared, ends, i, j, what)
+    return cause(compared, vcpu, ends, i, j, what)
 
 
 def without_race(
@@ -138,20 +136,23 @@ def without_race(
     return None
 
 
-def cause(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int, what: str) -> Cause:
+def cause(
+    compared: Compared, vcpu: Vcpu, ends: Sequence[VcpuStep], i: int, j: int, what: str
+) -> Cause:
     """The cause `what`, with the sides it makes and how it shows, if these are the ends it has."""
     one, other = ends[i].observation, ends[j].observation
     kind, shows = look(one, other)
     return Cause(
-        f"{sides(compared, ends, i, j)}: {what}",
+        f"{sides(compared, vcpu, ends, i, j)}: {what}",
         shows if kind == "visible" and one != other else ELSEWHERE,
     )
 
 
-def sides(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int) -> str:
+def sides(compared: Compared, vcpu: Vcpu, ends: Sequence[VcpuStep], i: int, j: int) -> str:
     """Who would do as variant i, and who as j, in what shows or else in what stays pending.
 
-    A variant that would do neither is on no side.
+    A variant that would do neither is on no side, nor is one that has no wait-for-SIPI in L2 where
+    `vcpu` is in that state.
     """
     one, other = ends[i].observation, ends[j].observation
     field = "warn" if one.warn != other.warn else telling(one, other)
@@ -161,7 +162,8 @@ def sides(compared: Compared, ends: Sequence[VcpuStep], i: int, j: int) -> str:
         keys = [pending_events(end) & differ for end in ends]
     else:
         keys = [end.vcpu for end in ends]
-    members = [[n for n, key in enumerate(keys) if key == keys[member]] for member in (i, j)]
+    asked = [n for n, waits in enumerate(compared.l2_waits) if waits or not waits_in_l2(vcpu)]
+    members = [[n for n in asked if keys[n] == keys[member]] for member in (i, j)]
     return " | ".join("+".join(compared.names[n] for n in side) for side in sorted(members))
 
 
@@ -237,11 +239,11 @@ def calmed(vcpu: Vcpu, taken: Step) -> VcpuState:
     ).freeze()
 
 
-def itself(taken: Step, vcpu: Vcpu) -> str:
+def itself(taken: Step, vendor: Vendor, vcpu: Vcpu) -> str:
     """The name of a step that variants answer differently, whatever is pending."""
     if taken.op in VMX_OPS or taken.op in SVM_OPS:
         return f"{taken.op} {taken.mode}".strip()
-    return f"{taken.op} in {place(vcpu)}"
+    return f"{taken.op} in {context(vendor, vcpu)}"
 
 
 def place(vcpu: Vcpu) -> str:
@@ -251,10 +253,15 @@ def place(vcpu: Vcpu) -> str:
     return "L2" if vcpu.guest_mode else "VMX root" if vcpu.vmxon else "L1"
 
 
+def waits_in_l2(vcpu: Vcpu) -> bool:
+    """Is the vCPU in wait-for-SIPI in L2? On SVM that is not a state a guest can be in."""
+    return vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vcpu.vmxon
+
+
 def context(vendor: Vendor, vcpu: Vcpu) -> str:
     """Where the vCPU stands, as far as INIT and SIPI care."""
     where = place(vcpu)
-    if vcpu.mp_state == Mp.INIT_RECEIVED and vcpu.guest_mode and vendor == "vmx":
+    if waits_in_l2(vcpu):
         where += " WFS"
     if vendor == "svm" and not vcpu.gif:
         where += " GIF=0"

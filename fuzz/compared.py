@@ -14,17 +14,21 @@ Group = tuple[int, ...]
 
 
 class Compared(NamedTuple):
-    """A vendor and the variants, with their (perhaps memoised) vCPU steps."""
+    """A vendor and the variants, with their (perhaps memoised) vCPU steps. l2_waits: which let L2
+    be in wait-for-SIPI."""
 
     vendor: Vendor
     names: tuple[str, ...]
     step_vcpus: tuple[StepVcpu, ...]
+    l2_waits: tuple[bool, ...]
 
 
 def compared(vendor: Vendor, variants: Sequence[Variant]) -> Compared:
     """Compare `variants`, the first being the base, without memory of earlier steps."""
     names = tuple(variant.name for variant in variants)
-    return Compared(vendor, names, tuple(guarded(variant, vendor) for variant in variants))
+    steps = tuple(guarded(variant, vendor) for variant in variants)
+    waits = tuple("wait-for-sipi" in variant.vmx_activities for variant in variants)
+    return Compared(vendor, names, steps, waits)
 
 
 class HookError(Exception):

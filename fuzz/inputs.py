@@ -4,6 +4,8 @@ An input is a header code and step codes (`fuzz.schedule_bytes`). Codes that are
 out, so every input is a schedule.
 """
 
+from collections.abc import Sequence
+
 from fuzz.automaton import Automaton, Move, Node, walk
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import decode_step, encode_step, header, pack, prefix_vector, vcpus_of
@@ -80,6 +82,16 @@ class Walker:
         move = self._moves[len(self.vm)][code]
         assert move is not None
         return move
+
+    def taken(self, on: int, codes: Sequence[int]) -> bool:
+        """Is it known what these steps and messages make of vCPU `on`?"""
+        node: Node | None = self.vm[on]
+        for code in codes:
+            move = self.move(code)
+            if node is not None:
+                members = tuple(member for group in node.groups for member in group)
+                node = node.get((move.message, members) if move.to else move.action)
+        return node is not None
 
     def walk(self, data: bytes) -> list[Node]:
         """Run an input from the start; gives a node for each step."""

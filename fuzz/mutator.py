@@ -65,6 +65,7 @@ def families(code: int) -> frozenset[str]:
 def unmixed(data: bytes) -> bytes:
     """An input without what is of another family than the rest, and without second messages that
     land in one step."""
+    vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
     kept: frozenset[str] = frozenset()
     chosen = [data[:2]]
     raced = False
@@ -74,7 +75,8 @@ def unmixed(data: bytes) -> bytes:
             if len(kept | some) > 1 or (raced and RACE in some):
                 continue
             kept |= some
-        raced = RACE in some
+        if (step := decode_step(code)) and max(step.on, step.to) < vcpus:
+            raced = RACE in some
         chosen.append(code_bytes(code))
     return b"".join(chosen)
 
@@ -152,17 +154,15 @@ def mutator(
             if draw() < ELSEWHERE:
                 on = int(draw() * vcpus)
             some = palette(vendor, vcpus, on, family)
-            code = pick(some)
+            racing = family in (RACE, None) and not walker.armed and draw() < RACING
+            codes: tuple[int, ...] = (pick(some),)
             for _ in range(DRAWS):
-                if not automaton.taken(vm[on], walker.move(code)):
+                if not walker.taken(on, codes):
                     break
-                code = pick(some)
-            codes = [code]
-            move = walker.move(code)
-            if family in (RACE, None) and not move.to and not walker.armed and draw() < RACING:
-                points = automaton.passed(vm[on], move.action)
-                if points:
-                    codes[:0] = message(vcpus, on, racing_mode(), pick(points))
+                codes = (pick(some),)
+                if racing and not walker.move(codes[0]).to:
+                    points = automaton.passed(vm[on], walker.move(codes[0]).action)
+                    codes = message(vcpus, on, racing_mode(), pick(points or POINT_NAMES)) + codes
             for code in codes:
                 data += code_bytes(code)
                 note(data)
@@ -173,8 +173,8 @@ def mutator(
         """`data` and up to `more` steps."""
         vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
         on, family = start_on(vcpus), family_of(data)
-        for _ in range(more):
-            if family in (RACE, None) and draw() < RACING:
+        for number in range(more):
+            if family in (RACE, None) and number and draw() < RACING:
                 (code,) = message(vcpus, on, racing_mode(), pick(POINT_NAMES))
                 data += code_bytes(code)
             data += code_bytes(pick(palette(vendor, vcpus, on, family)))

@@ -2,7 +2,8 @@
 
 A step of the model takes tens of microseconds, and campaigns and explorations take the same step
 in the same state over and over: with other states of other variants, on other vCPUs. Here each is
-computed once. Rows of numbers keep that small and quick.
+computed once. Where all steps of an alphabet are taken in every state, rows of numbers keep that
+small and quick.
 """
 
 from array import array
@@ -17,8 +18,6 @@ from variants.machine.vcpu import Irq, VcpuState
 OBSERVED_BITS: Final = 24
 OBSERVED: Final = (1 << OBSERVED_BITS) - 1
 """The part of a result that numbers what was observed; the vCPU state's number is above it."""
-UNKNOWN: Final = (1 << 64) - 1
-"""A result not computed yet."""
 
 T = TypeVar("T")
 
@@ -56,10 +55,9 @@ class Tables:
         self._armed_numbers: dict[Arrivals, int] = {}
         self._observed_numbers: dict[tuple[Observation, bool], int] = {}
         self._rows: list[dict[int, array[int]]] = [{} for _ in members]
-        self._full: list[dict[int, array[int]]] = [{} for _ in members]
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._raced: list[dict[int, int]] = [{} for _ in members]
+        self._results: list[dict[int, int]] = [{} for _ in members]
         self._received: dict[int, int] = {}
         self.arrivals_number(())
 
@@ -81,33 +79,31 @@ class Tables:
 
     def result(self, member: int, number: int, step: int, arrivals: int = 0) -> int:
         """What the variant `member` makes of a state in a step, by their numbers."""
-        if arrivals or step >= self._width > 0:
-            key = (number << 16 | step) << 24 | arrivals
-            result = self._raced[member].get(key)
-            if result is None:
-                result = self._raced[member][key] = self._compute(member, number, step, arrivals)
-            return result
-        row = self._rows[member].get(number)
-        if row is None or step >= len(row):
-            row = self._lengthen(member, number)
-        result = row[step]
-        if result == UNKNOWN:
-            result = row[step] = self._compute(member, number, step, 0)
+        row = None if arrivals else self._rows[member].get(number)
+        if row is not None and step < self._width:
+            return row[step]
+        key = (number << 16 | step) << 24 | arrivals
+        result = self._results[member].get(key)
+        if result is None:
+            result = self._results[member][key] = self._compute(member, number, step, arrivals)
         return result
 
     def row(self, member: int, number: int) -> "array[int]":
         """The results of the whole alphabet."""
-        row = self._full[member].get(number)
+        row = self._rows[member].get(number)
         if row is None:
-            for step in range(self._width):
-                self.result(member, number, step)
-            row = self._full[member][number] = self._rows[member][number]
+            results = [self._compute(member, number, step, 0) for step in range(self._width)]
+            row = self._rows[member][number] = array("Q", results)
         return row
 
     def passed(self, member: int, number: int, step: int) -> tuple[str, ...]:
         """The preemption points that the step passes, in order."""
-        self.result(member, number, step)
-        return self._passed[member][number << 16 | step]
+        key = number << 16 | step
+        passed = self._passed[member].get(key)
+        if passed is None:
+            passed = self._uncached[member](self.vcpus[number], self.steps[step], ()).passed
+            passed = self._passed[member][key] = self._passes.setdefault(passed, passed)
+        return passed
 
     def received(self, number: int, message: int) -> int:
         """The state after a message has reached the local APIC."""
@@ -118,16 +114,8 @@ class Tables:
             self._received[key] = after
         return after
 
-    def _lengthen(self, member: int, number: int) -> "array[int]":
-        row = self._rows[member].setdefault(number, array("Q"))
-        row.extend([UNKNOWN] * ((self._width or len(self.steps)) - len(row)))
-        return row
-
     def _compute(self, member: int, number: int, step: int, arrivals: int) -> int:
         taken = self._uncached[member](self.vcpus[number], self.steps[step], self.armed[arrivals])
-        if not arrivals:
-            passed = self._passes.setdefault(taken.passed, taken.passed)
-            self._passed[member][number << 16 | step] = passed
         showed = (taken.observation, taken.sent)
         seen = numbered(showed, self._observed_numbers, self.observed)
         return self.number(taken.vcpu) << OBSERVED_BITS | seen
