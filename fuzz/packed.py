@@ -133,7 +133,7 @@ class Packed:
         """The joint vCPU of these states under a label; None if some differ that did not before."""
         label = self.labels[number]
         first = numbers[0]
-        if all(other == first for other in numbers):
+        if numbers.count(first) == len(numbers):
             return label.plain | first * label.ones
         unequal = tuple([one != other for one, other in combinations(numbers, 2)])
         if (number, unequal) not in self._relabelled:
