@@ -55,17 +55,22 @@ def own_cause(
     """The cause of what variants i and j show in `step` if it lies in the step.
 
     before, arrivals: those of i and of j. The cause lies in the step if from the state of i, the
-    one nearer to the base, j would have shown the same kind of difference.
+    one nearer to the base, j would have shown the same kind of difference. A WARN is about the
+    state it fires in: there it is if from the state of the one that warns the other would not.
     """
     if before[0] == before[1]:
         return mechanism(compared, i, j, before[0], step, arrivals[0])
-    ends = [
-        compared.step_vcpus[member](state, step, armed).observation
-        for member, state, armed in ((i, before[0], arrivals[0]), (j, before[1], arrivals[1]))
+    steps = compared.step_vcpus[i], compared.step_vcpus[j]
+    showed = [
+        take(state, step, armed).observation
+        for take, state, armed in zip(steps, before, arrivals, strict=True)
     ]
-    same = compared.step_vcpus[j](before[0], step, arrivals[0]).observation
-    if same != ends[0] and look(ends[0], same) == look(*ends):
-        return mechanism(compared, i, j, before[0], step, arrivals[0])
+    told = look(*showed)
+    side = 1 if told[0] == "warning" and showed[1].warn else 0
+    state, armed = before[side], arrivals[side]
+    one, other = [take(state, step, armed).observation for take in steps]
+    if one != other and look(one, other) == told:
+        return mechanism(compared, i, j, state, step, armed)
     return None
 
 

@@ -16,9 +16,17 @@ from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
 from fuzz.variant_list import choose
 from tests.strategies import schedules
-from variants.machine.machine import Observation, State, initial_state, step, step_vcpu_of
+from variants.machine.machine import (
+    Observation,
+    State,
+    deliver,
+    initial_state,
+    step,
+    step_vcpu_of,
+)
+from variants.machine.points import POINTS
 from variants.machine.step import Step
-from variants.machine.vcpu import KVM_APIC_INIT, Mp, Vcpu, thaw
+from variants.machine.vcpu import KVM_APIC_INIT, Irq, Mp, Vcpu, thaw
 
 VARIANTS = choose("", [])
 
@@ -90,6 +98,24 @@ def test_init_latched_by_gif_is_not_lost(schedule: Schedule) -> None:
         ran = observation.outcome in ("l1", "blocked", "busy")
         if held and ran and taken.op not in ("vmrun", "stgi", "save-restore"):
             assert after.pending_events & KVM_APIC_INIT
+
+
+@settings(deadline=None)
+@given(schedules(races=False), st.sampled_from(("init", "sipi")))
+def test_a_message_lands_only_at_points_that_the_step_passes(schedule: Schedule, mode: str) -> None:
+    """Elsewhere it comes when the step is over. What is explored rests on that."""
+    message = Irq(mode, 0x12)
+    for variant in VARIANTS:
+        step_vcpu = step_vcpu_of(variant, schedule.vendor)
+        state = initial_state(schedule.vcpus)
+        for taken in schedule.steps:
+            before = state.vcpus[taken.on]
+            calm = step_vcpu(before, taken, ())
+            for point in POINTS.keys() - set(calm.passed):
+                raced = step_vcpu(before, taken, ((point, message),))
+                assert raced.observation == calm.observation
+                assert raced.vcpu == deliver(calm.vcpu, message)
+            state, _ = step(step_vcpu, state, taken)
 
 
 @given(schedules())

@@ -54,6 +54,7 @@ def save_restore(vcpu: Vcpu) -> Vcpu:
     new = Vcpu(vcpu.bsp, mp_state=Mp.UNINITIALIZED, requests=Req.EVENT)
     new.variant, new.ops = vcpu.variant, vcpu.ops
     new.warn, new.arrivals, new.nested_exit = vcpu.warn, vcpu.arrivals, vcpu.nested_exit
+    new.passed = vcpu.passed
     new.svme = vcpu.svme
     restored = new.ops.set_nested_state(new, vcpu)
     for guest_owned in ("rflags_if", "frames", "boot", "in_hlt", "smm_save"):
