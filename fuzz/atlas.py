@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from fuzz.alphabet import alphabet_of, usual_words, words_of
+from fuzz.alphabet import alphabet_of, usual_words, words_of, words_of_step
 from fuzz.compared import Compared
 from fuzz.explore import AP, BSP, Prefix, schedule_of
 from fuzz.joint import start
@@ -20,6 +20,8 @@ from variants.machine.step import Step
 
 MAX_STATES: Final = 20_000
 """How far a search goes: some seconds."""
+MAX_SEARCHES: Final = 16
+"""How many to keep, of each vendor."""
 
 
 class Atlas:
@@ -30,10 +32,11 @@ class Atlas:
         self._searches: dict[object, list[tuple[Prefix, Search]]] = {}
 
     def shortest(self, signature: str, known: Schedule) -> Schedule | None:
-        """A schedule for `signature` that is no longer than `known`, the same whatever `known` is;
-        None if there is none within the bounds.
+        """A schedule for `signature` that is no longer than `known`; None if there is none within
+        the bounds.
 
-        The search has the usual steps and those of `known`, at the points of `known`.
+        The search has the usual steps and the words and points of `known`, and nothing else of
+        `known` matters.
         """
         shortest: Schedule | None = None
         for prefix, search in self._around(known.steps):
@@ -45,12 +48,13 @@ class Atlas:
 
     def _around(self, steps: Iterable[Step]) -> list[tuple[Prefix, Search]]:
         vendor = self.compared.vendor
-        given = {step.mode if step.op == "icr" else step.op for step in steps}
-        given |= {"fixed" if name == "intr" else name for step in steps for name in step.controls}
+        given = {word for step in steps for word in words_of_step(step)}
         words = [word for word in words_of(vendor) if word in given or word in usual_words(vendor)]
         points = tuple(sorted({step.at for step in steps if step.at}))
         key = (tuple(words), points)
         if key not in self._searches:
+            if len(self._searches) == MAX_SEARCHES:
+                del self._searches[next(iter(self._searches))]
             alphabet = alphabet_of(vendor, words, races=False)._replace(points=points)
             tables = Tables(self.compared, alphabet.steps)
             self._searches[key] = [

@@ -98,7 +98,8 @@ class Automaton:
         step shows them, and again only after everything was forgotten.
     by_state: every joint vCPU is new to the fuzzer, not only its outline; for comparison.
     generation: how often everything was forgotten, and with it every node.
-    max_edges: how many edges to keep, at some 500 bytes each, vCPU steps included.
+    max_edges: how many edges to keep, at some 500 bytes each with the vCPU steps behind them.
+    uncached: `compared` without memory.
     """
 
     def __init__(
@@ -108,12 +109,13 @@ class Automaton:
         max_edges: int = 4_000_000,
         by_state: bool = False,
     ) -> None:
+        self.uncached = compared
         self._tables = Tables(compared)
         self.compared = self._tables.compared
         self.found = found
         self.max_edges = max_edges
         self.by_state = by_state
-        self.made = 0
+        self._made = 0
         self.generation = 0
         self._calm = (0,) * len(compared.names)
         self._counters: dict[object, int] = {}
@@ -153,13 +155,14 @@ class Automaton:
         Not the whole state: that has no end and makes the corpus explode. What counts is who is
         still compared and why they differ inside, and what INIT and SIPI meet.
         """
-        self.made += 1
         if self.by_state:
-            return self.made % COUNTERS
+            self._made += 1
+            return self._made % COUNTERS
         if packed == NOTHING:
             return 0
         seen = tuple(dict.fromkeys([self._outline(one) for one in self._packed.numbers(packed)]))
-        key = (packed >> self._packed.shift, seen)
+        label = self._packed.labels[packed >> self._packed.shift]
+        key = (label.groups, label.causes, seen)
         return self._counters.setdefault(key, len(self._counters) % COUNTERS)
 
     def _outline(self, number: int) -> tuple[object, ...]:
@@ -168,10 +171,14 @@ class Automaton:
             known = self._outlines[number] = outline(self._tables.vcpus[number])
         return known
 
-    def start(self, vcpus: int) -> list[Node]:
-        """A VM where a schedule for `vcpus` vCPUs starts. Ask anew for each schedule."""
+    def make_room(self) -> None:
+        """Forget everything if it is too much. Call it between schedules."""
         if self._edges > self.max_edges:
             self.forget()
+
+    def start(self, vcpus: int) -> list[Node]:
+        """A VM where a schedule for `vcpus` vCPUs starts. Ask anew for each schedule."""
+        self.make_room()
         return [self._bsp] + [self._ap] * (vcpus - 1)
 
     def move(self, step: Step, vcpus: int) -> Move:

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from fuzz.atlas import atlas_of
 from fuzz.automaton import Automaton
 from fuzz.files import write_whole
 from fuzz.inputs import fuzz_input, schedule_of_input
@@ -116,6 +117,7 @@ def start(
     command = [sys.executable, "-m", "fuzz.target", "--vendor", vendor, *settings.options]
     command += ["--mix"] if settings.mix else []
     command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
+    command += ["-rss_limit_mb=0"]
     command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
     with (work / f"{vendor}-{number}.log").open("wb") as log:
         return subprocess.Popen(
@@ -157,20 +159,28 @@ def run(
         collector.write_summary(0, 0.0)
         began = time.monotonic()
         workers = max(len(settings.vendors), os.cpu_count() or 1)
-        processes = []
+        processes: list[subprocess.Popen[bytes]] = []
+        stack.callback(stop, processes)
         for number in range(workers):
             vendor = settings.vendors[number % len(settings.vendors)]
             processes.append(start(vendor, number, settings.seconds, settings, work))
-        stack.callback(stop, processes)
         interrupted = False
         try:
             while any(process.poll() is None for process in processes):
                 time.sleep(0.2)
+                known = dict(collector.best)
                 collect(work, collector)
-                progress(schedules_run(work), time.monotonic() - began, len(collector.best))
+                ran, seconds = schedules_run(work), time.monotonic() - began
+                if collector.best != known:
+                    collector.write_summary(ran, seconds)
+                progress(ran, seconds, len(collector.best))
+                if any(process.returncode for process in processes):
+                    break
         except KeyboardInterrupt:
             interrupted = True
             stop(processes)
+            # It may have come in the middle of a search.
+            atlas_of.cache_clear()
         seconds = time.monotonic() - began
         collect(work, collector)
         schedules = schedules_run(work)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from fuzz.compared import Compared
+from fuzz.compared import Compared, HookError
 from fuzz.signature import ELSEWHERE, Cause, look, telling
 from variants.machine.machine import Arrivals, Observation, VcpuStep, deliver
 from variants.machine.step import IOCTL_OPS, SVM_OPS, TO_SELF, VMX_OPS, Step, Vendor
@@ -68,7 +68,10 @@ def own_cause(
     told = look(*showed)
     side = 1 if told[0] == "warning" and showed[1].warn else 0
     state, armed = before[side], arrivals[side]
-    one, other = [take(state, step, armed).observation for take in steps]
+    try:
+        one, other = [take(state, step, armed).observation for take in steps]
+    except HookError:
+        return None
     if one != other and look(one, other) == told:
         return mechanism(compared, i, j, state, step, armed)
     return None
@@ -76,6 +79,17 @@ def own_cause(
 
 @lru_cache(maxsize=REMEMBERED)
 def mechanism(
+    compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
+) -> Cause:
+    """`asked`; a variant may not be made for the states it is asked about."""
+    try:
+        return asked(compared, i, j, before, taken, arrivals)
+    except HookError:
+        what = itself(taken, compared.vendor, thaw(before))
+        return Cause(f"{compared.names[i]} | {compared.names[j]}: {what}", ELSEWHERE)
+
+
+def asked(
     compared: Compared, i: int, j: int, before: VcpuState, taken: Step, arrivals: Arrivals
 ) -> Cause:
     """Why `taken` makes variants i and j differ, whose vCPUs were alike.

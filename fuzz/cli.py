@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
 
@@ -249,6 +250,7 @@ COMMANDS = {
 ERRORS = (
     *(ScheduleError, VariantError, HookError, AlphabetError, LiveError),
     campaign.FuzzerError,
+    BrokenProcessPool,
 )
 """What is said in one line."""
 

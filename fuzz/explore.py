@@ -10,7 +10,8 @@ many vCPUs there are, and which is which, has then no part in the state.
 
 One thing the vCPUs of a VM do share: who is still compared with whom. What a split on another
 vCPU leaves of the groups is explored from the start again, with that split's schedule before
-it. Such a schedule takes a third vCPU to send for both.
+it. Such a schedule takes a third vCPU to send for both. Of three variants two are left then, so
+one such split is all; of more than three, what a second one leaves is not followed to a third vCPU.
 
 An `at` write is one message that lands in the step that follows, at a point which that step
 passes in some variant; landing elsewhere is the same as arriving after the step. One such
@@ -80,7 +81,7 @@ def explore(
     shown: dict[str, Finding | None] = {}
     for one in done:
         for signature, finding in one.found.items():
-            if signature not in found or size(finding) < size(found[signature]):
+            if signature not in found or rank(finding) < rank(found[signature]):
                 found[signature] = finding
                 if signature in one.shown:
                     shown[signature] = one.shown[signature]
@@ -94,8 +95,8 @@ def explore(
     )
 
 
-def size(finding: Finding) -> tuple[bool, int]:
-    """What makes one schedule better than another: smaller is better."""
+def rank(finding: Finding) -> tuple[bool, int]:
+    """What makes one schedule better than another of another alphabet: smaller is better."""
     steps = finding.schedule.steps
     return any(step.at for step in steps), len(steps)
 
@@ -122,20 +123,25 @@ def explore_all(
     except KeyboardInterrupt:
         interrupted = True
     found: dict[str, Finding] = {}
-    shown: dict[str, Finding | None] = {}
+    ways: dict[str, tuple[Search, Path, Prefix]] = {}
     for prefix, search in searches:
         for signature, (divergence, path) in search.found.items():
             finding = Finding(divergence, schedule_of(search, path, prefix))
             known = found.get(signature)
-            if known and len(known.schedule.steps) <= len(finding.schedule.steps):
-                continue
-            found[signature] = finding
-            if divergence.kind == "latent" and not interrupted:
-                shown[signature] = resolve(search, finding, path, prefix, max_depth, progress)
+            if known is None or len(finding.schedule.steps) < len(known.schedule.steps):
+                found[signature] = finding
+                ways[signature] = (search, path, prefix)
+    shown: dict[str, Finding | None] = {}
+    try:
+        for signature, finding in found.items():
+            if finding.divergence.kind == "latent" and not interrupted:
+                shown[signature] = resolve(finding, *ways[signature], max_depth, progress)
+    except KeyboardInterrupt:
+        interrupted = True
     explored = Explored(
         sum(search.states for _, search in searches),
         sum(search.transitions for _, search in searches),
-        max(len(prefix.before) + search.depth for prefix, search in searches),
+        max((len(prefix.before) + search.depth for prefix, search in searches), default=0),
         not interrupted and all(search.fixpoint for _, search in searches),
         found,
         shown,
@@ -146,18 +152,24 @@ def explore_all(
 def after_splits(
     searches: Iterable[tuple[Prefix, Search]],
 ) -> Iterator[tuple[Prefix, tuple[Group, ...]]]:
-    """Where to explore again: on the other vCPU, with the groups that a split leaves."""
+    """Where to explore again: on another vCPU, with the groups that a split leaves."""
+    shortest: dict[tuple[bool, tuple[Group, ...]], Prefix] = {}
     for prefix, search in searches:
-        other = BSP if prefix.on == AP else AP
+        others = ((BSP, THIRD), (THIRD, BSP)) if prefix.on == AP else ((AP, THIRD),)
         for groups, path in search.groups.items():
-            before = steps(search.events(path), prefix._replace(sender=THIRD))
-            if groups:
-                yield Prefix(other, THIRD, tuple(before)), groups
+            for on, sender in others:
+                before = steps(search.events(path), prefix._replace(sender=sender))
+                found = Prefix(on, sender, tuple(before))
+                known = shortest.get((on == BSP, groups), found)
+                if groups and len(found.before) <= len(known.before):
+                    shortest[on == BSP, groups] = found
+    for (_, groups), prefix in shortest.items():
+        yield prefix, groups
 
 
 def resolve(
-    search: Search,
     latent: Finding,
+    search: Search,
     path: Path,
     prefix: Prefix,
     max_depth: int | None,
@@ -170,7 +182,8 @@ def resolve(
         return divergence.kind != "latent" and cause_of(divergence) == cause
 
     rest = Search(search.tables, search.alphabet, search.end(path), progress)
-    rest.run(max_depth, until=lambda: any(tells(one) for one, _ in rest.found.values()))
+    left = None if max_depth is None else max_depth - len(latent.schedule.steps)
+    rest.run(left, until=lambda: any(tells(one) for one, _ in rest.found.values()))
     telling = [(path, one) for one, path in rest.found.values() if tells(one)]
     if not telling:
         return None

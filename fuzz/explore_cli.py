@@ -101,25 +101,22 @@ def run(request: Request) -> Explored:
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     subject = compared(request.vendor, choose(request.variants, request.files))
+    # Ctrl-C ends this process's exploration, though the parent waits for it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     explored = explore(subject, request.alphabets, request.depth, progress)
+    signal.signal(signal.SIGINT, before)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
     return explored
 
 
-def listen() -> None:
-    """Let Ctrl-C end this process's exploration, though the parent waits for it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def run_all(requests: list[Request]) -> list[Explored]:
     """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
     if len(requests) == 1:
-        listen()
         return [run(requests[0])]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with ProcessPoolExecutor(len(requests), initializer=listen) as pool:
+        with ProcessPoolExecutor(len(requests)) as pool:
             return list(pool.map(run, requests))
     finally:
         signal.signal(signal.SIGINT, before)
@@ -145,6 +142,8 @@ def do_explore(options: argparse.Namespace) -> int:
         for vendor in asked["vendors"]
     ]
     variants = choose(named, files)
+    if not options.check:
+        options.out.mkdir(parents=True, exist_ok=True)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
     certified_of = {one.vendor: one.alphabets for one in requests}
     found = {**certificate(variants, certified_of, asked), **result(explored)}
@@ -171,6 +170,8 @@ def read_certificate(path: Path) -> dict[str, Any]:
         raise AlphabetError(f"{path}: not a certificate") from None
     if missing:
         raise AlphabetError(f"{path}: not a certificate, {min(missing)!r} is missing")
+    if not set(certified["vendors"]) <= set(VENDORS) or not certified["variant_options"]:
+        raise AlphabetError(f"{path}: not a certificate of this program's")
     return certified
 
 

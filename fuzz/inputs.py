@@ -95,6 +95,7 @@ class Walker:
 
     def walk(self, data: bytes) -> list[Node]:
         """Run an input from the start; gives a node for each step."""
+        self.automaton.make_room()
         codes = data[: len(data) & ~1] or b"\0\0"
         if codes == self._codes and self._generation == self.automaton.generation:
             return self.nodes

@@ -132,18 +132,6 @@ def receive(before: JointVcpu, members: Group, point: str, irq: Irq) -> JointVcp
     return still_unequal(before._replace(vcpus=tuple(vcpus)))
 
 
-def settle(before: JointVcpu) -> JointVcpu:
-    """Another vCPU acts first: armed writes land at once."""
-    vcpus = list(before.vcpus)
-    for member, arrivals in enumerate(before.arrivals):
-        for _, irq in arrivals:
-            vcpu = vcpus[member]
-            assert vcpu is not None
-            vcpus[member] = deliver(vcpu, irq)
-    quiet = before._replace(vcpus=tuple(vcpus), arrivals=((),) * len(vcpus))
-    return still_unequal(quiet)
-
-
 def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
     """The vCPU once only the members of each of `groups` are compared with each other."""
     where = {member: group for group in groups for member in group}

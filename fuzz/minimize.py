@@ -9,10 +9,12 @@ schedules for one bug end in the same file.
 """
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 
+from fuzz.alphabet import vector_of
 from fuzz.atlas import atlas_of
 from fuzz.automaton import Automaton
+from fuzz.cause import PENDING
 from fuzz.schedule import Schedule, step_problem
 from fuzz.schedule_bytes import FIXED_VECTORS, VECTORS
 from variants.machine.points import POINTS
@@ -52,8 +54,10 @@ def minimize(automaton: Automaton, schedule: Schedule, signature: str) -> Schedu
     if shows(automaton, alone, signature) is not None:
         best = alone
     best = simplest(automaton, drop_runs(automaton, best, signature), signature)
-    found = atlas_of(automaton.compared).shortest(signature, best)
-    return simplest(automaton, found, signature) if found else best
+    found = atlas_of(automaton.uncached).shortest(signature, best)
+    if found is None or shows(automaton, found, signature) is None:
+        return best
+    return simplest(automaton, found, signature)
 
 
 def on_one_vcpu(schedule: Schedule) -> Schedule:
@@ -97,7 +101,7 @@ def drop_runs(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
 
 
 def smaller(schedule: Schedule) -> Iterator[Schedule]:
-    """Every neighbour of `schedule` that is smaller: fewer steps first, then simpler ones."""
+    """Every neighbour of `schedule` that is smaller, the likeliest first."""
     steps = schedule.steps
     for number in range(len(steps)):
         yield schedule._replace(steps=steps[:number] + steps[number + 1 :])
@@ -124,6 +128,22 @@ def smaller(schedule: Schedule) -> Iterator[Schedule]:
         if weights[number + 1] < weights[number]:
             swapped = (steps[number + 1], steps[number])
             yield schedule._replace(steps=(*steps[:number], *swapped, *steps[number + 2 :]))
+    yield from raced_otherwise(schedule)
+
+
+def raced_otherwise(schedule: Schedule) -> Iterator[Schedule]:
+    """`schedule` with a message landing at another point, and one step fewer."""
+    steps = schedule.steps
+    for number, step in enumerate(steps):
+        if not step.at:
+            continue
+        for point, mode in product(POINTS, PENDING):
+            raced = step._replace(at=point, mode=mode, vector=vector_of(mode))
+            for dropped in range(len(steps)):
+                if dropped != number:
+                    left = [*steps[:number], raced, *steps[number + 1 :]]
+                    del left[dropped]
+                    yield schedule._replace(steps=tuple(left))
 
 
 def merged(first: Step, second: Step) -> Iterator[Step]:

@@ -27,7 +27,7 @@ DRAWS: Final = 4
 """How often to draw for a step that has not been taken."""
 
 RACING: Final = 0.25
-"""How often a message lands inside a step that is added."""
+"""How often a message may land inside a step that is added."""
 ELSEWHERE: Final = 0.06
 """How often another vCPU acts next."""
 POINT_NAMES: Final = tuple(POINTS)
@@ -133,7 +133,7 @@ def mutator(
             return None
         for code in codes_of(data)[1:]:
             if some := families(code):
-                return next(iter(some))
+                return min(some)
         return pick(DRAWN)
 
     def start_on(vcpus: int) -> int:
@@ -203,6 +203,7 @@ def mutator(
         if len(data) < 2 or draw() < 0.01:
             vcpus = MIN_VCPUS + (draw() < 0.5)
             data = code_bytes(header(vendor, vcpus, 0)) + data[2:]
+            data = data if mix else unmixed(data)
         if draw() < 0.6:
             # Near the end more often than not: that is where the input led somewhere new.
             steps = len(data) // 2 - 1

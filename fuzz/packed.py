@@ -14,10 +14,8 @@ from fuzz.cause import own_cause
 from fuzz.compared import Group
 from fuzz.joint import JointVcpu, latents, split
 from fuzz.signature import Cause, Divergence
-from fuzz.tables import OBSERVED, OBSERVED_BITS, Tables
+from fuzz.tables import NUMBER, NUMBER_BITS, OBSERVED, OBSERVED_BITS, Tables
 
-NUMBER_BITS: Final = 24
-NUMBER: Final = (1 << NUMBER_BITS) - 1
 NOTHING: Final = -1
 """In place of a joint vCPU: nothing is left to compare."""
 

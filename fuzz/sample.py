@@ -10,12 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
+from fuzz.inputs import schedule_of_input
 from fuzz.mutator import crossover_of, mutator
 from fuzz.replay import automaton_of
-from fuzz.schedule import Schedule, step_problem
-from fuzz.schedule_bytes import decode_step, header, prefix_vector
+from fuzz.schedule import Schedule
+from fuzz.schedule_bytes import header
 from variants.machine.machine import initial_state, step
-from variants.machine.step import MIN_VCPUS, VENDORS, Step, Vendor
+from variants.machine.step import MIN_VCPUS, Vendor
 from variants.machine.variant import Variant
 
 CANDIDATES_EACH: Final = 40
@@ -33,23 +34,10 @@ class Sample(NamedTuple):
     reached: int
 
 
-def read_input(data: bytes) -> Schedule | None:
-    """A libFuzzer input as the automaton reads it: codes that are no step are skipped."""
-    first = int.from_bytes(data[:2], "little")
-    vendor, vcpus = VENDORS[first & 1], (first >> 1 & 3) + MIN_VCPUS
-    if len(data) < 2 or header(vendor, vcpus, 0) != first & 7 or vcpus > 4:
-        return None
-    steps: list[Step] = []
-    vector: int | None = None
-    for at in range(2, len(data) - 1, 2):
-        code = int.from_bytes(data[at : at + 2], "little")
-        if vector is None and (vector := prefix_vector(code)) is not None:
-            continue
-        taken = decode_step(code, vector)
-        vector = None
-        if taken and not step_problem(taken, vendor, vcpus):
-            steps.append(taken._replace(at=""))
-    return Schedule(vendor, vcpus, tuple(steps))
+def read_input(data: bytes) -> Schedule:
+    """A libFuzzer input as a schedule, its races as plain writes."""
+    schedule = schedule_of_input(data)
+    return schedule._replace(steps=tuple(step._replace(at="") for step in schedule.steps))
 
 
 class Reach:
@@ -86,7 +74,7 @@ def grown(vendor: Vendor, reach: Reach, tries: int, seed: int) -> Iterator[bytes
             for _ in range(random.choice((1, 1, 2, 4))):
                 data = mutate(data, 0, random.randrange(MAX_SEED))
         schedule = read_input(data)
-        if schedule and not (found := reach.of(schedule)) <= seen:
+        if not (found := reach.of(schedule)) <= seen:
             seen |= found
             pool.append(data)
             yield data
@@ -131,7 +119,7 @@ def sample(
     """
     reach = Reach(vendor, variants)
     inputs = corpus_files(corpus) if corpus else grown(vendor, reach, count * CANDIDATES_EACH, seed)
-    schedules = (schedule for data in inputs if (schedule := read_input(data)))
+    schedules = map(read_input, inputs)
     chosen = cover((one for one in schedules if one.vendor == vendor), reach, count)
     named = (
         one._replace(name=f"sample-{vendor}-{number}")

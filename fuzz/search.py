@@ -8,6 +8,7 @@ that takes a few look-ups in `fuzz.tables`. Where variants come to differ, `fuzz
 import time
 from array import array
 from collections.abc import Callable
+from itertools import product
 from typing import Final, NamedTuple
 
 from fuzz.alphabet import Alphabet
@@ -20,6 +21,8 @@ from variants.machine.step import Step
 from variants.machine.vcpu import Irq
 
 NEVER: Final = 1 << 62
+AFTERWARDS: Final = -1
+"""In place of an event: a message that comes after the step."""
 
 Progress = Callable[[int, int, int, int], None]
 """Called about once a second with depth, states, transitions and signatures so far."""
@@ -47,7 +50,7 @@ class Search:
 
     found: the divergence classes, each with a shortest path to it; a latent one's ends at the
     state that is unequal inside. groups: likewise, what remains of the groups after splits.
-    transitions: steps and messages taken so far.
+    transitions: steps and messages taken so far; races that come to the same are one.
 
     tables: those of the alphabet's steps.
     """
@@ -73,16 +76,19 @@ class Search:
         self._messages = [tables.message_number(irq) for irq in alphabet.messages]
         self._events = [Event(None, irq) for irq in alphabet.messages]
         self._events += [Event(step, None) for step in alphabet.steps]
-        self._raced: list[dict[str, list[tuple[int, int]]]] = []
+        # Backwards: of a message's races that come to the same the first counts, and none that
+        # comes to what the message does after the step.
+        races = list(product(alphabet.points, zip(alphabet.messages, self._messages, strict=True)))
+        self._races = [(point, number) for point, (_, number) in reversed(races)]
+        self._races += [("", number) for number in self._messages]
+        self._race_messages = [number for _, number in self._races]
+        self._armed = [tables.arrivals_number(((point, irq),)) for point, (irq, _) in races]
+        self._race_events: list[list[int]] = []
         for step in alphabet.steps:
-            raced: dict[str, list[tuple[int, int]]] = {}
-            for point in alphabet.points:
-                raced[point] = []
-                for irq in alphabet.messages:
-                    armed = tables.arrivals_number(((point, irq),))
-                    raced[point].append((len(self._events), armed))
-                    self._events.append(Event(step, irq, point))
-            self._raced.append(raced)
+            first = len(self._events)
+            self._events += [Event(step, irq, point) for point, (irq, _) in races]
+            events = list(range(first, len(self._events)))
+            self._race_events.append([*reversed(events), *[AFTERWARDS] * len(self._messages)])
         self._reported = time.monotonic()
         self._add(self._packed.pack(root), Path(0, 0, 0))
         self._level = range(self.states)
@@ -175,7 +181,7 @@ class Search:
 
     def _race(self, index: int) -> list[tuple[int, Path]]:
         """Every step with a message that lands inside: what is new, two steps further."""
-        tables, packed = self.tables, self._packed
+        tables, packed, seen = self.tables, self._packed, self._seen
         before = self._keys[index]
         number = before >> packed.shift
         label = packed.labels[number]
@@ -183,20 +189,18 @@ class Search:
         pairs = list(zip(label.members, numbers, strict=True))
         length = self.depth + 2
         new = []
-        for step, raced in enumerate(self._raced):
-            met: set[tuple[int, ...]] = set()
-            passed = [point for member, one in pairs for point in tables.passed(member, one, step)]
-            for point in dict.fromkeys(passed):
-                for event, armed in raced.get(point, ()):
-                    self.transitions += 1
-                    results = tuple([tables.result(member, n, step, armed) for member, n in pairs])
-                    if results in met:
-                        continue
-                    met.add(results)
-                    path = Path(length, index, event)
-                    after = self._follow(number, numbers, results, step, armed, path)
-                    if after not in self._seen:
-                        new.append((after, path))
+        for step, events in enumerate(self._race_events):
+            rows = [tables.raced(member, one, step, self._races) for member, one in pairs]
+            outcomes = zip(zip(*rows, strict=True), self._race_messages, strict=True)
+            for (results, _), event in dict(zip(outcomes, events, strict=True)).items():
+                if event == AFTERWARDS:
+                    continue
+                self.transitions += 1
+                path = Path(length, index, event)
+                armed = self._armed[event - events[-1 - len(self._messages)]]
+                after = self._follow(number, numbers, results, step, armed, path)
+                if after not in seen:
+                    new.append((after, path))
         return new
 
     def _follow(

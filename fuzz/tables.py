@@ -15,6 +15,9 @@ from variants.machine.machine import Arrivals, Observation, StepVcpu, VcpuStep, 
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
+NUMBER_BITS: Final = 24
+NUMBER: Final = (1 << NUMBER_BITS) - 1
+"""The most a vCPU state's number can be."""
 OBSERVED_BITS: Final = 24
 OBSERVED: Final = (1 << OBSERVED_BITS) - 1
 """The part of a result that numbers what was observed; the vCPU state's number is above it."""
@@ -55,6 +58,7 @@ class Tables:
         self._armed_numbers: dict[Arrivals, int] = {}
         self._observed_numbers: dict[tuple[Observation, bool], int] = {}
         self._rows: list[dict[int, array[int]]] = [{} for _ in members]
+        self._raced: list[dict[int, array[int]]] = [{} for _ in members]
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._results: list[dict[int, int]] = [{} for _ in members]
@@ -62,8 +66,11 @@ class Tables:
         self.arrivals_number(())
 
     def number(self, vcpu: VcpuState) -> int:
-        """The number of a vCPU state."""
-        return numbered(vcpu, self._numbers, self.vcpus)
+        """The number of a vCPU state. Raises OverflowError when there are too many."""
+        number = numbered(vcpu, self._numbers, self.vcpus)
+        if number > NUMBER:
+            raise OverflowError(f"more than {NUMBER} vCPU states")
+        return number
 
     def step_number(self, step: Step) -> int:
         """The number of an `own_part`."""
@@ -94,6 +101,26 @@ class Tables:
         if row is None:
             results = [self._compute(member, number, step, 0) for step in range(self._width)]
             row = self._rows[member][number] = array("Q", results)
+        return row
+
+    def raced(
+        self, member: int, number: int, step: int, races: Sequence[tuple[str, int]]
+    ) -> "array[int]":
+        """The results of the step with a message landing inside, for each point and message number
+        of `races`, always the same. Where the step does not pass the point it comes afterwards."""
+        key = number << 16 | step
+        row = self._raced[member].get(key)
+        if row is None:
+            calm, passed = self.result(member, number, step), self.passed(member, number, step)
+            row = array("Q")
+            for point, message in races:
+                if point in passed:
+                    armed = self.arrivals_number(((point, self.messages[message]),))
+                    row.append(self._compute(member, number, step, armed))
+                else:
+                    after = self.received(calm >> OBSERVED_BITS, message)
+                    row.append(after << OBSERVED_BITS | calm & OBSERVED)
+            self._raced[member][key] = row
         return row
 
     def passed(self, member: int, number: int, step: int) -> tuple[str, ...]:

@@ -12,9 +12,11 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -124,7 +126,7 @@ def target(
         findings.runs = runs = findings.runs + 1
         if runs >= report_at:
             elapsed = time.monotonic() - findings.started
-            write_whole(progress, f"{runs} {elapsed:.3f} {automaton.made}")
+            write_whole(progress, f"{runs} {elapsed:.3f}")
             report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
         run(data)
 
@@ -155,10 +157,23 @@ def main() -> None:
     def note(data: bytes) -> None:
         findings.current = data
 
+    def guarded(change: Callable[..., bytes]) -> Callable[..., bytes]:
+        """Atheris hangs when a mutator raises, as a variant's hook may make it: end instead."""
+
+        def call(*arguments: Any) -> bytes:
+            try:
+                return change(*arguments)
+            except Exception:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+
+        return call
+
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
         target(findings, automaton, run),
-        custom_mutator=mutator(options.vendor, walker, note, options.mix),
+        custom_mutator=guarded(mutator(options.vendor, walker, note, options.mix)),
         custom_crossover=crossover_of(options.mix),
     )
     atheris.Fuzz()

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -49,6 +50,8 @@ def load_file(path: str) -> Variant:
 def expect_variant(candidate: object, source: str) -> Variant:
     if not isinstance(candidate, Variant):
         raise VariantError(f"{source}: defines no VARIANT of type variants.machine.variant.Variant")
+    if not re.fullmatch(r"[\w.-]+", candidate.name):
+        raise VariantError(f"{source}: a variant's name is one word, not {candidate.name!r}")
     return candidate
 
 

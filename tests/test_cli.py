@@ -19,6 +19,13 @@ FIELDS = [
     *("step", "on", "outcome", "executed", "vector", "nested_exit", "guest_mode", "gif", "vmxon"),
     *("smm", "latched_init", "mp_state", "taken", "woke", "warn"),
 ]
+SAME = """
+from dataclasses import replace
+
+from variants.original.model import VARIANT as ORIGINAL
+
+VARIANT = replace(ORIGINAL, name="same")
+"""
 OWN = """
 from dataclasses import replace
 from variants.original.model import VARIANT as ORIGINAL
@@ -127,6 +134,40 @@ def test_a_hook_that_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "mine" in error
+
+
+def test_a_hook_that_raises_ends_a_campaign(tmp_path: Path) -> None:
+    """At once, wherever it raises: also while the mutator walks what it makes."""
+    own = tmp_path / "mine.py"
+    own.write_text(
+        OWN.replace('name="mine"', 'name="mine", kvm_apic_accept_events=lambda v: 1 // 0')
+    )
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--variant", str(own), "--time", "500"]
+    command += ["--out", str(tmp_path / "campaign")]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "variant mine" in run.stderr
+
+
+def test_exploring_variants_that_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(SAME)
+    out = tmp_path / "deep" / "out"
+    chosen = ["--variants", "original", "--variant", str(own), "--vendor", "svm"]
+    assert main(["explore", "--no-races", "--depth", "3", *chosen, "--out", str(out)]) == 0
+    assert json.loads((out / "certificate.json").read_text())["signatures"] == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["my: fix", "a | b", ""])
+def test_a_variant_has_a_word_for_a_name(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(SAME.replace('"same"', repr(name)))
+    assert main(["replay", "--variant", str(own), CLAIM_1]) == 2
+    assert "one word" in capsys.readouterr().err
 
 
 def test_a_campaign_reports_both_claims(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given, settings
 
+from fuzz.atlas import atlas_of
 from fuzz.minimize import minimize, rename, shows, smaller
 from fuzz.replay import automaton_of
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
 from fuzz.variant_list import choose
 from tests.strategies import schedules
-from variants.machine.step import VENDORS, Step
+from variants.machine.step import VENDORS, Step, Vendor
 
 AUTOMATA = {vendor: automaton_of(vendor, choose("", [])) for vendor in VENDORS}
 
@@ -65,6 +66,41 @@ def test_claim_2_is_paolo_alone(vendor: str) -> None:
     assert found.groups == (("original", "yadong"), ("paolo",))
     smallest = minimize(automaton, schedule, found.signature)
     assert smallest.steps == (Step("icr", 0, 1, "sipi"), Step("hlt", 1))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_is_found_twice_ends_in_the_same_schedule(vendor: str) -> None:
+    """A detour, from which no step can be dropped, and the shortest way: the atlas knows both."""
+    automaton = AUTOMATA[load(f"format: 1\nvendor: {vendor}\nvcpus: 2\nsteps: []").vendor]
+    direct = claim(vendor, "- icr: {from: 0, to: 1, mode: sipi}\n- hlt: {on: 1}\n")
+    detour = claim(
+        vendor,
+        "- hlt: {on: 1}\n- icr: {from: 0, to: 1, mode: sipi}\n- nop: {on: 1}\n- hlt: {on: 1}\n",
+    )
+    ((_, found),) = automaton.compare(direct)
+    assert shows(automaton, detour, found.signature) is not None
+    for schedule in (direct, detour):
+        smallest = minimize(automaton, schedule, found.signature)
+        assert smallest.steps == (Step("icr", 0, 1, "sipi"), Step("hlt", 1))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_the_atlas_knows_races(vendor: Vendor) -> None:
+    """No longer than what is given, whichever points are not in the way."""
+    automaton = AUTOMATA[vendor]
+    raced = (
+        Step("icr", 0, 1, "sipi"),
+        Step("icr", 0, 1, "init", 0, "accept-pending"),
+        Step("get-mp-state", 1),
+    )
+    schedule = Schedule(vendor, 2, raced)
+    ((_, found),) = automaton.compare(schedule)
+    assert "race with INIT" in found.signature
+    known = schedule._replace(steps=(Step("nop", 1), Step("nop", 1), *raced))
+    shortest = atlas_of(automaton.uncached).shortest(found.signature, known)
+    assert shortest is not None
+    assert len(shortest.steps) == len(raced)
+    assert shows(automaton, shortest, found.signature) is not None
 
 
 def test_a_schedule_that_does_not_show_it_is_refused() -> None:
