@@ -17,6 +17,9 @@ MESSAGES: Final = ("init", "sipi", "nmi", "smi", "fixed")
 
 FAMILIES: Final = {"interrupts": ("fixed", "sti", "cli"), "NMI": ("nmi",), "SMI": ("smi", "rsm")}
 """What the usual alphabet leaves out: words that matter together, and little to INIT and SIPI."""
+UNRACED: Final = ("save-restore",)
+"""Steps in which no message lands: before a VM is migrated its vCPUs are all stopped, and nobody is
+left to send one."""
 CONTROLLED: Final = {"init": "init", "nmi": "nmi", "smi": "smi", "intr": "fixed"}
 """What L1 intercepts by each control: without such events the control says nothing."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final, TypeVar
 
-from fuzz.alphabet import FAMILIES, MESSAGES, families_of, vector_of
+from fuzz.alphabet import FAMILIES, MESSAGES, UNRACED, families_of, vector_of
 from fuzz.inputs import Walker, codes_of
 from fuzz.schedule_bytes import alphabet, decode_step, encode_step, header, vcpus_of
 from variants.machine.points import POINTS
@@ -63,8 +63,8 @@ def families(code: int) -> frozenset[str]:
 
 
 def unmixed(data: bytes) -> bytes:
-    """An input without what is of another family than the rest, and without second messages that
-    land in one step."""
+    """An input without what is of another family than the rest, without second messages that land
+    in one step, and without messages that land where none can."""
     vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
     kept: frozenset[str] = frozenset()
     chosen = [data[:2]]
@@ -76,9 +76,18 @@ def unmixed(data: bytes) -> bytes:
                 continue
             kept |= some
         if (step := decode_step(code)) and max(step.on, step.to) < vcpus:
+            if raced and step.op in UNRACED:
+                continue
             raced = RACE in some
         chosen.append(code_bytes(code))
     return b"".join(chosen)
+
+
+@cache
+def unraced(code: int) -> bool:
+    """Can no message land in the step of `code`?"""
+    step = decode_step(code)
+    return step is not None and step.op in UNRACED
 
 
 @cache
@@ -160,9 +169,11 @@ def mutator(
                 if not walker.taken(on, codes):
                     break
                 codes = (pick(some),)
-                if racing and not walker.move(codes[0]).to:
+                if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
                     points = automaton.passed(vm[on], walker.move(codes[0]).action)
                     codes = message(vcpus, on, racing_mode(), pick(points or POINT_NAMES)) + codes
+            if walker.armed and unraced(codes[0]):
+                continue
             for code in codes:
                 data += code_bytes(code)
                 note(data)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Final, NamedTuple
 
-from fuzz.alphabet import Alphabet
+from fuzz.alphabet import UNRACED, Alphabet
 from fuzz.compared import Group
 from fuzz.joint import JointVcpu, Taken, receive, take
 from fuzz.packed import NOTHING, Mark, Packed
@@ -190,6 +190,8 @@ class Search:
         length = self.depth + 2
         new = []
         for step, events in enumerate(self._race_events):
+            if tables.steps[step].op in UNRACED:
+                continue
             rows = [tables.raced(member, one, step, self._races) for member, one in pairs]
             outcomes = zip(zip(*rows, strict=True), self._race_messages, strict=True)
             for (results, _), event in dict(zip(outcomes, events, strict=True)).items():
