@@ -54,14 +54,8 @@ def usual_alphabets(vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
 
 def families_of(step: Step) -> frozenset[str]:
     """The families that `step` belongs to; none for a usual one."""
-    words = words_of_step(step)
+    words = {step.mode if step.op == "icr" else step.op, *map(CONTROLLED.get, step.controls)}
     return frozenset(name for name, some in FAMILIES.items() if words & set(some))
-
-
-def words_of_step(step: Step) -> set[str]:
-    """The words that choose `step`, and the events it is about."""
-    controlled = {CONTROLLED[control] for control in step.controls}
-    return controlled | {step.mode if step.op == "icr" else step.op}
 
 
 def alphabet_of(vendor: Vendor, words: Sequence[str], races: bool) -> Alphabet:

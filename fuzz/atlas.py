@@ -5,23 +5,20 @@ can be different places. A breadth-first search to the depth of what is minimise
 schedules are a few steps long, so it is soon done, and all signatures share it.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from fuzz.alphabet import alphabet_of, usual_words, words_of, words_of_step
+from fuzz.alphabet import Alphabet, usual_alphabets
 from fuzz.compared import Compared
 from fuzz.explore import AP, BSP, Prefix, schedule_of
 from fuzz.joint import start
 from fuzz.schedule import Schedule
 from fuzz.search import Path, Search
 from fuzz.tables import Tables
-from variants.machine.step import Step
 
 MAX_STATES: Final = 20_000
-"""How far a search goes: some seconds."""
-MAX_SEARCHES: Final = 16
-"""How many to keep, of each vendor."""
+MAX_RACED: Final = 2_500
+"""How far a search goes without races and with them: a second or two."""
 
 
 class Atlas:
@@ -29,39 +26,33 @@ class Atlas:
 
     def __init__(self, compared: Compared) -> None:
         self.compared = compared
-        self._searches: dict[object, list[tuple[Prefix, Search]]] = {}
+        self._searches: dict[Alphabet, list[tuple[Prefix, Search]]] = {}
 
     def shortest(self, signature: str, known: Schedule) -> Schedule | None:
         """A schedule for `signature` that is no longer than `known`; None if there is none within
         the bounds.
 
-        The search has the usual steps and the words and points of `known`, and nothing else of
-        `known` matters.
+        With races it is looked for among the usual steps, without them with each family as well.
         """
-        shortest: Schedule | None = None
-        for prefix, search in self._around(known.steps):
-            most = len(shortest.steps) - 1 if shortest else len(known.steps)
-            path = look_up(search, signature, most)
-            if path:
-                shortest = schedule_of(search, path, prefix)
-        return shortest
+        racing = any(step.at for step in known.steps)
+        *calm, raced = usual_alphabets(self.compared.vendor, races=True)
+        found: Schedule | None = None
+        for alphabet in (raced,) if racing else calm:
+            for prefix, search in self._searched(alphabet):
+                most = len(found.steps) - 1 if found else len(known.steps)
+                path = look_up(search, signature, most)
+                if path:
+                    found = schedule_of(search, path, prefix)
+        return found
 
-    def _around(self, steps: Iterable[Step]) -> list[tuple[Prefix, Search]]:
-        vendor = self.compared.vendor
-        given = {word for step in steps for word in words_of_step(step)}
-        words = [word for word in words_of(vendor) if word in given or word in usual_words(vendor)]
-        points = tuple(sorted({step.at for step in steps if step.at}))
-        key = (tuple(words), points)
-        if key not in self._searches:
-            if len(self._searches) == MAX_SEARCHES:
-                del self._searches[next(iter(self._searches))]
-            alphabet = alphabet_of(vendor, words, races=False)._replace(points=points)
+    def _searched(self, alphabet: Alphabet) -> list[tuple[Prefix, Search]]:
+        if alphabet not in self._searches:
             tables = Tables(self.compared, alphabet.steps)
-            self._searches[key] = [
+            self._searches[alphabet] = [
                 (prefix, Search(tables, alphabet, start(self.compared, prefix.on == BSP), quiet))
                 for prefix in (Prefix(AP, BSP), Prefix(BSP, AP))
             ]
-        return self._searches[key]
+        return self._searches[alphabet]
 
 
 @lru_cache(maxsize=4)
@@ -79,7 +70,8 @@ def look_up(search: Search, signature: str, most: int) -> Path | None:
     def far_enough() -> bool:
         path = found()
         least = min(most, path.length) if path else most
-        return search.depth >= least or search.states > MAX_STATES
+        bound = MAX_RACED if search.alphabet.points else MAX_STATES
+        return search.depth >= least or search.states > bound
 
     search.run(None, until=far_enough)
     path = found()
