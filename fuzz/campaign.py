@@ -73,7 +73,7 @@ class Collector:
         self.best: dict[str, Finding] = {}
 
     def take(self, data: bytes, signature: str) -> None:
-        """Minimise every signature that `data` shows, and `signature`.
+        """Minimise `signature`, and every signature that `data` shows for the first time.
 
         A latent divergence shows only where a schedule ends: look for the prefix that does.
         """
@@ -81,7 +81,8 @@ class Collector:
         automaton = self.automata[schedule.vendor]
         shown = {divergence.signature for _, divergence in automaton.compare(schedule)}
         for one in sorted(shown):
-            self.minimize(automaton, schedule, one)
+            if one == signature or one not in self.best:
+                self.minimize(automaton, schedule, one)
         if signature in shown:
             return
         for end in range(len(schedule.steps)):

@@ -26,7 +26,7 @@ MESSAGE: Final = 2
 DRAWS: Final = 4
 """How often to draw for a step that has not been taken."""
 
-RACING: Final = 0.25
+RACING: Final = 0.4
 """How often a message may land inside a step that is added."""
 ELSEWHERE: Final = 0.06
 """How often another vCPU acts next."""
@@ -49,7 +49,7 @@ def sender_of(vcpus: int, on: int) -> int:
 
 RACE: Final = "race"
 """The family of `at` steps."""
-DRAWN: Final = (RACE,) * 4 + ("", *FAMILIES)
+DRAWN: Final = (RACE,) * 6 + ("", *FAMILIES)
 """What an input gets beside the usual steps that has nothing yet."""
 
 
