@@ -5,7 +5,7 @@ Against it, several seeds each, one core a run, all in one run of this command:
 
     shipped     what campaigns run: coverage by the outline of a joint vCPU
     state       the same with a counter a joint vCPU
-    edge        the same with a counter for an outline and the step taken from it
+    edge        the same with a counter for an outline and the one after it
     bytecode    Atheris as it comes: bytecode coverage of the models, stepped without memory
     random      schedules drawn evenly from the alphabet
     hypothesis  a Hypothesis state machine

@@ -25,7 +25,10 @@ MESSAGE: Final = 2
 """How much more often a message is drawn than a step."""
 DRAWS: Final = 4
 """How often to draw for a step that has not been taken."""
-
+RACE: Final = "race"
+"""The family of `at` steps."""
+DRAWN: Final = (RACE,) * 6 + ("", *FAMILIES)
+"""What an input gets beside the usual steps that has nothing yet."""
 RACING: Final = 0.4
 """How often a message may land inside a step that is added."""
 ELSEWHERE: Final = 0.06
@@ -45,12 +48,6 @@ def code_bytes(code: int) -> bytes:
 def sender_of(vcpus: int, on: int) -> int:
     """The vCPU that sends to `on`: the last one, which has little else to do."""
     return vcpus - 1 if on != vcpus - 1 else 0
-
-
-RACE: Final = "race"
-"""The family of `at` steps."""
-DRAWN: Final = (RACE,) * 6 + ("", *FAMILIES)
-"""What an input gets beside the usual steps that has nothing yet."""
 
 
 @cache
@@ -122,8 +119,8 @@ def mutator(
     """A mutation function (data, size limit, seed) for schedules of `vendor`.
 
     walker: without it, steps and points are drawn blindly. note: called with what is about to
-    run, because the automaton tells at once what it finds. The first seed seeds the generator, so
-    a run is repeatable.
+    run, because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. The
+    first seed seeds the generator, so a run is repeatable.
     """
     generator = random.Random()
     draw = generator.random
