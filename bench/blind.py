@@ -21,7 +21,7 @@ from fuzz.mutator import MAX_STEPS
 from fuzz.schedule import Schedule
 from fuzz.schedule_bytes import alphabet, decode_step, header, pack
 from fuzz.target import Findings, runner
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Step, Vendor
 
 

@@ -19,7 +19,7 @@ from fuzz.files import write_whole
 from fuzz.inputs import schedule_of_input
 from fuzz.mutator import MAX_STEPS, crossover_of, mutator
 from fuzz.target import Findings
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS
 
 

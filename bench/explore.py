@@ -21,7 +21,7 @@ from fuzz.compared import Compared, compared
 from fuzz.joint import receive, start, take
 from fuzz.search import Search
 from fuzz.tables import Tables
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
 WIDER = {

@@ -17,7 +17,7 @@ import yaml
 from fuzz.sample import sample
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.live.cache import builds
 from variants.live.emulator import LiveError
 from variants.live.runner import Build, Report, run

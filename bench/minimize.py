@@ -22,7 +22,7 @@ from fuzz.minimize import minimize
 from fuzz.mutator import RACE, families, palette
 from fuzz.schedule import Schedule
 from fuzz.schedule_bytes import alphabet, header, pack
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import MIN_VCPUS, VENDORS, Vendor
 
 STEPS = 32

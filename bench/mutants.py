@@ -30,7 +30,7 @@ from fuzz.compared import HookError, compared
 from fuzz.joint import start
 from fuzz.search import Search
 from fuzz.tables import Tables
-from fuzz.variant_list import BUILT_IN, built_in, choose
+from variants.catalogue import BUILT_IN, built_in, choose
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent

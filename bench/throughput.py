@@ -27,7 +27,7 @@ from fuzz.compared import compared
 from fuzz.inputs import Walker
 from fuzz.mutator import MAX_STEPS, mutator
 from fuzz.target import runner
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ from fuzz.schedule_yaml import step_yaml
 from fuzz.signature import Finding
 from variants import machine
 from variants.machine.step import Vendor
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 
 def content_hash(paths: Iterable[Path]) -> str:

@@ -22,10 +22,10 @@ from fuzz.report import slug, summary_text, trace_text
 from fuzz.schedule import ScheduleError
 from fuzz.schedule_file import is_yaml, read_schedule
 from fuzz.signature import Finding
-from fuzz.variant_list import VariantError, built_in, choose, load_file
+from variants.catalogue import VariantError, built_in, choose, load_file
 from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 

@@ -4,9 +4,10 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from variants.machine.machine import Arrivals, StepVcpu, VcpuStep, step_vcpu_of
+from variants.link import Variant, linked, step_vcpu_of
+from variants.machine import vmx
+from variants.machine.machine import Arrivals, StepVcpu, VcpuStep
 from variants.machine.step import Step, Vendor
-from variants.machine.variant import Variant
 from variants.machine.vcpu import VcpuState
 
 Group = tuple[int, ...]
@@ -27,7 +28,8 @@ def compared(vendor: Vendor, variants: Sequence[Variant]) -> Compared:
     """Compare `variants`, the first being the base, without memory of earlier steps."""
     names = tuple(variant.name for variant in variants)
     steps = tuple(guarded(variant, vendor) for variant in variants)
-    waits = tuple("wait-for-sipi" in variant.vmx_activities for variant in variants)
+    check = vmx.nested_check_guest_non_reg_state
+    waits = tuple(not linked(variant, vendor, check)("wait-for-sipi") for variant in variants)
     return Compared(vendor, names, steps, waits)
 
 

@@ -18,11 +18,11 @@ from fuzz.replay import automaton_of, observation_json, replay
 from fuzz.sample import sample
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump, load
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.live.cache import builds
 from variants.live.runner import Build, run_variants
 from variants.machine.step import VENDORS, Vendor
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 Trace = Sequence[Mapping[str, Any]]
 

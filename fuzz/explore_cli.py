@@ -18,7 +18,7 @@ from fuzz.minimize import minimize
 from fuzz.replay import automaton_of
 from fuzz.report import summary, summary_text, write_finding
 from fuzz.schedule_yaml import schedule_json
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
 EXAMPLE = """\

@@ -13,7 +13,7 @@ from fuzz.live_text import live_text
 from fuzz.replay import traces_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_file import files_in, read_schedule
-from fuzz.variant_list import BUILT_IN
+from variants.catalogue import BUILT_IN
 from variants.live.cache import builds, host_agent, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.host import HostAgent, host_vendor

@@ -8,7 +8,7 @@ from typing import Any
 from fuzz.live import Split, run_live
 from fuzz.live_text import both_text
 from fuzz.replay import Replay, Trace, replay_json, traces_json
-from fuzz.variant_list import BUILT_IN
+from variants.catalogue import BUILT_IN
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.runner import Build

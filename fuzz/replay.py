@@ -9,7 +9,7 @@ from fuzz.schedule import Schedule
 from fuzz.signature import Divergence
 from variants.machine.machine import Observation, initial_state, step
 from variants.machine.step import Vendor
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 Trace = tuple[Observation, ...]
 

@@ -17,7 +17,7 @@ from fuzz.schedule import Schedule
 from fuzz.schedule_bytes import header
 from variants.machine.machine import initial_state, step
 from variants.machine.step import MIN_VCPUS, Vendor
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 CANDIDATES_EACH: Final = 40
 """Mutations tried for each schedule wanted."""

@@ -27,7 +27,7 @@ from fuzz.inputs import Walker, codes_of
 from fuzz.mutator import MAX_STEPS, crossover_of, mutator
 from fuzz.schedule_bytes import decode_step
 from fuzz.signature import Divergence
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.machine.step import VENDORS
 
 

@@ -222,7 +222,7 @@ def test_unwritable_report_folder(tmp_path: Path) -> None:
 
 def test_trace_of_many_variants_still_fits() -> None:
     from fuzz.replay import automaton_of, replay
-    from fuzz.variant_list import choose
+    from variants.catalogue import choose
 
     variants = choose("", [])
     schedule = load(Path(CLAIM_1).read_text())

@@ -15,7 +15,7 @@ from fuzz.report import WIDTH, Verdict
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
 from fuzz.signature import Finding
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from tests.strategies import schedules
 from variants.live.runner import Build
 from variants.machine.step import VENDORS

@@ -12,7 +12,7 @@ from fuzz.replay import automaton_of
 from fuzz.sample import Reach, grown, read_input, sample
 from fuzz.schedule import Schedule, check
 from fuzz.schedule_bytes import encode
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from variants.live.emulator import LiveError
 from variants.machine.step import Step, Vendor
 

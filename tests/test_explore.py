@@ -20,7 +20,7 @@ from fuzz.schedule import Schedule
 from fuzz.search import Search
 from fuzz.signature import cause_of
 from fuzz.tables import Tables
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from tests.strategies import schedules
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
 from variants.machine.vcpu import Irq

@@ -14,7 +14,7 @@ from fuzz.compared import compared
 from fuzz.replay import automaton_of, replay, replay_json
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import dump
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from tests.strategies import schedules
 from variants.machine.machine import (
     Observation,
@@ -22,8 +22,8 @@ from variants.machine.machine import (
     deliver,
     initial_state,
     step,
-    step_vcpu_of,
 )
+from variants.link import step_vcpu_of
 from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Mp, Vcpu, thaw

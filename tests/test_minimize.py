@@ -8,7 +8,7 @@ from fuzz.minimize import minimize, rename, shows, smaller
 from fuzz.replay import automaton_of
 from fuzz.schedule import Schedule
 from fuzz.schedule_yaml import load
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from tests.strategies import schedules
 from variants.machine.step import VENDORS, Step, Vendor
 

@@ -14,7 +14,7 @@ from fuzz.inputs import Walker, schedule_of_input
 from fuzz.mutator import MAX_STEPS, crossover_of, mutator, unmixed
 from fuzz.schedule import Schedule, ScheduleError
 from fuzz.target import runner
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 from tests.strategies import schedules
 from variants.machine.step import VENDORS, Vendor
 

@@ -7,7 +7,7 @@ import pytest
 from fuzz.replay import automaton_of, replay
 from fuzz.report import short
 from fuzz.schedule_yaml import load
-from fuzz.variant_list import choose
+from variants.catalogue import choose
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
 ALL = ("original", "yadong", "paolo")

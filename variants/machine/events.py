@@ -1,6 +1,6 @@
-"""Events: what wakes a vCPU, what is injected and when, reset, and SMM.
+"""Events: INIT and SIPI, what wakes a vCPU, what is injected and when, reset.
 
-Source: Linux 5.10 arch/x86/kvm/x86.c and, for RSM, emulate.c.
+Source: Linux 5.10 arch/x86/kvm/x86.c; `kvm_apic_accept_events` is lapic.c's.
 """
 
 from variants.machine.lapic import (
@@ -9,12 +9,50 @@ from variants.machine.lapic import (
     kvm_lapic_reset,
     preempt,
 )
-from variants.machine.vcpu import EBUSY, RESET_VECTOR, Mp, Req, SmmSave, Vcpu
+from variants.machine.ops import kvm_x86_ops
+from variants.machine.smm import enter_smm
+from variants.machine.vcpu import (
+    EBUSY,
+    KVM_APIC_INIT,
+    KVM_APIC_SIPI,
+    RESET_VECTOR,
+    Mp,
+    Req,
+    Vcpu,
+)
 
 
 def kvm_vcpu_latch_init(vcpu: Vcpu) -> bool:
     """Must INIT be held pending?"""
-    return vcpu.smm or vcpu.ops.apic_init_signal_blocked(vcpu)
+    return vcpu.smm or kvm_x86_ops.apic_init_signal_blocked(vcpu)
+
+
+def kvm_apic_accept_events(vcpu: Vcpu) -> None:
+    """Decide what becomes of pending INIT and SIPI.
+
+    Blocked: drop SIPI, keep INIT. Else take both at once: INIT resets, the BSP then runs and an AP
+    waits for SIPI; SIPI counts only in wait-for-SIPI.
+    """
+    if not vcpu.pending_events:
+        return
+    preempt(vcpu, "accept-pending")
+    preempt(vcpu, "accept-nested-checked")
+    if kvm_vcpu_latch_init(vcpu):
+        vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
+        preempt(vcpu, "accept-latched")
+        vcpu.pending_events &= ~KVM_APIC_SIPI
+        return
+    preempt(vcpu, "accept-taken")
+    pe, vcpu.pending_events = vcpu.pending_events, 0
+    if pe & KVM_APIC_INIT:
+        preempt(vcpu, "accept-init")
+        kvm_vcpu_reset(vcpu)
+        vcpu.mp_state = Mp.RUNNABLE if vcpu.bsp else Mp.INIT_RECEIVED
+    preempt(vcpu, "accept-reset")
+    if pe & KVM_APIC_SIPI and vcpu.mp_state == Mp.INIT_RECEIVED:
+        preempt(vcpu, "accept-vector")
+        kvm_vcpu_deliver_sipi_vector(vcpu, vcpu.sipi_vector)
+        vcpu.mp_state = Mp.RUNNABLE
 
 
 def kvm_event_needs_reinjection(vcpu: Vcpu) -> bool:
@@ -27,10 +65,16 @@ def kvm_vcpu_has_events(vcpu: Vcpu) -> bool:
     return bool(
         vcpu.pending_events
         or vcpu.requests & (Req.NMI | Req.SMI)
-        or (vcpu.nmi_pending and vcpu.ops.nmi_allowed(vcpu, False))
-        or (vcpu.smi_pending and vcpu.ops.smi_allowed(vcpu, False))
-        or (vcpu.ops.interrupt_allowed(vcpu, False) and kvm_cpu_has_interrupt(vcpu))
+        or (vcpu.nmi_pending and kvm_x86_ops.nmi_allowed(vcpu, False))
+        or (vcpu.smi_pending and kvm_x86_ops.smi_allowed(vcpu, False))
+        or (kvm_x86_ops.interrupt_allowed(vcpu, False) and kvm_cpu_has_interrupt(vcpu))
     )
+
+
+def kvm_vcpu_halt(vcpu: Vcpu) -> None:
+    """HLT: halt without a look at what is pending; vcpu_block looks."""
+    vcpu.mp_state = Mp.HALTED
+    vcpu.in_hlt = True
 
 
 def process_smi(vcpu: Vcpu) -> None:
@@ -52,15 +96,15 @@ def inject_pending_event(vcpu: Vcpu) -> bool:
     """Inject what can be injected; true if the guest must exit at once for the rest."""
     can_inject = True
     if vcpu.nmi_injected:
-        vcpu.ops.set_nmi(vcpu)
+        kvm_x86_ops.inject_nmi(vcpu)
         can_inject = False
     elif vcpu.irq_injected >= 0:
         can_inject = False
-    if vcpu.guest_mode and vcpu.ops.check_nested_events(vcpu) < 0:
+    if vcpu.guest_mode and kvm_x86_ops.check_nested_events(vcpu) < 0:
         return True
     preempt(vcpu, "inject-nested-checked")
     if vcpu.smi_pending:
-        allowed = vcpu.ops.smi_allowed(vcpu, True) if can_inject else EBUSY
+        allowed = kvm_x86_ops.smi_allowed(vcpu, True) if can_inject else EBUSY
         if allowed < 0:
             return True
         if allowed:
@@ -69,24 +113,24 @@ def inject_pending_event(vcpu: Vcpu) -> bool:
             can_inject = False
     preempt(vcpu, "inject-smi")
     if vcpu.nmi_pending:
-        allowed = vcpu.ops.nmi_allowed(vcpu, True) if can_inject else EBUSY
+        allowed = kvm_x86_ops.nmi_allowed(vcpu, True) if can_inject else EBUSY
         if allowed < 0:
             return True
         if allowed:
             vcpu.nmi_pending -= 1
             vcpu.nmi_injected = True
-            vcpu.ops.set_nmi(vcpu)
+            kvm_x86_ops.inject_nmi(vcpu)
             can_inject = False
         if vcpu.nmi_pending:
-            vcpu.ops.enable_nmi_window(vcpu)
+            kvm_x86_ops.enable_nmi_window(vcpu)
     if kvm_cpu_has_interrupt(vcpu):
-        allowed = vcpu.ops.interrupt_allowed(vcpu, True) if can_inject else EBUSY
+        allowed = kvm_x86_ops.interrupt_allowed(vcpu, True) if can_inject else EBUSY
         if allowed < 0:
             return True
         if allowed:
             vcpu.irq_injected = kvm_cpu_get_interrupt(vcpu)
         if kvm_cpu_has_interrupt(vcpu):
-            vcpu.ops.enable_irq_window(vcpu)
+            kvm_x86_ops.enable_irq_window(vcpu)
     return False
 
 
@@ -112,53 +156,11 @@ def kvm_vcpu_reset(vcpu: Vcpu) -> None:
     vcpu.boot = RESET_VECTOR
     vcpu.nested_exit = None
     vcpu.drop_instruction()
-    vcpu.ops.vcpu_reset(vcpu)
+    kvm_x86_ops.vcpu_reset(vcpu)
 
 
-def reset_by_init(vcpu: Vcpu) -> None:
-    """Take INIT: the BSP restarts, an AP waits for SIPI."""
-    kvm_vcpu_reset(vcpu)
-    vcpu.mp_state = Mp.RUNNABLE if vcpu.bsp else Mp.INIT_RECEIVED
-
-
-def start_by_sipi(vcpu: Vcpu) -> None:
-    """Take SIPI in wait-for-SIPI: start at the vector received last."""
-    preempt(vcpu, "accept-vector")
-    vcpu.boot = vcpu.sipi_vector
+def kvm_vcpu_deliver_sipi_vector(vcpu: Vcpu, vector: int) -> None:
+    """The vCPU's next instruction is that of the start-up vector."""
+    vcpu.boot = vector
     vcpu.frames = ()
     vcpu.drop_instruction()
-    vcpu.mp_state = Mp.RUNNABLE
-
-
-def enter_smm(vcpu: Vcpu) -> None:
-    """Take an SMI: L2 is left without an exit that L1 would see, NMIs are masked."""
-    context = (vcpu.rflags_if, vcpu.frames, vcpu.boot, vcpu.svme, vcpu.guest_mode, vcpu.nmi_mask)
-    vcpu.smm_save = SmmSave(*context)
-    vcpu.ops.pre_enter_smm(vcpu)
-    vcpu.smm = True
-    if vcpu.nmi_mask:
-        vcpu.smm_inside_nmi = True
-    else:
-        vcpu.ops.set_nmi_mask(vcpu, True)
-    vcpu.rflags_if = False
-    vcpu.request(Req.EVENT)
-    vcpu.ops.enter_smm_efer(vcpu)
-    vcpu.frames = ()
-    vcpu.boot = -1
-    vcpu.drop_instruction()
-
-
-def leave_smm(vcpu: Vcpu) -> None:
-    """RSM: back to the interrupted context, in L2 if the SMI came there."""
-    saved = vcpu.smm_save
-    assert saved is not None
-    if not vcpu.smm_inside_nmi:
-        vcpu.ops.set_nmi_mask(vcpu, False)
-    vcpu.smm = vcpu.smm_inside_nmi = False
-    vcpu.ops.pre_leave_smm(vcpu, saved)
-    vcpu.svme = saved.svme
-    vcpu.rflags_if = saved.rflags_if
-    vcpu.frames = saved.frames
-    vcpu.boot = saved.boot
-    vcpu.smm_save = None
-    vcpu.request(Req.EVENT)

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 from variants.machine.lapic import preempt
+from variants.machine.ops import kvm_x86_ops
 from variants.machine.vcpu import Frame, Vcpu
 
 ANYWHERE: Final = frozenset({"nop", "hlt", "sti", "cli", "icr"})
@@ -60,7 +61,7 @@ def deliver_event(vcpu: Vcpu) -> bool:
     if vcpu.smm:
         return False
     if kind == "nmi":
-        vcpu.ops.nmi_delivered(vcpu)
+        kvm_x86_ops.nmi_delivered(vcpu)
     vcpu.in_hlt = False
     vcpu.frames += (Frame(kind, vcpu.rflags_if),)
     vcpu.rflags_if = False
@@ -84,7 +85,7 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
     if immediate_exit:
         return Exit.EXTERNAL_INTERRUPT
     while True:
-        if vcpu.ops.window_exit(vcpu):
+        if kvm_x86_ops.window_exit(vcpu):
             return Exit.HANDLED
         if vcpu.frames:
             frame = vcpu.frames[-1]
@@ -94,7 +95,7 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
             if frame.kind == "nmi":
                 vcpu.taken.append("nmi")
                 vcpu.frames = (*vcpu.frames[:-1], frame._replace(kind="iret"))
-            if not vcpu.ops.iret(vcpu):
+            if not kvm_x86_ops.iret(vcpu):
                 return Exit.HANDLED
             vcpu.progressed = True
             vcpu.frames = vcpu.frames[:-1]

@@ -4,17 +4,49 @@ KVM_GET_MP_STATE processes pending INIT and SIPI. KVM_GET_VCPU_EVENTS processes 
 and so raises KVM_REQ_EVENT. KVM_SET_MP_STATE takes any state outside SMM and blocked INIT.
 """
 
-from variants.machine.events import kvm_vcpu_latch_init, process_nmi, process_smi
-from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Req, Vcpu, thaw
+from typing import Final, NamedTuple
+
+from variants.machine.events import (
+    kvm_apic_accept_events,
+    kvm_vcpu_latch_init,
+    process_nmi,
+    process_smi,
+)
+from variants.machine.ops import kvm_x86_ops
+from variants.machine.vcpu import (
+    KVM_APIC_INIT,
+    KVM_APIC_SIPI,
+    OF_THIS_STEP,
+    Mp,
+    Req,
+    Vcpu,
+)
+
+REGISTERS: Final = ("rflags_if", "frames", "boot", "in_hlt", "smm_save")
+LAPIC: Final = ("irr", "isr", "apic_enabled")
+"""What a migration carries over as it is: what the guest owns, and its local APIC."""
 
 
-def get_mp_state(vcpu: Vcpu) -> Mp:
+class VcpuEvents(NamedTuple):
+    """`struct kvm_vcpu_events`, as far as it concerns this code."""
+
+    irq_injected: int
+    nmi_injected: bool
+    nmi_pending: int
+    nmi_mask: bool
+    smm: bool
+    smm_inside_nmi: bool
+    smi_pending: bool
+    latched_init: bool
+
+
+def kvm_arch_vcpu_ioctl_get_mpstate(vcpu: Vcpu) -> Mp:
     """KVM_GET_MP_STATE."""
-    vcpu.variant.kvm_apic_accept_events(vcpu)
+    kvm_apic_accept_events(vcpu)
     return vcpu.mp_state
 
 
-def set_mp_state(vcpu: Vcpu, state: Mp) -> bool:
+def kvm_arch_vcpu_ioctl_set_mpstate(vcpu: Vcpu, state: Mp) -> bool:
     """KVM_SET_MP_STATE; false for EINVAL.
 
     SIPI_RECEIVED becomes INIT_RECEIVED with a SIPI pending, at the vector received last.
@@ -31,12 +63,32 @@ def set_mp_state(vcpu: Vcpu, state: Mp) -> bool:
     return True
 
 
-def get_vcpu_events(vcpu: Vcpu) -> bool:
-    """KVM_GET_VCPU_EVENTS; returns `smi.latched_init`."""
+def kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu: Vcpu) -> VcpuEvents:
+    """KVM_GET_VCPU_EVENTS."""
     process_nmi(vcpu)
     if vcpu.check_request(Req.SMI):
         process_smi(vcpu)
-    return bool(vcpu.pending_events & KVM_APIC_INIT)
+    return VcpuEvents(
+        vcpu.irq_injected,
+        vcpu.nmi_injected,
+        vcpu.nmi_pending,
+        vcpu.nmi_mask,
+        vcpu.smm,
+        vcpu.smm_inside_nmi,
+        vcpu.smi_pending,
+        bool(vcpu.pending_events & KVM_APIC_INIT),
+    )
+
+
+def kvm_vcpu_ioctl_x86_set_vcpu_events(vcpu: Vcpu, events: VcpuEvents) -> None:
+    """KVM_SET_VCPU_EVENTS, on a vCPU that has KVM_REQ_EVENT. INIT is set or cleared, SIPI left."""
+    vcpu.irq_injected, vcpu.nmi_injected = events.irq_injected, events.nmi_injected
+    vcpu.nmi_pending = min(1, events.nmi_pending)
+    kvm_x86_ops.set_nmi_mask(vcpu, events.nmi_mask)
+    vcpu.smm, vcpu.smm_inside_nmi = events.smm, events.smm_inside_nmi
+    vcpu.smi_pending = events.smi_pending
+    latched = KVM_APIC_INIT if events.latched_init else 0
+    vcpu.pending_events = vcpu.pending_events & ~KVM_APIC_INIT | latched
 
 
 def save_restore(vcpu: Vcpu) -> Vcpu:
@@ -47,27 +99,24 @@ def save_restore(vcpu: Vcpu) -> Vcpu:
     events, mp_state. Lost on the way: a pending SIPI and its vector, the requests, a second
     pending NMI, window exits. An ioctl that fails ends the migration: the vCPU is dead.
     """
-    latched_init = get_vcpu_events(vcpu)
-    events = thaw(vcpu.freeze())
-    mp_state = get_mp_state(vcpu)
+    events = kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu)
+    mp_state = kvm_arch_vcpu_ioctl_get_mpstate(vcpu)
 
     new = Vcpu(vcpu.bsp, mp_state=Mp.UNINITIALIZED, requests=Req.EVENT)
-    new.variant, new.ops = vcpu.variant, vcpu.ops
-    new.warn, new.arrivals, new.nested_exit = vcpu.warn, vcpu.arrivals, vcpu.nested_exit
-    new.passed = vcpu.passed
+    carry(vcpu, new, OF_THIS_STEP)
+    new.nested_exit = vcpu.nested_exit
     new.svme = vcpu.svme
-    restored = new.ops.set_nested_state(new, vcpu)
-    for guest_owned in ("rflags_if", "frames", "boot", "in_hlt", "smm_save"):
-        setattr(new, guest_owned, getattr(vcpu, guest_owned))
+    restored = kvm_x86_ops.set_nested_state(new, vcpu)
+    carry(vcpu, new, REGISTERS)
     if new.smm_save and new.smm_save.guest_mode:
         new.smm_save = new.smm_save._replace(hsave_lost=True)
-    new.irr, new.isr, new.apic_enabled = vcpu.irr, vcpu.isr, vcpu.apic_enabled
-    new.irq_injected, new.nmi_injected = events.irq_injected, events.nmi_injected
-    new.nmi_pending = min(1, events.nmi_pending)
-    new.ops.set_nmi_mask(new, events.nmi_mask)
-    new.smm, new.smm_inside_nmi = events.smm, events.smm_inside_nmi
-    new.smi_pending = events.smi_pending
-    new.pending_events = KVM_APIC_INIT if latched_init else 0
-    restored = restored and set_mp_state(new, mp_state)
+    carry(vcpu, new, LAPIC)
+    kvm_vcpu_ioctl_x86_set_vcpu_events(new, events)
+    restored = restored and kvm_arch_vcpu_ioctl_set_mpstate(new, mp_state)
     new.dead = vcpu.dead or ("" if restored else "error")
     return new
+
+
+def carry(old: Vcpu, new: Vcpu, names: tuple[str, ...]) -> None:
+    for name in names:
+        setattr(new, name, getattr(old, name))

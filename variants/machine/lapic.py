@@ -3,6 +3,7 @@
 Source: Linux 5.10 arch/x86/kvm/lapic.c; `kvm_inject_nmi` is x86.c's.
 """
 
+from variants.machine.points import Point
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Irq, Req, Vcpu
 
 
@@ -36,7 +37,7 @@ def kvm_inject_nmi(vcpu: Vcpu) -> None:
     vcpu.request(Req.NMI)
 
 
-def preempt(vcpu: Vcpu, point: str) -> bool:
+def preempt(vcpu: Vcpu, point: Point) -> bool:
     """Let the armed remote writes for `point` land; true if there was one."""
     vcpu.passed[point] = None
     if not vcpu.arrivals:

@@ -6,26 +6,26 @@ alone (`step_vcpu`) followed by deliveries to the others. Everything goes throug
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from variants.machine.ioctls import get_mp_state, get_vcpu_events, save_restore, set_mp_state
+from variants.machine.ioctls import (
+    kvm_arch_vcpu_ioctl_get_mpstate,
+    kvm_arch_vcpu_ioctl_set_mpstate,
+    kvm_vcpu_ioctl_x86_get_vcpu_events,
+    save_restore,
+)
 from variants.machine.lapic import apic_accept_irq, kvm_inject_nmi
-from variants.machine.run import Ran, kvm_arch_vcpu_ioctl_run
-from variants.machine.step import IOCTL_OPS, TO_SELF, Step, Vendor, targets
-from variants.machine.svm import SVM
-from variants.machine.variant import Variant
+from variants.machine.ops import kvm_x86_ops
+from variants.machine.run import Ran, host_runs
+from variants.machine.step import IOCTL_OPS, TO_SELF, Step, targets
 from variants.machine.vcpu import RESET_VECTOR, Irq, Mp, NestedExit, Req, Vcpu, VcpuState, thaw
-from variants.machine.vmx import VMX
-
-OPS: Final = {"svm": SVM, "vmx": VMX}
 
 Arrivals = tuple[tuple[str, Irq], ...]
 """Remote writes that land during a step: the preemption point and the message, in order."""
 
 
 class Observation(NamedTuple):
-    """What L1, the guest or the host can see after a step; see DESIGN.md section 4."""
+    """What L1, the guest or the host can see after a step; docs/schedules.md has the fields."""
 
     on: int
     outcome: str
@@ -73,17 +73,12 @@ def initial_vcpu(bsp: bool) -> VcpuState:
     return Vcpu(bsp=bsp).freeze()
 
 
-def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
-    """The step function of one vCPU under `variant`, without memory."""
-    return partial(step_vcpu, variant, vendor)
+def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
+    """Let the vCPU `step.on`, now in `state`, take `step`, with `arrivals` landing inside.
 
-
-def step_vcpu(
-    variant: Variant, vendor: Vendor, state: VcpuState, step: Step, arrivals: Arrivals
-) -> VcpuStep:
-    """Let the vCPU `step.on`, now in `state`, take `step`, with `arrivals` landing inside."""
+    Runs as `variants.link` has linked it for a variant and a vendor.
+    """
     vcpu = thaw(state)
-    vcpu.variant, vcpu.ops = variant, OPS[vendor]
     vcpu.step = step
     vcpu.arrivals = list(arrivals)
     latched_init, mp_state, outcome, vector = None, None, "ioctl", None
@@ -95,12 +90,12 @@ def step_vcpu(
             case "smi":
                 vcpu.request(Req.SMI)
             case "get-mp-state":
-                mp_state = get_mp_state(vcpu).name
+                mp_state = kvm_arch_vcpu_ioctl_get_mpstate(vcpu).name
             case "set-mp-state":
-                done = set_mp_state(vcpu, Mp[step.mode])
+                done = kvm_arch_vcpu_ioctl_set_mpstate(vcpu, Mp[step.mode])
                 mp_state = step.mode if done else "EINVAL"
             case "get-vcpu-events":
-                latched_init = get_vcpu_events(vcpu)
+                latched_init = kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu).latched_init
             case _:
                 vcpu = save_restore(vcpu)
                 vcpu.executed = not vcpu.dead
@@ -109,7 +104,7 @@ def step_vcpu(
         outcome = vcpu.dead
     else:
         vcpu.insn = step.op
-        outcome, vector = ended(vcpu, kvm_arch_vcpu_ioctl_run(vcpu))
+        outcome, vector = ended(vcpu, host_runs(vcpu))
     for _, irq in vcpu.arrivals:
         apic_accept_irq(vcpu, irq)
     nested_exit = None
@@ -122,8 +117,8 @@ def step_vcpu(
         vector=vector,
         nested_exit=nested_exit,
         guest_mode=vcpu.guest_mode,
-        gif=vcpu.gif if vendor == "svm" else None,
-        vmxon=vcpu.vmxon or vcpu.smm_vmxon if vendor == "vmx" else None,
+        gif=vcpu.gif if kvm_x86_ops.vendor == "svm" else None,
+        vmxon=vcpu.vmxon or vcpu.smm_vmxon if kvm_x86_ops.vendor == "vmx" else None,
         smm=vcpu.smm,
         latched_init=latched_init,
         mp_state=mp_state,
@@ -160,7 +155,7 @@ def deliver(vcpu: VcpuState, irq: Irq) -> VcpuState:
 def step(step_one: StepVcpu, state: State, step: Step) -> tuple[State, Observation]:
     """Take `step`: a pure function of `state`.
 
-    step_one: `step_vcpu_of` the variant, or a memoised equivalent.
+    step_one: `step_vcpu`, linked for a variant, or a memoised equivalent.
 
     An ICR write with `at` is armed and lands in the target's next step. It lands at once when
     a step that is not such a write itself lets another vCPU act first.

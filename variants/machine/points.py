@@ -8,9 +8,40 @@ that all are compared in the same interleaving; a write whose point is not passe
 end of the step.
 """
 
-from typing import Final
+from typing import Final, Literal
 
-POINTS: Final[dict[str, str]] = {
+Point = Literal[
+    "run-loop",
+    "running-checked",
+    "block-checked",
+    "block-waiting",
+    "requests-smi",
+    "requests-nmi",
+    "process-nmi",
+    "event-cleared",
+    "accept-pending",
+    "accept-nested-checked",
+    "accept-latched",
+    "accept-taken",
+    "accept-init",
+    "accept-reset",
+    "accept-vector",
+    "accepted",
+    "nested-init",
+    "nested-init-clear",
+    "nested-sipi",
+    "nested-vector",
+    "inject-nested-checked",
+    "inject-smi",
+    "injected",
+    "entry",
+    "guest-executed",
+    "exit",
+    "handled",
+]
+"""A name that `preempt` takes: a misspelt one fails the type checker."""
+
+POINTS: Final[dict[Point, str]] = {
     "run-loop": "vcpu_run: before kvm_vcpu_running",
     "running-checked": "vcpu_run: after kvm_vcpu_running, before vcpu_enter_guest or vcpu_block",
     "block-checked": "vcpu_block: after kvm_arch_vcpu_runnable said yes, before accept_events",

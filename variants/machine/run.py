@@ -5,22 +5,25 @@ from typing import Final
 
 from variants.machine.events import (
     inject_pending_event,
+    kvm_apic_accept_events,
+    kvm_vcpu_halt,
     kvm_vcpu_has_events,
-    leave_smm,
     process_nmi,
     process_smi,
 )
 from variants.machine.guest import Exit, run_guest
 from variants.machine.lapic import apic_accept_irq, apic_set_eoi, preempt
+from variants.machine.ops import kvm_x86_ops
+from variants.machine.smm import em_rsm
 from variants.machine.step import TO_ALL, TO_SELF
-from variants.machine.vcpu import Frame, Irq, Mp, Req, Vcpu, VcpuState
+from variants.machine.vcpu import Frame, Irq, Mp, Req, Vcpu
 
 
 class Ran(Enum):
     """How a KVM_RUN that the host interrupts after a while has ended."""
 
     AGAIN = auto()
-    """Not at all yet: the loop goes on."""
+    """Not at all yet: the loop goes on, or the host calls again after EAGAIN."""
     EXITED = auto()
     """The guest trapped to the host."""
     BLOCKED = auto()
@@ -36,7 +39,7 @@ TURNS_BEFORE_BUSY: Final = 12
 def kvm_vcpu_running(vcpu: Vcpu) -> bool:
     """May the guest run? In L2 this also calls check_nested_events, whatever its answer."""
     if vcpu.guest_mode:
-        vcpu.ops.check_nested_events(vcpu)
+        kvm_x86_ops.check_nested_events(vcpu)
     return vcpu.mp_state == Mp.RUNNABLE
 
 
@@ -61,7 +64,7 @@ def vcpu_block(vcpu: Vcpu) -> Ran:
     if not kvm_vcpu_block(vcpu):
         return Ran.BLOCKED
     preempt(vcpu, "block-checked")
-    vcpu.variant.kvm_apic_accept_events(vcpu)
+    kvm_apic_accept_events(vcpu)
     if vcpu.mp_state == Mp.HALTED:
         vcpu.mp_state = Mp.RUNNABLE
     return Ran.AGAIN
@@ -78,7 +81,7 @@ def vcpu_enter_guest(vcpu: Vcpu) -> Ran:
     immediate_exit = False
     if vcpu.check_request(Req.EVENT):
         preempt(vcpu, "event-cleared")
-        vcpu.variant.kvm_apic_accept_events(vcpu)
+        kvm_apic_accept_events(vcpu)
         if vcpu.mp_state == Mp.INIT_RECEIVED:
             return Ran.AGAIN
         preempt(vcpu, "accepted")
@@ -87,14 +90,14 @@ def vcpu_enter_guest(vcpu: Vcpu) -> Ran:
     if vcpu.requests:
         if immediate_exit:
             vcpu.request(Req.EVENT)
-        vcpu.ops.cancel_injection(vcpu)
+        kvm_x86_ops.cancel_injection(vcpu)
         return Ran.AGAIN
     if immediate_exit:
         vcpu.request(Req.EVENT)
     vcpu.progressed = False
     kicked = preempt(vcpu, "entry")
     exit_reason = run_guest(vcpu, immediate_exit or kicked)
-    vcpu.ops.complete_interrupts(vcpu)
+    kvm_x86_ops.complete_interrupts(vcpu)
     preempt(vcpu, "exit")
     ran = handle_exit(vcpu, exit_reason)
     preempt(vcpu, "handled")
@@ -108,7 +111,7 @@ def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
             return Ran.EXITED
         case Exit.SHUTDOWN:
             vcpu.dead = "shutdown"
-            vcpu.ops.shutdown(vcpu)
+            kvm_x86_ops.triple_fault(vcpu)
             return Ran.EXITED
         case Exit.FAIL_ENTRY:
             vcpu.dead = "error"
@@ -136,39 +139,52 @@ def emulate(vcpu: Vcpu, op: str) -> None:
             if vcpu.step.to in (TO_SELF, TO_ALL, vcpu.step.on):
                 apic_accept_irq(vcpu, Irq(vcpu.step.mode, vcpu.step.vector))
         case "rsm":
-            leave_smm(vcpu)
-        case "rdmsr":
-            wait_for_sipi = "wait-for-sipi" in vcpu.variant.vmx_activities
-            vcpu.taken.append(f"rdmsr:{0x100 if wait_for_sipi else 0:#x}")
+            em_rsm(vcpu)
         case _:
-            vcpu.ops.execute(vcpu, op)
+            kvm_x86_ops.execute(vcpu, op)
 
 
-def kvm_vcpu_halt(vcpu: Vcpu) -> None:
-    """HLT: halt without a look at what is pending; vcpu_block looks."""
-    vcpu.mp_state = Mp.HALTED
-    vcpu.in_hlt = True
+def spins(vcpu: Vcpu) -> bool:
+    """Has KVM's loop come back to a state that it has been in? Call it once a turn."""
+    vcpu.turns += 1
+    if vcpu.turns <= TURNS_BEFORE_BUSY:
+        return False
+    if vcpu.turned is None:
+        vcpu.turned = set()
+    here = (vcpu.freeze(), len(vcpu.arrivals))
+    if here in vcpu.turned:
+        return True
+    vcpu.turned.add(here)
+    return False
 
 
-def kvm_arch_vcpu_ioctl_run(vcpu: Vcpu) -> Ran:
-    """KVM_RUN, entered again by the host after EAGAIN, until it exits, blocks or spins."""
-    seen: set[tuple[VcpuState, int]] = set()
-    turn = 0
-    while True:
-        turn += 1
-        if turn > TURNS_BEFORE_BUSY:
-            here = (vcpu.freeze(), len(vcpu.arrivals))
-            if here in seen:
-                return Ran.BUSY
-            seen.add(here)
+def vcpu_run(vcpu: Vcpu) -> Ran:
+    """Let the guest run, or wait, until KVM_RUN ends."""
+    while not spins(vcpu):
         preempt(vcpu, "run-loop")
-        if vcpu.mp_state == Mp.UNINITIALIZED:
-            if not kvm_vcpu_block(vcpu):
-                return Ran.BLOCKED
-            vcpu.variant.kvm_apic_accept_events(vcpu)
-            continue
         running = kvm_vcpu_running(vcpu)
         preempt(vcpu, "running-checked")
         ran = vcpu_enter_guest(vcpu) if running else vcpu_block(vcpu)
         if ran is not Ran.AGAIN:
             return ran
+    return Ran.BUSY
+
+
+def kvm_arch_vcpu_ioctl_run(vcpu: Vcpu) -> Ran:
+    """KVM_RUN. A vCPU that nobody has started waits for INIT or SIPI; then it is EAGAIN."""
+    if vcpu.mp_state != Mp.UNINITIALIZED:
+        return vcpu_run(vcpu)
+    if spins(vcpu):
+        return Ran.BUSY
+    preempt(vcpu, "run-loop")
+    if not kvm_vcpu_block(vcpu):
+        return Ran.BLOCKED
+    kvm_apic_accept_events(vcpu)
+    return Ran.AGAIN
+
+
+def host_runs(vcpu: Vcpu) -> Ran:
+    """The host calls KVM_RUN, again after EAGAIN, until it exits, blocks or spins."""
+    while (ran := kvm_arch_vcpu_ioctl_run(vcpu)) is Ran.AGAIN:
+        pass
+    return ran

@@ -3,10 +3,12 @@
 Source: Linux 5.10 arch/x86/kvm/svm/svm.c and svm/nested.c, `nested=1 vgif=0`, no AVIC.
 """
 
+from typing import Final
+
 from variants.machine.events import kvm_clear_queues, kvm_event_needs_reinjection
-from variants.machine.lapic import kvm_cpu_has_interrupt
+from variants.machine.lapic import kvm_cpu_has_interrupt, preempt
 from variants.machine.ops import X86Ops
-from variants.machine.vcpu import EBUSY, Mp, NestedExit, Req, SmmSave, Vcpu
+from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
 
 
 def gif_set(vcpu: Vcpu) -> bool:
@@ -14,7 +16,7 @@ def gif_set(vcpu: Vcpu) -> bool:
     return vcpu.gif
 
 
-def nested_exit_on(vcpu: Vcpu, event: str) -> bool:
+def nested_svm_exit_on(vcpu: Vcpu, event: str) -> bool:
     """Does the vmcb12 intercept `event`? (`nested_exit_on_init` and its kin)"""
     return event in vcpu.controls
 
@@ -27,24 +29,42 @@ def svm_set_gif(vcpu: Vcpu, value: bool) -> None:
         vcpu.request(Req.EVENT)
 
 
+def svm_apic_init_signal_blocked(vcpu: Vcpu) -> bool:
+    """Blocked with GIF=0, and while the VMCB in use intercepts INIT (L1 does in L2's)."""
+    return not gif_set(vcpu) or (vcpu.guest_mode and nested_svm_exit_on(vcpu, "init"))
+
+
+def svm_check_nested_events(vcpu: Vcpu) -> int:
+    """INIT exits if intercepted, and stays pending; nothing else is looked at meanwhile."""
+    blocked = svm_block_nested_events(vcpu)
+    if vcpu.pending_events & KVM_APIC_INIT:
+        if blocked:
+            return EBUSY
+        preempt(vcpu, "nested-init")
+        if nested_svm_exit_on(vcpu, "init"):
+            nested_svm_vmexit(vcpu, "VMEXIT_INIT")
+        return 0
+    return svm_check_events_below_init(vcpu, blocked)
+
+
 def svm_check_events_below_init(vcpu: Vcpu, blocked: bool) -> int:
     """`svm_check_nested_events` after INIT: SMI, NMI, interrupt. None is consumed by the exit."""
-    if vcpu.smi_pending and not smi_blocked(vcpu):
+    if vcpu.smi_pending and not svm_smi_blocked(vcpu):
         event = "smi"
-    elif vcpu.nmi_pending and not nmi_blocked(vcpu):
+    elif vcpu.nmi_pending and not svm_nmi_blocked(vcpu):
         event = "nmi"
-    elif kvm_cpu_has_interrupt(vcpu) and not interrupt_blocked(vcpu):
+    elif kvm_cpu_has_interrupt(vcpu) and not svm_interrupt_blocked(vcpu):
         event = "intr"
     else:
         return 0
     if blocked:
         return EBUSY
-    if nested_exit_on(vcpu, event):
+    if nested_svm_exit_on(vcpu, event):
         nested_svm_vmexit(vcpu, f"VMEXIT_{event.upper()}")
     return 0
 
 
-def nested_events_blocked(vcpu: Vcpu) -> bool:
+def svm_block_nested_events(vcpu: Vcpu) -> bool:
     """Must a nested VM exit wait for the VMRUN or the injection under way?"""
     return vcpu.nested_run_pending or kvm_event_needs_reinjection(vcpu)
 
@@ -84,61 +104,61 @@ def nested_svm_vmexit(vcpu: Vcpu, reason: str) -> None:
         vcpu.nested_exit = NestedExit(reason, 0, "")
 
 
-def smi_blocked(vcpu: Vcpu) -> bool:
+def svm_smi_blocked(vcpu: Vcpu) -> bool:
     return not gif_set(vcpu) or vcpu.smm
 
 
-def nmi_blocked(vcpu: Vcpu) -> bool:
+def svm_nmi_blocked(vcpu: Vcpu) -> bool:
     if not gif_set(vcpu):
         return True
-    if vcpu.guest_mode and nested_exit_on(vcpu, "nmi"):
+    if vcpu.guest_mode and nested_svm_exit_on(vcpu, "nmi"):
         return False
     return vcpu.nmi_mask
 
 
-def interrupt_blocked(vcpu: Vcpu) -> bool:
+def svm_interrupt_blocked(vcpu: Vcpu) -> bool:
     """Without virtual interrupt masking the current RFLAGS.IF counts, in L2 too."""
     return not gif_set(vcpu) or not vcpu.rflags_if
 
 
-def smi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if must_exit(vcpu, for_injection, "smi") else int(not smi_blocked(vcpu))
+def svm_smi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if svm_must_exit(vcpu, for_injection, "smi") else int(not svm_smi_blocked(vcpu))
 
 
-def nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if must_exit(vcpu, for_injection, "nmi") else int(not nmi_blocked(vcpu))
+def svm_nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if svm_must_exit(vcpu, for_injection, "nmi") else int(not svm_nmi_blocked(vcpu))
 
 
-def interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if must_exit(vcpu, for_injection, "intr") else int(not interrupt_blocked(vcpu))
+def svm_interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if svm_must_exit(vcpu, for_injection, "intr") else int(not svm_interrupt_blocked(vcpu))
 
 
-def must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:
+def svm_must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:
     """May `event` not be injected now because VMRUN or a #VMEXIT for it comes first?"""
-    intercepted = vcpu.guest_mode and nested_exit_on(vcpu, event)
+    intercepted = vcpu.guest_mode and nested_svm_exit_on(vcpu, event)
     return vcpu.nested_run_pending or (for_injection and intercepted)
 
 
-def set_nmi_mask(vcpu: Vcpu, masked: bool) -> None:
+def svm_set_nmi_mask(vcpu: Vcpu, masked: bool) -> None:
     vcpu.nmi_mask = vcpu.iret_intercept = masked
 
 
-def set_nmi(vcpu: Vcpu) -> None:
-    set_nmi_mask(vcpu, True)
+def svm_inject_nmi(vcpu: Vcpu) -> None:
+    svm_set_nmi_mask(vcpu, True)
 
 
-def enable_nmi_window(vcpu: Vcpu) -> None:
+def svm_enable_nmi_window(vcpu: Vcpu) -> None:
     """Single-step over what keeps the NMI out, unless IRET or STGI will exit anyway."""
     waits_for_iret = vcpu.nmi_mask and not vcpu.iret_mask
     if not waits_for_iret and gif_set(vcpu):
         vcpu.nmi_singlestep = True
 
 
-def enable_irq_window(vcpu: Vcpu) -> None:
+def svm_enable_irq_window(vcpu: Vcpu) -> None:
     vcpu.vintr = vcpu.vintr or gif_set(vcpu)
 
 
-def window_exit(vcpu: Vcpu) -> bool:
+def svm_window_exit(vcpu: Vcpu) -> bool:
     """The interrupt window (VINTR) or the NMI single-step, when due."""
     if vcpu.nmi_singlestep and vcpu.progressed:
         vcpu.nmi_singlestep = False
@@ -150,7 +170,7 @@ def window_exit(vcpu: Vcpu) -> bool:
     return True
 
 
-def iret(vcpu: Vcpu) -> bool:
+def svm_iret(vcpu: Vcpu) -> bool:
     """IRET exits the first time while an NMI is being handled, then executes."""
     if not vcpu.iret_intercept:
         return True
@@ -161,7 +181,7 @@ def iret(vcpu: Vcpu) -> bool:
     return False
 
 
-def complete_interrupts(vcpu: Vcpu) -> None:
+def svm_complete_interrupts(vcpu: Vcpu) -> None:
     """After an exit: VMRUN is done, injected events were seen, IRET may have unmasked NMIs."""
     if vcpu.guest_mode:
         vcpu.nested_run_pending = False
@@ -169,7 +189,7 @@ def complete_interrupts(vcpu: Vcpu) -> None:
     kvm_clear_queues(vcpu)
 
 
-def cancel_injection(vcpu: Vcpu) -> None:
+def svm_cancel_injection(vcpu: Vcpu) -> None:
     if kvm_event_needs_reinjection(vcpu):
         vcpu.request(Req.EVENT)
 
@@ -180,19 +200,19 @@ def unmask_after_iret(vcpu: Vcpu) -> None:
         vcpu.request(Req.EVENT)
 
 
-def pre_enter_smm(vcpu: Vcpu) -> None:
+def svm_pre_enter_smm(vcpu: Vcpu) -> None:
     if vcpu.guest_mode:
         nested_svm_vmexit(vcpu, "")
 
 
-def enter_smm_efer(vcpu: Vcpu) -> None:
+def svm_set_efer(vcpu: Vcpu) -> None:
     """SMM clears EFER, and clearing EFER.SVME sets GIF."""
     if vcpu.svme:
         vcpu.svme = False
         svm_set_gif(vcpu, True)
 
 
-def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
+def svm_pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
     """Back into L2 if the SMI came there; L1's RFLAGS are still in hsave.
 
     After a migration in SMM, hsave and L1's intercepts are zero: without the VMRUN intercept
@@ -205,7 +225,7 @@ def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
         enter_svm_guest_mode(vcpu)
 
 
-def vcpu_reset(vcpu: Vcpu) -> None:
+def svm_vcpu_reset(vcpu: Vcpu) -> None:
     """`init_vmcb`: hflags and EFER.SVME take their reset values, the IRET intercept stays."""
     vcpu.smm = False
     vcpu.nmi_mask = vcpu.iret_mask = vcpu.vintr = False
@@ -213,19 +233,32 @@ def vcpu_reset(vcpu: Vcpu) -> None:
     vcpu.svme = False
 
 
-def execute(vcpu: Vcpu, op: str) -> None:
+def shutdown_interception(vcpu: Vcpu) -> None:
+    """A triple fault: the VMCB is made anew."""
+    svm_vcpu_reset(vcpu)
+
+
+def clgi_interception(vcpu: Vcpu) -> None:
+    svm_set_gif(vcpu, False)
+
+
+def stgi_interception(vcpu: Vcpu) -> None:
+    svm_set_gif(vcpu, True)
+
+
+def svm_execute(vcpu: Vcpu, op: str) -> None:
     match op:
         case "clgi":
-            svm_set_gif(vcpu, False)
+            clgi_interception(vcpu)
         case "stgi":
-            svm_set_gif(vcpu, True)
+            stgi_interception(vcpu)
         case "vmrun":
             nested_svm_vmrun(vcpu)
         case "vmmcall":
             nested_svm_vmexit(vcpu, "VMEXIT_VMMCALL")
 
 
-def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
+def svm_set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
     """In L2 neither GIF nor the pending VMRUN is restored; L1's state comes back in hsave."""
     if saved.guest_mode:
         vcpu.guest_mode = True
@@ -238,26 +271,31 @@ def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
     return True
 
 
-SVM = X86Ops(
-    check_nested_events=lambda vcpu: vcpu.variant.svm_check_nested_events(vcpu),
-    apic_init_signal_blocked=lambda vcpu: vcpu.variant.svm_apic_init_signal_blocked(vcpu),
-    smi_allowed=smi_allowed,
-    nmi_allowed=nmi_allowed,
-    interrupt_allowed=interrupt_allowed,
-    set_nmi_mask=set_nmi_mask,
-    set_nmi=set_nmi,
-    nmi_delivered=lambda _vcpu: None,
-    enable_nmi_window=enable_nmi_window,
-    enable_irq_window=enable_irq_window,
-    window_exit=window_exit,
-    iret=iret,
-    complete_interrupts=complete_interrupts,
-    cancel_injection=cancel_injection,
-    pre_enter_smm=pre_enter_smm,
-    enter_smm_efer=enter_smm_efer,
-    pre_leave_smm=pre_leave_smm,
-    vcpu_reset=vcpu_reset,
-    shutdown=vcpu_reset,
-    execute=execute,
-    set_nested_state=set_nested_state,
+def svm_nmi_delivered(_vcpu: Vcpu) -> None:
+    """KVM masks NMIs itself, when it injects one."""
+
+
+SVM: Final = X86Ops(
+    vendor="svm",
+    check_nested_events=svm_check_nested_events,
+    apic_init_signal_blocked=svm_apic_init_signal_blocked,
+    smi_allowed=svm_smi_allowed,
+    nmi_allowed=svm_nmi_allowed,
+    interrupt_allowed=svm_interrupt_allowed,
+    set_nmi_mask=svm_set_nmi_mask,
+    inject_nmi=svm_inject_nmi,
+    nmi_delivered=svm_nmi_delivered,
+    enable_nmi_window=svm_enable_nmi_window,
+    enable_irq_window=svm_enable_irq_window,
+    window_exit=svm_window_exit,
+    iret=svm_iret,
+    complete_interrupts=svm_complete_interrupts,
+    cancel_injection=svm_cancel_injection,
+    pre_enter_smm=svm_pre_enter_smm,
+    set_efer=svm_set_efer,
+    pre_leave_smm=svm_pre_leave_smm,
+    vcpu_reset=svm_vcpu_reset,
+    triple_fault=shutdown_interception,
+    execute=svm_execute,
+    set_nested_state=svm_set_nested_state,
 )

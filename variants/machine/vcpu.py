@@ -7,13 +7,10 @@ so that the loop and the variants read like the C they model; it never outlives 
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
+from variants.machine.points import Point
 from variants.machine.step import Step
-
-if TYPE_CHECKING:
-    from variants.machine.ops import X86Ops
-    from variants.machine.variant import Variant
 
 VcpuState = NewType("VcpuState", tuple[object, ...])
 
@@ -39,6 +36,7 @@ class Req(IntEnum):
 KVM_APIC_INIT: Final = 1
 KVM_APIC_SIPI: Final = 2
 EBUSY: Final = -16
+EINVAL: Final = -22
 
 RESET_VECTOR: Final = 0x100
 """`Vcpu.boot` of a vCPU that INIT has reset; smaller values are start-up vectors."""
@@ -108,7 +106,8 @@ class Vcpu:
 
     Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
     was written, `arrivals` are remote writes armed for a preemption point, `passed` the
-    points passed, in order, `progressed` says that the guest's RIP moved in this VM entry.
+    points passed, in order, `progressed` says that the guest's RIP moved in this VM entry, `turns`
+    and `turned` are the turns of KVM's loop and the states it has been in.
     """
 
     bsp: bool
@@ -153,8 +152,6 @@ class Vcpu:
     irq_window_l1: bool = False
     nmi_window_l1: bool = False
 
-    variant: "Variant" = field(init=False, compare=False)
-    ops: "X86Ops" = field(init=False, compare=False)
     step: Step = field(init=False, compare=False)
     insn: str = field(init=False, default="")
     executed: bool = field(init=False, default=False)
@@ -164,7 +161,9 @@ class Vcpu:
     progressed: bool = field(init=False, default=False)
     sent: bool = field(init=False, default=False)
     arrivals: list[tuple[str, Irq]] = field(init=False, default_factory=list)
-    passed: dict[str, None] = field(init=False, default_factory=dict)
+    passed: dict[Point, None] = field(init=False, default_factory=dict)
+    turns: int = field(init=False, default=0)
+    turned: set[object] | None = field(init=False, default=None)
 
     def drop_instruction(self) -> None:
         """The context that would have executed the step's instruction is gone."""
@@ -193,6 +192,7 @@ class Vcpu:
 
 
 FIELDS: Final = tuple(f.name for f in fields(Vcpu) if f.init)
+OF_THIS_STEP: Final = tuple(f.name for f in fields(Vcpu) if not f.init)
 _persistent = attrgetter(*FIELDS)
 
 

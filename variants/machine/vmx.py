@@ -3,51 +3,89 @@
 Source: Linux 5.10 arch/x86/kvm/vmx/vmx.c and vmx/nested.c, with virtual NMIs, without APICv.
 """
 
-from variants.machine.events import kvm_clear_queues, kvm_event_needs_reinjection
-from variants.machine.lapic import kvm_cpu_has_interrupt
+from typing import Final
+
+from variants.machine.events import (
+    kvm_clear_queues,
+    kvm_event_needs_reinjection,
+    kvm_vcpu_halt,
+)
+from variants.machine.lapic import kvm_cpu_has_interrupt, preempt
 from variants.machine.ops import X86Ops
-from variants.machine.run import kvm_vcpu_halt
-from variants.machine.vcpu import EBUSY, Mp, NestedExit, Req, SmmSave, Vcpu
+from variants.machine.vcpu import EBUSY, EINVAL, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
+
+VMX_MISC_ACTIVITY_HLT: Final = 1 << 6
+VMX_MISC_WAIT_SIPI: Final = 1 << 8
+"""Bits of IA32_VMX_MISC: activity states that a VM entry accepts. SDM vol. 3, A.6."""
 
 
-def nested_exit_on(vcpu: Vcpu, event: str) -> bool:
+def nested_vmx_exit_on(vcpu: Vcpu, event: str) -> bool:
     """Does the vmcs12 make `event` exit? (`nested_exit_on_nmi`, `nested_exit_on_intr`)"""
     return event in vcpu.controls
 
 
-def nested_events_blocked(vcpu: Vcpu) -> bool:
+def vmx_block_nested_events(vcpu: Vcpu) -> bool:
     """Must a nested VM exit wait for the VM entry or the injection under way?"""
     return vcpu.nested_run_pending or kvm_event_needs_reinjection(vcpu)
+
+
+def vmx_apic_init_signal_blocked(vcpu: Vcpu) -> bool:
+    """Blocked in VMX operation, root or not."""
+    return vcpu.vmxon
+
+
+def vmx_check_nested_events(vcpu: Vcpu) -> int:
+    """INIT exits and is consumed. There is no wait-for-SIPI in L2."""
+    blocked = vmx_block_nested_events(vcpu)
+    if vcpu.pending_events & KVM_APIC_INIT:
+        if blocked:
+            return EBUSY
+        preempt(vcpu, "nested-init")
+        vcpu.pending_events &= ~KVM_APIC_INIT
+        nested_vmx_vmexit(vcpu, "INIT_SIGNAL")
+        return 0
+    preempt(vcpu, "nested-init-clear")
+    return vmx_check_events_below_init(vcpu, blocked)
 
 
 def vmx_check_events_below_init(vcpu: Vcpu, blocked: bool) -> int:
     """`vmx_check_nested_events` after INIT and SIPI: SMI, NMI, interrupt."""
     if vcpu.smi_pending and not vcpu.smm:
         return EBUSY if blocked else 0
-    if vcpu.nmi_pending and not nmi_blocked(vcpu):
+    if vcpu.nmi_pending and not vmx_nmi_blocked(vcpu):
         if blocked:
             return EBUSY
-        if nested_exit_on(vcpu, "nmi"):
+        if nested_vmx_exit_on(vcpu, "nmi"):
             nested_vmx_vmexit(vcpu, "EXCEPTION_NMI")
             vcpu.nmi_pending = 0
             vcpu.nmi_mask = True
         return 0
-    if kvm_cpu_has_interrupt(vcpu) and not interrupt_blocked(vcpu):
+    if kvm_cpu_has_interrupt(vcpu) and not vmx_interrupt_blocked(vcpu):
         if blocked:
             return EBUSY
-        if nested_exit_on(vcpu, "intr"):
+        if nested_vmx_exit_on(vcpu, "intr"):
             nested_vmx_vmexit(vcpu, "EXTERNAL_INTERRUPT")
     return 0
+
+
+def nested_vmx_setup_ctls_msrs() -> int:
+    """The activity states that IA32_VMX_MISC advertises, by their bits there."""
+    return VMX_MISC_ACTIVITY_HLT
+
+
+def nested_check_guest_non_reg_state(activity: str) -> int:
+    """0 if a VM entry accepts the activity state, else -EINVAL."""
+    return 0 if activity in ("active", "hlt") else EINVAL
 
 
 def nested_vmx_run(vcpu: Vcpu) -> None:
     """VMLAUNCH or VMRESUME with the step's activity state; L2 starts with IF=0.
 
-    Entering an L2 that will not run (HLT, wait-for-SIPI) ends the nested run at once. An
-    activity state the variant does not know fails the entry: exit 33 without entering L2.
+    Entering an L2 that will not run (HLT) ends the nested run at once. An activity state that is
+    not accepted fails the entry: exit 33 without entering L2.
     """
     activity = vcpu.step.mode
-    if activity not in vcpu.variant.vmx_activities:
+    if nested_check_guest_non_reg_state(activity):
         vcpu.nested_exit = NestedExit("INVALID_STATE", 0, activity)
         vcpu.rflags_if = False
         return
@@ -59,9 +97,6 @@ def nested_vmx_run(vcpu: Vcpu) -> None:
     if activity == "hlt":
         vcpu.nested_run_pending = False
         kvm_vcpu_halt(vcpu)
-    elif activity == "wait-for-sipi":
-        vcpu.nested_run_pending = False
-        vcpu.mp_state = Mp.INIT_RECEIVED
 
 
 def nested_vmx_enter_non_root_mode(vcpu: Vcpu) -> None:
@@ -79,7 +114,7 @@ def nested_vmx_enter_non_root_mode(vcpu: Vcpu) -> None:
 def nested_vmx_vmexit(vcpu: Vcpu, reason: str, qualification: int = 0) -> None:
     """VM exit to L1; reason "" when SMM is entered from L2. It does not raise KVM_REQ_EVENT."""
     vcpu.warn_on(vcpu.nested_run_pending, "nested_vmx_vmexit")
-    activity = vcpu.variant.vmx_saved_activity(vcpu)
+    activity = sync_vmcs02_to_vmcs12(vcpu)
     vcpu.guest_mode = False
     kvm_clear_queues(vcpu)
     switch_to_vmcs01(vcpu)
@@ -93,6 +128,11 @@ def nested_vmx_vmexit(vcpu: Vcpu, reason: str, qualification: int = 0) -> None:
         vcpu.nested_exit = NestedExit(reason, qualification, activity)
 
 
+def sync_vmcs02_to_vmcs12(vcpu: Vcpu) -> str:
+    """The activity state that is saved for L2: halted or active."""
+    return "hlt" if vcpu.mp_state == Mp.HALTED else "active"
+
+
 def switch_to_vmcs01(vcpu: Vcpu) -> None:
     vcpu.vmcs02_loaded = False
     vcpu.irq_window, vcpu.irq_window_l1 = vcpu.irq_window_l1, False
@@ -100,60 +140,77 @@ def switch_to_vmcs01(vcpu: Vcpu) -> None:
     vcpu.nmi_mask, vcpu.nmi_mask_l1 = vcpu.nmi_mask_l1, False
 
 
-def vmxoff(vcpu: Vcpu) -> None:
+def handle_vmon(vcpu: Vcpu) -> None:
+    """VMXON."""
+    vcpu.vmxon = True
+
+
+def handle_vmoff(vcpu: Vcpu) -> None:
     """VMXOFF always raises KVM_REQ_EVENT: a latched INIT may be taken now."""
     vcpu.vmxon = vcpu.smm_vmxon = False
     vcpu.request(Req.EVENT)
 
 
-def nmi_blocked(vcpu: Vcpu) -> bool:
-    if vcpu.guest_mode and nested_exit_on(vcpu, "nmi"):
+def vmx_nmi_blocked(vcpu: Vcpu) -> bool:
+    if vcpu.guest_mode and nested_vmx_exit_on(vcpu, "nmi"):
         return False
     return vcpu.nmi_mask
 
 
-def interrupt_blocked(vcpu: Vcpu) -> bool:
-    if vcpu.guest_mode and nested_exit_on(vcpu, "intr"):
+def vmx_interrupt_blocked(vcpu: Vcpu) -> bool:
+    if vcpu.guest_mode and nested_vmx_exit_on(vcpu, "intr"):
         return False
     return not vcpu.rflags_if
 
 
-def smi_allowed(vcpu: Vcpu, _for_injection: bool) -> int:
+def vmx_smi_allowed(vcpu: Vcpu, _for_injection: bool) -> int:
     return EBUSY if vcpu.nested_run_pending else int(not vcpu.smm)
 
 
-def nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if must_exit(vcpu, for_injection, "nmi") else int(not nmi_blocked(vcpu))
+def vmx_nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if vmx_must_exit(vcpu, for_injection, "nmi") else int(not vmx_nmi_blocked(vcpu))
 
 
-def interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if must_exit(vcpu, for_injection, "intr") else int(not interrupt_blocked(vcpu))
+def vmx_interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
+    return EBUSY if vmx_must_exit(vcpu, for_injection, "intr") else int(not vmx_interrupt_blocked(vcpu))
 
 
-def must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:
+def vmx_must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:
     """May `event` not be injected now because a VM entry or a VM exit for it comes first?"""
-    intercepted = vcpu.guest_mode and nested_exit_on(vcpu, event)
+    intercepted = vcpu.guest_mode and nested_vmx_exit_on(vcpu, event)
     return vcpu.nested_run_pending or (for_injection and intercepted)
 
 
-def set_nmi_mask(vcpu: Vcpu, masked: bool) -> None:
+def vmx_set_nmi_mask(vcpu: Vcpu, masked: bool) -> None:
     vcpu.nmi_mask = masked
 
 
-def nmi_delivered(vcpu: Vcpu) -> None:
+def vmx_nmi_delivered(vcpu: Vcpu) -> None:
     """The processor blocks further NMIs until IRET."""
     vcpu.nmi_mask = True
 
 
-def enable_nmi_window(vcpu: Vcpu) -> None:
+def vmx_inject_nmi(_vcpu: Vcpu) -> None:
+    """The processor does the rest."""
+
+
+def vmx_set_efer(_vcpu: Vcpu) -> None:
+    """Nothing here depends on EFER."""
+
+
+def handle_triple_fault(_vcpu: Vcpu) -> None:
+    """The VMCS stays as it is."""
+
+
+def vmx_enable_nmi_window(vcpu: Vcpu) -> None:
     vcpu.nmi_window = True
 
 
-def enable_irq_window(vcpu: Vcpu) -> None:
+def vmx_enable_irq_window(vcpu: Vcpu) -> None:
     vcpu.irq_window = True
 
 
-def window_exit(vcpu: Vcpu) -> bool:
+def vmx_window_exit(vcpu: Vcpu) -> bool:
     """Interrupt-window and NMI-window exits, when due."""
     if vcpu.irq_window and vcpu.rflags_if:
         vcpu.irq_window = False
@@ -165,32 +222,32 @@ def window_exit(vcpu: Vcpu) -> bool:
     return True
 
 
-def iret(vcpu: Vcpu) -> bool:
+def vmx_iret(vcpu: Vcpu) -> bool:
     """IRET ends blocking by NMI without an exit."""
     vcpu.nmi_mask = False
     return True
 
 
-def complete_interrupts(vcpu: Vcpu) -> None:
+def vmx_complete_interrupts(vcpu: Vcpu) -> None:
     """After an exit: the VM entry is done, injected events were seen."""
     vcpu.nested_run_pending = False
     kvm_clear_queues(vcpu)
 
 
-def cancel_injection(vcpu: Vcpu) -> None:
+def vmx_cancel_injection(vcpu: Vcpu) -> None:
     if kvm_event_needs_reinjection(vcpu):
         vcpu.request(Req.EVENT)
     if vcpu.nmi_injected:
         vcpu.nmi_mask = False
 
 
-def pre_enter_smm(vcpu: Vcpu) -> None:
+def vmx_pre_enter_smm(vcpu: Vcpu) -> None:
     if vcpu.guest_mode:
         nested_vmx_vmexit(vcpu, "")
     vcpu.smm_vmxon, vcpu.vmxon = vcpu.vmxon, False
 
 
-def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
+def vmx_pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
     """Back into VMX operation, and into L2 if the SMI came there, without a pending run."""
     if vcpu.smm_vmxon:
         vcpu.vmxon, vcpu.smm_vmxon = True, False
@@ -199,24 +256,26 @@ def pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
         vcpu.nmi_mask = saved.nmi_mask
 
 
-def vcpu_reset(vcpu: Vcpu) -> None:
+def vmx_vcpu_reset(vcpu: Vcpu) -> None:
     """INIT clears the interruptibility state of the loaded VMCS, not its window controls."""
     vcpu.nmi_mask = False
 
 
-def execute(vcpu: Vcpu, op: str) -> None:
+def vmx_execute(vcpu: Vcpu, op: str) -> None:
     match op:
         case "vmxon":
-            vcpu.vmxon = True
+            handle_vmon(vcpu)
         case "vmxoff":
-            vmxoff(vcpu)
+            handle_vmoff(vcpu)
         case "vmlaunch":
             nested_vmx_run(vcpu)
         case "vmcall":
             nested_vmx_vmexit(vcpu, "VMCALL")
+        case "rdmsr":
+            vcpu.taken.append(f"rdmsr:{nested_vmx_setup_ctls_msrs() & VMX_MISC_WAIT_SIPI:#x}")
 
 
-def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
+def vmx_set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
     """EINVAL for VMX operation interrupted by SMM: SMM is restored only after this ioctl.
 
     L1's NMI blocking and windows are not part of the state. The activity state saved for L2
@@ -227,7 +286,7 @@ def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
     vcpu.vmxon = saved.vmxon
     if not saved.guest_mode:
         return True
-    if vcpu.variant.vmx_saved_activity(saved) not in vcpu.variant.vmx_activities:
+    if nested_check_guest_non_reg_state(sync_vmcs02_to_vmcs12(saved)):
         return False
     vcpu.nested_run_pending = saved.nested_run_pending
     vcpu.controls = saved.controls
@@ -236,30 +295,27 @@ def set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:
     return True
 
 
-def nothing(_vcpu: Vcpu) -> None:
-    """A hook of `X86Ops` for which VMX needs to do nothing."""
-
-
-VMX = X86Ops(
-    check_nested_events=lambda vcpu: vcpu.variant.vmx_check_nested_events(vcpu),
-    apic_init_signal_blocked=lambda vcpu: vcpu.variant.vmx_apic_init_signal_blocked(vcpu),
-    smi_allowed=smi_allowed,
-    nmi_allowed=nmi_allowed,
-    interrupt_allowed=interrupt_allowed,
-    set_nmi_mask=set_nmi_mask,
-    set_nmi=nothing,
-    nmi_delivered=nmi_delivered,
-    enable_nmi_window=enable_nmi_window,
-    enable_irq_window=enable_irq_window,
-    window_exit=window_exit,
-    iret=iret,
-    complete_interrupts=complete_interrupts,
-    cancel_injection=cancel_injection,
-    pre_enter_smm=pre_enter_smm,
-    enter_smm_efer=nothing,
-    pre_leave_smm=pre_leave_smm,
-    vcpu_reset=vcpu_reset,
-    shutdown=nothing,
-    execute=execute,
-    set_nested_state=set_nested_state,
+VMX: Final = X86Ops(
+    vendor="vmx",
+    check_nested_events=vmx_check_nested_events,
+    apic_init_signal_blocked=vmx_apic_init_signal_blocked,
+    smi_allowed=vmx_smi_allowed,
+    nmi_allowed=vmx_nmi_allowed,
+    interrupt_allowed=vmx_interrupt_allowed,
+    set_nmi_mask=vmx_set_nmi_mask,
+    inject_nmi=vmx_inject_nmi,
+    nmi_delivered=vmx_nmi_delivered,
+    enable_nmi_window=vmx_enable_nmi_window,
+    enable_irq_window=vmx_enable_irq_window,
+    window_exit=vmx_window_exit,
+    iret=vmx_iret,
+    complete_interrupts=vmx_complete_interrupts,
+    cancel_injection=vmx_cancel_injection,
+    pre_enter_smm=vmx_pre_enter_smm,
+    set_efer=vmx_set_efer,
+    pre_leave_smm=vmx_pre_leave_smm,
+    vcpu_reset=vmx_vcpu_reset,
+    triple_fault=handle_triple_fault,
+    execute=vmx_execute,
+    set_nested_state=vmx_set_nested_state,
 )

@@ -4,22 +4,20 @@ Patch: "KVM: x86: emulate wait-for-SIPI and SIPI-VMExit", Yadong Qi, 22 Septembe
 Linux 5.10. The SIPI part of `kvm_apic_accept_events` is common code and so changes SVM too.
 """
 
-from dataclasses import replace
-
-from variants.machine import vmx
-from variants.machine.events import kvm_vcpu_latch_init, reset_by_init, start_by_sipi
+from variants.link import Variant, replaces
+from variants.machine import events, vmx
 from variants.machine.lapic import preempt
 from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu
-from variants.original.model import VARIANT as ORIGINAL
 
 
+@replaces(events.kvm_apic_accept_events)
 def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     """As the original, but a blocked SIPI is kept in guest mode, whatever the vendor."""
     if not vcpu.pending_events:
         return
     preempt(vcpu, "accept-pending")
     preempt(vcpu, "accept-nested-checked")
-    if kvm_vcpu_latch_init(vcpu):
+    if events.kvm_vcpu_latch_init(vcpu):
         vcpu.warn_on(vcpu.mp_state == Mp.INIT_RECEIVED, "kvm_apic_accept_events")
         preempt(vcpu, "accept-latched")
         if not vcpu.guest_mode:
@@ -29,15 +27,40 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     pe, vcpu.pending_events = vcpu.pending_events, 0
     if pe & KVM_APIC_INIT:
         preempt(vcpu, "accept-init")
-        reset_by_init(vcpu)
+        events.kvm_vcpu_reset(vcpu)
+        vcpu.mp_state = Mp.RUNNABLE if vcpu.bsp else Mp.INIT_RECEIVED
     preempt(vcpu, "accept-reset")
     if pe & KVM_APIC_SIPI and vcpu.mp_state == Mp.INIT_RECEIVED:
-        start_by_sipi(vcpu)
+        preempt(vcpu, "accept-vector")
+        events.kvm_vcpu_deliver_sipi_vector(vcpu, vcpu.sipi_vector)
+        vcpu.mp_state = Mp.RUNNABLE
 
 
+@replaces(vmx.nested_vmx_setup_ctls_msrs)
+def nested_vmx_setup_ctls_msrs() -> int:
+    """Wait-for-SIPI is advertised too."""
+    return vmx.nested_vmx_setup_ctls_msrs() | vmx.VMX_MISC_WAIT_SIPI
+
+
+@replaces(vmx.nested_check_guest_non_reg_state)
+def nested_check_guest_non_reg_state(activity: str) -> int:
+    """Wait-for-SIPI is accepted too."""
+    return 0 if activity == "wait-for-sipi" else vmx.nested_check_guest_non_reg_state(activity)
+
+
+@replaces(vmx.nested_vmx_run)
+def nested_vmx_run(vcpu: Vcpu) -> None:
+    """An L2 entered in wait-for-SIPI does not run: the vCPU waits."""
+    vmx.nested_vmx_run(vcpu)
+    if vcpu.guest_mode and vcpu.step.mode == "wait-for-sipi":
+        vcpu.nested_run_pending = False
+        vcpu.mp_state = Mp.INIT_RECEIVED
+
+
+@replaces(vmx.vmx_check_nested_events)
 def vmx_check_nested_events(vcpu: Vcpu) -> int:
     """INIT is consumed and exits unless in WFS; then SIPI is consumed and exits in WFS."""
-    blocked = vmx.nested_events_blocked(vcpu)
+    blocked = vmx.vmx_block_nested_events(vcpu)
     if vcpu.pending_events & KVM_APIC_INIT:
         if blocked:
             return EBUSY
@@ -59,11 +82,14 @@ def vmx_check_nested_events(vcpu: Vcpu) -> int:
     return vmx.vmx_check_events_below_init(vcpu, blocked)
 
 
-VARIANT = replace(
-    ORIGINAL,
-    name="yadong",
-    provenance="Linux 5.10 + the patch of 22 Sep 2020 (wait-for-SIPI and SIPI-VMExit)",
-    kvm_apic_accept_events=kvm_apic_accept_events,
-    vmx_check_nested_events=vmx_check_nested_events,
-    vmx_activities=("active", "hlt", "wait-for-sipi"),
+VARIANT = Variant(
+    "yadong",
+    "Linux 5.10 + the patch of 22 Sep 2020 (wait-for-SIPI and SIPI-VMExit)",
+    (
+        kvm_apic_accept_events,
+        nested_vmx_setup_ctls_msrs,
+        nested_check_guest_non_reg_state,
+        nested_vmx_run,
+        vmx_check_nested_events,
+    ),
 )

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
-from variants.machine.variant import Variant
+from variants.link import Variant
 
 BUILT_IN: Final = ("original", "yadong", "paolo")
 ENTRY_POINT_GROUP: Final = "eventdiff.variants"
@@ -49,7 +49,7 @@ def load_file(path: str) -> Variant:
 
 def expect_variant(candidate: object, source: str) -> Variant:
     if not isinstance(candidate, Variant):
-        raise VariantError(f"{source}: defines no VARIANT of type variants.machine.variant.Variant")
+        raise VariantError(f"{source}: defines no VARIANT of type variants.link.Variant")
     if not re.fullmatch(r"[\w.-]+", candidate.name):
         raise VariantError(f"{source}: a variant's name is one word, not {candidate.name!r}")
     return candidate

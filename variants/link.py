@@ -1,0 +1,312 @@
+"""Variants: functions that replace functions of the machine, and the linker that puts them there.
+
+A variant is to the machine what a livepatch is to a kernel: a few functions, each named after the
+one it replaces and of the same signature.
+
+    from variants.link import Variant, replaces
+    from variants.machine import run
+
+    @replaces(run.vcpu_block)
+    def vcpu_block(vcpu: Vcpu) -> Ran: ...
+
+    VARIANT = Variant("mine", "my patch, v1", (vcpu_block,))
+
+Why linking. A function of the machine calls others by their names, as C does. Python looks such a
+name up in the globals of the function's module, at each call. So a variant needs no hook in the
+machine and no table that each call goes through: it is enough to run the machine's functions with
+other globals. `link` makes those. Nothing of the machine or of the variant's module is changed;
+any number of variants live side by side.
+
+What is rebound. For a variant and a vendor each module of the machine gets a copy of its globals in
+which
+
+- a function of the machine is its copy with copied globals, or, if the variant replaces it, the
+  replacement, which gets a copy of its own module's globals in the same way;
+- a module of the machine, as in `vmx.nested_vmx_vmexit`, is a module with these globals;
+- `kvm_x86_ops` is the vendor's table, with its functions rebound.
+
+Likewise helpers: functions of the variant's own modules, and of others that use the machine's.
+Everything else (constants, types, other libraries) is shared. A copied function shares its
+original's source, so tracebacks and inspect show the text one has written.
+
+The function replaced. Inside a replacement the name of the function that it replaces means that
+function as it would be without it. So a replacement can do something more and call the original,
+and need not be a copy of it. Everywhere else the name means the replacement. A variant can build
+`on` another: its replacements come on top, and "without it" then means the other variant's.
+
+Why memory is sound. Campaigns and explorations compute a step of a vCPU once and remember it: by
+state, step, messages, and the function that takes the step. Linking gives each variant and vendor a
+function of its own, and the same one for as long as the process lives.
+
+What a variant must not do, then:
+
+- keep anything between calls, look at a clock, draw at random, read files: a step is a function of
+  the vCPU's state, the step and the messages alone. What must last goes into the fields of `Vcpu`;
+- hold a function of the machine where the linker does not look: in a default argument, a closure, a
+  class, a container or `functools.partial`. It would run unlinked, with `kvm_x86_ops` unbound, and
+  say so;
+- call a machine function's copy by way of an attribute it has stored on the vCPU.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from importlib import import_module
+from pkgutil import iter_modules
+from types import FunctionType, ModuleType
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from variants import machine as package
+from variants.machine import machine
+from variants.machine.machine import StepVcpu
+from variants.machine.ops import X86Ops, kvm_x86_ops
+from variants.machine.step import Vendor
+from variants.machine.svm import SVM
+from variants.machine.vmx import VMX
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROOT: Final = "variants.machine"
+TABLES: Final = {"svm": SVM, "vmx": VMX}
+
+
+class LinkError(Exception):
+    """A variant that does not fit the machine: one line that says what does not, and why."""
+
+
+_targets: dict[object, FunctionType] = {}
+"""By replacement, what it replaces."""
+
+
+def replaces(target: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function as the replacement of `target`, a function of the machine.
+
+    Raises LinkError if `target` is none, or the parameters differ.
+    """
+    if not isinstance(target, FunctionType) or not of_machine(target):
+        raise LinkError(f"{name_of(target)} is no function of the machine: it cannot be replaced")
+
+    def mark(replacement: Callable[P, R]) -> Callable[P, R]:
+        if not isinstance(replacement, FunctionType):
+            raise LinkError(f"{replacement!r} replaces {name_of(target)}, but is no plain function")
+        if signature_of(replacement) != signature_of(target):
+            raise LinkError(
+                f"{replacement.__name__}{inspect.signature(replacement)} cannot replace "
+                f"{name_of(target)}{inspect.signature(target)}: the parameters differ"
+            )
+        _targets[replacement] = target
+        return replacement
+
+    return mark
+
+
+def of_machine(function: FunctionType) -> bool:
+    return function.__module__.startswith(f"{ROOT}.")
+
+
+def name_of(function: object) -> str:
+    """A function as one writes it: `run.vcpu_block`."""
+    module = getattr(function, "__module__", None) or "?"
+    return f"{module.rpartition('.')[2]}.{getattr(function, '__name__', repr(function))}"
+
+
+def signature_of(function: FunctionType) -> list[tuple[str, object, object]]:
+    """What two functions must have in common: the parameters' names, kinds and defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return [(one.name.lstrip("_"), one.kind, one.default) for one in parameters]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One implementation of event handling.
+
+    name: a word, unique among the variants compared.
+    provenance: where the change comes from: kernel version, patch and date.
+    replacements: functions marked by `replaces`, of different functions of the machine.
+    on: the variant that this one builds on; None for the machine as it is.
+
+    Raises LinkError if two replacements are of one function, or one is of none.
+    """
+
+    name: str
+    provenance: str
+    replacements: tuple[Callable[..., Any], ...] = ()
+    on: "Variant | None" = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.replacements, tuple):
+            raise LinkError(f"variant {self.name}: replacements is no tuple of functions")
+        known: dict[FunctionType, Callable[..., Any]] = {}
+        for function in self.replacements:
+            target = _targets.get(function)
+            if target is None:
+                what = f"{name_of(function)} replaces nothing: mark it with @replaces(..)"
+                raise LinkError(f"variant {self.name}: {what}")
+            if target in known:
+                both = f"{name_of(known[target])} and {name_of(function)}"
+                raise LinkError(f"variant {self.name}: {both} both replace {name_of(target)}")
+            known[target] = function
+
+
+def layers(variant: Variant) -> list[Variant]:
+    """The variants that `variant` is built on, the lowest first, and itself."""
+    return [*(layers(variant.on) if variant.on else ()), variant]
+
+
+def replaced(variant: Variant) -> dict[FunctionType, FunctionType]:
+    """By function of the machine, what `variant` has in its place."""
+    return {
+        _targets[function]: cast(FunctionType, function)
+        for layer in layers(variant)
+        for function in layer.replacements
+    }
+
+
+def machine_modules() -> list[ModuleType]:
+    """The modules of the machine."""
+    names = [module.name for module in iter_modules(package.__path__)]
+    return [import_module(f"{ROOT}.{name}") for name in names]
+
+
+def machine_functions() -> dict[str, FunctionType]:
+    """The functions of the machine that can be replaced, by name."""
+    return {
+        name: value
+        for module in machine_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__
+    }
+
+
+@cache
+def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
+    """The step function of one vCPU under `variant`, without memory."""
+    return linked(variant, vendor, machine.step_vcpu)
+
+
+def linked(variant: Variant, vendor: Vendor, function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, of the machine, as `variant` has it on `vendor`."""
+    return cast(Callable[P, R], _linker(variant, vendor).function(cast(FunctionType, function)))
+
+
+@cache
+def _linker(variant: Variant, vendor: Vendor) -> "_Linker":
+    return _Linker(variant, vendor)
+
+
+class _Linker:
+    """The machine's functions as one variant has them on one vendor, each copied when needed."""
+
+    def __init__(self, variant: Variant, vendor: Vendor) -> None:
+        self._layers = [
+            {_targets[one]: cast(FunctionType, one) for one in layer.replacements}
+            for layer in layers(variant)
+        ]
+        self._vendor = vendor
+        self._copies: dict[FunctionType, FunctionType] = {}
+        self._tables: dict[str, X86Ops] = {}
+        self._modules: dict[tuple[int, FunctionType | None], ModuleType] = {}
+        self._empty: list[tuple[ModuleType, Mapping[str, Any], FunctionType | None]] = []
+
+    def function(self, function: FunctionType) -> FunctionType:
+        """The rebound `function`. Raises LinkError where one is held that cannot be rebound."""
+        found = self._version(function, len(self._layers))
+        while self._empty:
+            module, names, own = self._empty.pop()
+            for name, value in names.items():
+                check_held(f"{module.__name__}: {name}", value)
+                vars(module)[name] = self._rebound(value, own)
+        return found
+
+    def _version(self, target: FunctionType, below: int) -> FunctionType:
+        """What the layers under `below` have in place of a function of the machine."""
+        found = (layer[target] for layer in reversed(self._layers[:below]) if target in layer)
+        return self._copy(next(found, target))
+
+    def _copy(self, function: FunctionType) -> FunctionType:
+        made = self._copies.get(function)
+        if made is None:
+            own = function if function in _targets else None
+            module = self._module(function.__globals__, own)
+            # A code object of its own: the interpreter notes in it where globals were found.
+            code = function.__code__.replace()
+            made = FunctionType(
+                code, vars(module), function.__name__, function.__defaults__, function.__closure__
+            )
+            made.__kwdefaults__ = function.__kwdefaults__
+            made.__doc__, made.__module__ = function.__doc__, function.__module__
+            self._copies[function] = made
+        return made
+
+    def _module(self, names: Mapping[str, Any], own: FunctionType | None) -> ModuleType:
+        """A module with rebound globals, filled in later; `own`: as that replacement sees it."""
+        module = self._modules.get((id(names), own))
+        if module is None:
+            module = self._modules[id(names), own] = ModuleType(str(names["__name__"]))
+            self._empty.append((module, names, own))
+        return module
+
+    def _rebound(self, value: object, own: FunctionType | None) -> object:
+        match value:
+            case FunctionType() if of_machine(value):
+                below = self._layer_of(own) if own and value is _targets[own] else None
+                return self._version(value, len(self._layers) if below is None else below)
+            case FunctionType() if uses_machine(value.__globals__):
+                return self._copy(value)
+            case ModuleType() if uses_machine(vars(value)):
+                return self._module(vars(value), own)
+            case X86Ops():
+                return self._table(TABLES[self._vendor] if value is kvm_x86_ops else value)
+            case _:
+                return value
+
+    def _layer_of(self, replacement: FunctionType) -> int:
+        target = _targets[replacement]
+        found = (n for n, one in enumerate(self._layers) if one.get(target) is replacement)
+        return next(found, 0)
+
+    def _table(self, table: X86Ops) -> X86Ops:
+        known = self._tables.get(table.vendor)
+        if known is None:
+            functions = {
+                field.name: self._version(getattr(table, field.name), len(self._layers))
+                for field in fields(X86Ops)
+                if field.name != "vendor"
+            }
+            known = self._tables[table.vendor] = X86Ops(table.vendor, **functions)
+        return known
+
+
+def uses_machine(names: Mapping[str, Any]) -> bool:
+    """Do these globals name something of the machine that is to be rebound?"""
+    if names["__name__"] == __name__:
+        return False
+    return any(
+        of_machine(value)
+        if isinstance(value, FunctionType)
+        else isinstance(value, X86Ops)
+        or (isinstance(value, ModuleType) and f"{value.__name__}.".startswith(f"{ROOT}."))
+        for value in names.values()
+    )
+
+
+def check_held(where: str, value: object) -> None:
+    """Raise LinkError if `value` holds a function of the machine where it cannot be rebound."""
+    held: Iterator[object] = iter(())
+    match value:
+        case partial():
+            held = iter((value.func, *value.args))
+        case dict():
+            held = iter(value.values())
+        case list() | tuple() | set() | frozenset():
+            held = iter(value)
+        case FunctionType() if not of_machine(value):
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            held = iter((*(value.__defaults__ or ()), *cells))
+        case _:
+            return
+    for one in held:
+        if isinstance(one, FunctionType) and of_machine(one):
+            raise LinkError(f"{where} holds {name_of(one)}: call it by its name instead")
