@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz.report import slug
+from fuzz.report.folder import slug
 
 HERE = Path(__file__).resolve().parent.parent
 CERTIFICATES = (HERE / "corpus" / "exhaustive.json",)

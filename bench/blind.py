@@ -13,14 +13,14 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from fuzz.automaton import COUNTERS, Automaton, walk
-from fuzz.compared import compared
-from fuzz.files import write_whole
-from fuzz.inputs import Walker, fuzz_input
-from fuzz.mutator import MAX_STEPS
-from fuzz.schedule import Schedule
-from fuzz.schedule_bytes import alphabet, decode_step, header, pack
-from fuzz.target import Findings, runner
+from fuzz.campaign.mutator import MAX_STEPS
+from fuzz.campaign.target import Findings, runner
+from fuzz.campaign.walker import Walker
+from fuzz.compare.compared import compared
+from fuzz.memory.automaton import COUNTERS, Automaton, walk
+from fuzz.schedule.codes import alphabet, decode_step, fuzz_input, header, pack
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import Schedule
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Step, Vendor
 

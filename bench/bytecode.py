@@ -10,15 +10,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["variants", "fuzz.naive"]):
-    from fuzz import naive
-    from fuzz.compared import compared
+with atheris.instrument_imports(include=["variants", "fuzz.compare.naive"]):
+    from fuzz.compare import naive
+    from fuzz.compare.compared import compared
 
-from fuzz.automaton import Automaton
-from fuzz.files import write_whole
-from fuzz.inputs import schedule_of_input
-from fuzz.mutator import MAX_STEPS, crossover_of, mutator
-from fuzz.target import Findings
+from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator
+from fuzz.campaign.target import Findings
+from fuzz.memory.automaton import Automaton
+from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.file import write_whole
 from variants.catalogue import choose
 from variants.machine.step import VENDORS
 

@@ -16,11 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzz.alphabet import Alphabet, alphabet_of, usual_words, words_of
-from fuzz.compared import Compared, compared
-from fuzz.joint import receive, start, take
-from fuzz.search import Search
-from fuzz.tables import Tables
+from fuzz.compare.compared import Compared, compared
+from fuzz.compare.joint import receive, start, take
+from fuzz.explore.search import Search
+from fuzz.memory.tables import Tables
+from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 

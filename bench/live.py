@@ -14,9 +14,9 @@ from typing import Final
 
 import yaml
 
-from fuzz.sample import sample
-from fuzz.schedule import Schedule
-from fuzz.schedule_yaml import dump
+from fuzz.live.sample import sample
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import dump
 from variants.catalogue import choose
 from variants.live.cache import builds
 from variants.live.emulator import LiveError

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from itertools import islice
 from statistics import median
 
-from fuzz.automaton import Automaton
-from fuzz.compared import compared
-from fuzz.inputs import schedule_of_input
-from fuzz.minimize import minimize
-from fuzz.mutator import RACE, families, palette
-from fuzz.schedule import Schedule
-from fuzz.schedule_bytes import alphabet, header, pack
+from fuzz.campaign.mutator import RACE, families, palette
+from fuzz.compare.compared import compared
+from fuzz.memory.automaton import Automaton
+from fuzz.schedule.codes import alphabet, header, pack, schedule_of_input
+from fuzz.schedule.schedule import Schedule
+from fuzz.shrink.minimize import minimize
 from variants.catalogue import choose
 from variants.machine.step import MIN_VCPUS, VENDORS, Vendor
 

@@ -1,8 +1,8 @@
-"""Would it be noticed? Small mutants of the variants' hooks, told apart by machine.
+"""Would it be noticed? Small mutants of the variants' functions, told apart by machine.
 
-Every mutant changes one place of one variant's model: a statement dropped, a condition negated,
-`and` and `or` exchanged, an event bit or an mp_state taken for the other. All such places of all
-hooks are taken, so nobody picks. The explorer says which mutants it can tell from the variant
+Every mutant changes one place of a function that some variant replaces, as one variant has it: a
+statement dropped, a condition negated, `and` and `or` exchanged, an event bit or an mp_state taken
+for the other. All such places are taken, so nobody picks. The explorer says which mutants it can tell from the variant
 they were made of (the others are equivalent within its bounds); then each of those is fuzzed
 for up to --seconds on one core.
 
@@ -19,18 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType
 from typing import NamedTuple
 
-from fuzz.alphabet import Alphabet, alphabet_of, usual_words, words_of
-from fuzz.compared import HookError, compared
-from fuzz.joint import start
-from fuzz.search import Search
-from fuzz.tables import Tables
+from fuzz.compare.compared import HookError, compared
+from fuzz.compare.joint import start
+from fuzz.explore.search import Search
+from fuzz.memory.tables import Tables
+from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from variants.catalogue import BUILT_IN, built_in, choose
+from variants.link import replaced
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent
@@ -62,23 +63,66 @@ class Verdict(NamedTuple):
     seconds: float | None
 
 
-def mutants(variant: str, module: ModuleType) -> Iterator[Mutant]:
-    """Every mutant of the functions that `module` defines."""
-    tree = ast.parse(inspect.getsource(module))
-    for place, function in enumerate(tree.body):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        for number, node in enumerate(ast.walk(function)):
-            for change in changes(node):
-                mutated = copy.deepcopy(tree)
-                found = list(ast.walk(mutated.body[place]))[number]
-                change.apply(found)
-                for name in ast.walk(mutated):
-                    if isinstance(name, ast.keyword) and name.arg == "name":
-                        name.value = ast.Constant("mutant")
-                line = getattr(node, "lineno", function.lineno)
-                about = f"{function.name}, line {line}: {change.about}"
-                yield Mutant(variant, about, ast.unparse(ast.fix_missing_locations(mutated)))
+MODULE = """
+from variants.catalogue import built_in
+from variants.link import Variant, replaced, replaces
+from variants.machine import {module}
+from {imported_from} import {names}
+
+
+@replaces({module}.{target})
+{function}
+
+
+others = replaced(built_in()["{variant}"])
+others.pop({module}.{target}, None)
+VARIANT = Variant("mutant", "a mutant", (*others.values(), {target}))
+"""
+"""A mutant as a file: the variant it was made of, with one function replaced by a mutated one."""
+
+
+def functions(names: Sequence[str]) -> Iterator[tuple[str, FunctionType, FunctionType]]:
+    """Of each variant, what it has in place of each function that one of them replaces: variant,
+    function of the machine, what is in its place."""
+    variants = [built_in()[name] for name in names]
+    targets = dict.fromkeys(
+        target for variant in built_in().values() for target in replaced(variant)
+    )
+    for variant in variants:
+        own = replaced(variant)
+        for target in targets:
+            yield variant.name, target, own.get(target, target)
+
+
+def mutants(variant: str, target: FunctionType, function: FunctionType) -> Iterator[Mutant]:
+    """Every mutant of the function that `variant` has in place of `target`."""
+    tree = ast.parse(inspect.getsource(function))
+    (defined,) = tree.body
+    assert isinstance(defined, ast.FunctionDef)
+    defined.decorator_list = []
+    for number, node in enumerate(ast.walk(defined)):
+        for change in changes(node):
+            mutated = copy.deepcopy(tree)
+            change.apply(list(ast.walk(mutated.body[0]))[number])
+            line = function.__code__.co_firstlineno + getattr(node, "lineno", 1) - 1
+            about = f"{function.__name__}, line {line}: {change.about}"
+            text = ast.unparse(ast.fix_missing_locations(mutated))
+            yield Mutant(variant, about, source(variant, target, function, text))
+
+
+def source(variant: str, target: FunctionType, function: FunctionType, text: str) -> str:
+    """The file of a mutant."""
+    module = target.__module__.rpartition(".")[2]
+    there = vars(sys.modules[function.__module__])
+    names = {"Vcpu", *function.__code__.co_names} & there.keys()
+    return MODULE.format(
+        module=module,
+        imported_from=function.__module__,
+        names=", ".join(sorted(names)),
+        target=target.__name__,
+        function=text,
+        variant=variant,
+    )
 
 
 class Change(NamedTuple):
@@ -156,7 +200,7 @@ def shortest(vendor: Vendor, variant: str, path: Path) -> int | None:
 def fuzz(vendor: Vendor, variant: str, path: Path, seconds: int) -> float | None:
     """Seconds until a fuzzer on one core finds the mutant at `path`, start-up included."""
     with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
-        command = [sys.executable, "-m", "fuzz.target", "--vendor", vendor]
+        command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", vendor]
         command += ["--variants", variant, "--variant", str(path), "--findings", folder]
         process = subprocess.Popen(
             [*command, "--", f"-max_total_time={seconds}", "-seed=1"],
@@ -205,10 +249,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     made = [
-        mutant
-        for name in options.variants.split(",")
-        if (module := inspect.getmodule(built_in()[name].kvm_apic_accept_events))
-        for mutant in mutants(name, module)
+        mutant for chosen in functions(options.variants.split(",")) for mutant in mutants(*chosen)
     ]
     jobs = [(mutant, vendor, options.seconds) for mutant in made for vendor in VENDORS]
     verdicts = []

@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from fuzz.campaign import write_seeds
+from fuzz.campaign.campaign import write_seeds
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def command(kind: str, vendor: Vendor, seconds: int, seed: int, work: Path) -> l
     if kind == "bytecode":
         common[2] = "bench.bytecode"
         return [*common, *limits]
-    common[2] = "fuzz.target"
+    common[2] = "fuzz.campaign.target"
     return [*common, "--coverage", "outline" if kind == "shipped" else kind, *limits]
 
 

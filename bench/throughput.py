@@ -21,12 +21,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from fuzz.automaton import COUNTERS, Automaton
-from fuzz.campaign import write_seeds
-from fuzz.compared import compared
-from fuzz.inputs import Walker
-from fuzz.mutator import MAX_STEPS, mutator
-from fuzz.target import runner
+from fuzz.campaign.campaign import write_seeds
+from fuzz.campaign.mutator import MAX_STEPS, mutator
+from fuzz.campaign.target import runner
+from fuzz.campaign.walker import Walker
+from fuzz.compare.compared import compared
+from fuzz.memory.automaton import COUNTERS, Automaton
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
@@ -93,7 +93,7 @@ def main() -> None:
             (work / "corpus").mkdir()
             write_seeds(work / "corpus", vendor)
             limit = [f"-max_total_time={seconds}", "-seed=1", str(work / "corpus")]
-            module = ["fuzz.target"] if kind == "shipped" else ["bench.bytecode"]
+            module = ["fuzz.campaign.target"] if kind == "shipped" else ["bench.bytecode"]
             module += ["--empty"] if kind == "empty" else []
             command = [*module, "--vendor", vendor, "--findings", str(work), "--", *limit]
             rates[kind] = measure(command, work)

@@ -10,8 +10,9 @@ from typing import TypeVar
 import atheris
 
 with atheris.instrument_imports(include=["fuzz"]):
-    from fuzz import schedule_bytes, schedule_yaml
-    from fuzz.schedule import Schedule, ScheduleError
+    from fuzz.schedule import codes as as_codes
+    from fuzz.schedule import text as as_text
+    from fuzz.schedule.schedule import Schedule, ScheduleError
 
 T = TypeVar("T")
 TOKENS = (
@@ -32,8 +33,8 @@ def parse(data: bytes) -> None:
         for _ in range(provider.ConsumeIntInRange(0, 12))
     )
     for text in (made, data.decode("utf-8", "replace")):
-        expect_schedule_or_error(schedule_yaml.load, text)
-    expect_schedule_or_error(schedule_bytes.decode, data)
+        expect_schedule_or_error(as_text.load, text)
+    expect_schedule_or_error(as_codes.decode, data)
 
 
 def expect_schedule_or_error(read: Callable[[T], Schedule], source: T) -> None:
@@ -43,9 +44,9 @@ def expect_schedule_or_error(read: Callable[[T], Schedule], source: T) -> None:
         if "\n" in str(error):
             raise AssertionError(f"not one line: {error}") from error
         return
-    if schedule_yaml.load(schedule_yaml.dump(schedule), schedule.name) != schedule:
+    if as_text.load(as_text.dump(schedule), schedule.name) != schedule:
         raise AssertionError("YAML round trip")
-    if schedule_bytes.decode(schedule_bytes.encode(schedule)) != schedule:
+    if as_codes.decode(as_codes.encode(schedule)) != schedule:
         raise AssertionError("bytes round trip")
 
 

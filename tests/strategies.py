@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from fuzz.schedule import MIN_FIXED_VECTOR, Schedule
+from fuzz.schedule.schedule import MIN_FIXED_VECTOR, Schedule
 from variants.machine.points import POINTS
 from variants.machine.step import (
     ACTIVITIES,

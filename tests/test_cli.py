@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.cli import main
-from fuzz.report import WIDTH, slug, trace_text
-from fuzz.schedule_yaml import load
+from fuzz.cli.main import main
+from fuzz.report.folder import WIDTH, slug, trace_text
+from fuzz.schedule.text import load
 
 ROOT = Path(__file__).parent.parent
 CLAIM_1 = str(ROOT / "corpus" / "seeds" / "svm-sipi-in-l2-then-hlt.yaml")
@@ -20,16 +20,23 @@ FIELDS = [
     *("smm", "latched_init", "mp_state", "taken", "woke", "warn"),
 ]
 SAME = """
-from dataclasses import replace
+from variants.link import Variant
 
-from variants.original.model import VARIANT as ORIGINAL
-
-VARIANT = replace(ORIGINAL, name="same")
+VARIANT = Variant("same", "nothing changed")
 """
-OWN = """
-from dataclasses import replace
-from variants.original.model import VARIANT as ORIGINAL
-VARIANT = replace(ORIGINAL, name="mine", provenance="nothing changed")
+OWN = SAME.replace("same", "mine")
+RAISES = """
+from variants.link import Variant, replaces
+from variants.machine import events
+from variants.machine.vcpu import Vcpu
+
+
+@replaces(events.kvm_apic_accept_events)
+def kvm_apic_accept_events(vcpu: Vcpu) -> None:
+    raise ZeroDivisionError
+
+
+VARIANT = Variant("mine", "raises", (kvm_apic_accept_events,))
 """
 
 
@@ -127,9 +134,7 @@ def test_bad_choice_of_variants(names: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_hook_that_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "mine.py"
-    own.write_text(
-        OWN.replace('name="mine"', 'name="mine", kvm_apic_accept_events=lambda v: 1 // 0')
-    )
+    own.write_text(RAISES)
     assert main(["replay", "--variant", str(own), CLAIM_1]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -139,9 +144,7 @@ def test_a_hook_that_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_hook_that_raises_ends_a_campaign(tmp_path: Path) -> None:
     """At once, wherever it raises: also while the mutator walks what it makes."""
     own = tmp_path / "mine.py"
-    own.write_text(
-        OWN.replace('name="mine"', 'name="mine", kvm_apic_accept_events=lambda v: 1 // 0')
-    )
+    own.write_text(RAISES)
     command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--variant", str(own), "--time", "500"]
     command += ["--out", str(tmp_path / "campaign")]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
@@ -221,7 +224,7 @@ def test_unwritable_report_folder(tmp_path: Path) -> None:
 
 
 def test_trace_of_many_variants_still_fits() -> None:
-    from fuzz.replay import automaton_of, replay
+    from fuzz.report.replay import automaton_of, replay
     from variants.catalogue import choose
 
     variants = choose("", [])

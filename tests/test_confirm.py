@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from fuzz.automaton import Automaton
-from fuzz.compared import compared
-from fuzz.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
-from fuzz.live import observation_of, splits
-from fuzz.live_text import both_text, live_text
-from fuzz.replay import Replay, observation_json, replay
-from fuzz.report import WIDTH, Verdict
-from fuzz.schedule import Schedule
-from fuzz.schedule_yaml import load
-from fuzz.signature import Finding
-from variants.catalogue import choose
+from fuzz.compare.compared import compared
+from fuzz.compare.signature import Finding
+from fuzz.live.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
+from fuzz.live.run import observation_of, splits
+from fuzz.live.text import both_text, live_text
+from fuzz.memory.automaton import Automaton
+from fuzz.report.folder import WIDTH, Verdict
+from fuzz.report.replay import Replay, observation_json, replay
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import load
 from tests.strategies import schedules
+from variants.catalogue import choose
 from variants.live.runner import Build
 from variants.machine.step import VENDORS
 

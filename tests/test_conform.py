@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from fuzz import conform
-from fuzz.conform import Tally, Trace, count, model_traces, report_text
-from fuzz.replay import automaton_of
-from fuzz.sample import Reach, grown, read_input, sample
-from fuzz.schedule import Schedule, check
-from fuzz.schedule_bytes import encode
+from fuzz.live import conform
+from fuzz.live.conform import Tally, Trace, count, model_traces, report_text
+from fuzz.live.sample import Reach, grown, read_input, sample
+from fuzz.report.replay import automaton_of
+from fuzz.schedule.codes import encode
+from fuzz.schedule.schedule import Schedule, check, races
 from variants.catalogue import choose
 from variants.live.emulator import LiveError
 from variants.machine.step import Step, Vendor
@@ -98,7 +98,7 @@ def test_samples_are_repeatable_valid_and_without_races(vendor: Vendor) -> None:
     for schedule in chosen.schedules:
         check(schedule)
         assert schedule.vendor == vendor
-        assert not conform.races(schedule)
+        assert not races(schedule)
 
 
 def test_samples_cover_more_than_as_many_taken_at_random() -> None:

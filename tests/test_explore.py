@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 
 from bench.explore import plain_search
-from fuzz.alphabet import Alphabet, alphabet_of, usual_words, words_of
-from fuzz.automaton import Automaton
-from fuzz.cli import main
-from fuzz.compared import compared
-from fuzz.explore import Explored, explore
-from fuzz.joint import start
-from fuzz.naive import compare
-from fuzz.schedule import Schedule
-from fuzz.search import Search
-from fuzz.signature import cause_of
-from fuzz.tables import Tables
-from variants.catalogue import choose
+from fuzz.cli.main import main
+from fuzz.compare.compared import compared
+from fuzz.compare.joint import start
+from fuzz.compare.naive import compare
+from fuzz.compare.signature import cause_of
+from fuzz.explore.exhaustive import Explored, explore
+from fuzz.explore.search import Search
+from fuzz.memory.automaton import Automaton
+from fuzz.memory.tables import Tables
+from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
+from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
+from variants.catalogue import choose
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
 from variants.machine.vcpu import Irq
 

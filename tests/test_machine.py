@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz import naive
-from fuzz.automaton import Automaton
-from fuzz.compared import compared
-from fuzz.replay import automaton_of, replay, replay_json
-from fuzz.schedule import Schedule
-from fuzz.schedule_yaml import dump
-from variants.catalogue import choose
+from fuzz.compare import naive
+from fuzz.compare.compared import compared
+from fuzz.memory.automaton import Automaton
+from fuzz.report.replay import automaton_of, replay, replay_json
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import dump
 from tests.strategies import schedules
+from variants.catalogue import choose
+from variants.link import step_vcpu_of
 from variants.machine.machine import (
     Observation,
     State,
@@ -23,7 +24,6 @@ from variants.machine.machine import (
     initial_state,
     step,
 )
-from variants.link import step_vcpu_of
 from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Mp, Vcpu, thaw

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given, settings
 
-from fuzz.atlas import atlas_of
-from fuzz.minimize import minimize, rename, shows, smaller
-from fuzz.replay import automaton_of
-from fuzz.schedule import Schedule
-from fuzz.schedule_yaml import load
-from variants.catalogue import choose
+from fuzz.report.replay import automaton_of
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import load
+from fuzz.shrink.atlas import atlas_of
+from fuzz.shrink.minimize import minimize, rename, shows, smaller
 from tests.strategies import schedules
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Step, Vendor
 
 AUTOMATA = {vendor: automaton_of(vendor, choose("", [])) for vendor in VENDORS}

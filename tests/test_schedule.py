@@ -6,56 +6,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import schedule_bytes, schedule_yaml
-from fuzz.alphabet import families_of
-from fuzz.automaton import COUNTERS, Automaton
-from fuzz.compared import compared
-from fuzz.inputs import Walker, schedule_of_input
-from fuzz.mutator import MAX_STEPS, crossover_of, mutator, unmixed
-from fuzz.schedule import Schedule, ScheduleError
-from fuzz.target import runner
-from variants.catalogue import choose
+from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator, unmixed
+from fuzz.campaign.target import runner
+from fuzz.campaign.walker import Walker
+from fuzz.compare.compared import compared
+from fuzz.memory.automaton import COUNTERS, Automaton
+from fuzz.schedule import codes as as_codes
+from fuzz.schedule import text as as_text
+from fuzz.schedule.alphabet import families_of
+from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.schedule import Schedule, ScheduleError
 from tests.strategies import schedules
+from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
 
 @given(schedules())
 def test_yaml_round_trip(schedule: Schedule) -> None:
-    assert schedule_yaml.load(schedule_yaml.dump(schedule)) == schedule
+    assert as_text.load(as_text.dump(schedule)) == schedule
 
 
 @given(schedules())
 def test_bytes_round_trip(schedule: Schedule) -> None:
-    assert schedule_bytes.decode(schedule_bytes.encode(schedule)) == schedule
+    assert as_codes.decode(as_codes.encode(schedule)) == schedule
 
 
 @given(schedules(), st.data())
 def test_truncated_bytes_are_an_error(schedule: Schedule, data: st.DataObject) -> None:
-    whole = schedule_bytes.encode(schedule)
+    whole = as_codes.encode(schedule)
     codes = 2 + 2 * (int.from_bytes(whole[:2], "little") >> 3)
     kept = data.draw(st.integers(0, len(whole) - 1).filter(lambda n: n != codes))
     with pytest.raises(ScheduleError):
-        schedule_bytes.decode(whole[:kept])
+        as_codes.decode(whole[:kept])
 
 
 @given(st.binary())
 def test_any_bytes_decode_or_are_an_error(data: bytes) -> None:
     try:
-        schedule = schedule_bytes.decode(data)
+        schedule = as_codes.decode(data)
     except ScheduleError:
         return
-    assert schedule_bytes.encode(schedule) == data or schedule.name == schedule.about == ""
+    assert as_codes.encode(schedule) == data or schedule.name == schedule.about == ""
 
 
 @given(st.text())
 def test_any_text_loads_or_is_an_error(text: str) -> None:
     try:
-        schedule = schedule_yaml.load(text)
+        schedule = as_text.load(text)
     except ScheduleError as error:
         problem = str(error)
     else:
         problem = ""
-        assert schedule_yaml.load(schedule_yaml.dump(schedule)) == schedule
+        assert as_text.load(as_text.dump(schedule)) == schedule
     assert "\n" not in problem
 
 
@@ -68,14 +70,14 @@ def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed
     assert 2 <= len(mutated) <= 2 + 2 * MAX_STEPS
     for at in range(2, len(mutated), 2):
         code = int.from_bytes(mutated[at : at + 2], "little")
-        assert schedule_bytes.decode_step(code) is not None
+        assert as_codes.decode_step(code) is not None
     assert len(crossover_of(mix=True)(data, other, 0, seed)) <= 2 + 2 * MAX_STEPS
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20), st.lists(st.integers(0, 2**32), max_size=9))
 def test_inputs_are_not_mixed(codes: list[int], seeds: list[int]) -> None:
     """Races, NMIs, SMIs or interrupts, and one message in a step: what is explored to the end."""
-    data = unmixed(schedule_bytes.pack([0, *codes]))
+    data = unmixed(as_codes.pack([0, *codes]))
     assert unmixed(data) == data
     mutate = mutator("svm", Walker(Automaton(compared("svm", choose("", [])))))
     for seed in seeds:
@@ -94,7 +96,7 @@ def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list
     """Mutated inputs, one after the other, lead where each leads alone."""
     walker = Walker(Automaton(compared("vmx", choose("", []))))
     mutate = mutator("vmx", walker, mix=True)
-    data = schedule_bytes.pack([1, *codes])
+    data = as_codes.pack([1, *codes])
     for seed in seeds:
         data = mutate(data, 0, seed)
         shared = [node.packed for node in walker.walk(data)]
@@ -106,8 +108,8 @@ def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list
 def test_the_automaton_takes_any_codes(codes: list[int]) -> None:
     automaton = Automaton(compared("vmx", choose("", [])))
     counters = bytearray(COUNTERS)
-    runner(Walker(automaton), counters)(schedule_bytes.pack([1, *codes]))
-    assert (1 in counters) == bool(schedule_of_input(schedule_bytes.pack([1, *codes])).steps)
+    runner(Walker(automaton), counters)(as_codes.pack([1, *codes]))
+    assert (1 in counters) == bool(schedule_of_input(as_codes.pack([1, *codes])).steps)
 
 
 def steps(text: str) -> str:
@@ -140,7 +142,7 @@ def steps(text: str) -> str:
 )
 def test_yaml_errors_say_where_and_what(text: str, where: str, what: str) -> None:
     with pytest.raises(ScheduleError) as caught:
-        schedule_yaml.load(text)
+        as_text.load(text)
     assert where in str(caught.value)
     assert what in str(caught.value)
     assert "\n" not in str(caught.value)

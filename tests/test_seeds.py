@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.replay import automaton_of, replay
-from fuzz.report import short
-from fuzz.schedule_yaml import load
+from fuzz.report.folder import short
+from fuzz.report.replay import automaton_of, replay
+from fuzz.schedule.text import load
 from variants.catalogue import choose
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fuzz.cli import main
+from fuzz.cli.main import main
 from tests.live.running import ROOT, SEEDS
 from variants.live.cache import SETUP, builds
 from variants.live.host import DEVICE, SYS_MODULE

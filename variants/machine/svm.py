@@ -122,15 +122,23 @@ def svm_interrupt_blocked(vcpu: Vcpu) -> bool:
 
 
 def svm_smi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if svm_must_exit(vcpu, for_injection, "smi") else int(not svm_smi_blocked(vcpu))
+    if svm_must_exit(vcpu, for_injection, "smi"):
+        return EBUSY
+    return int(not svm_smi_blocked(vcpu))
 
 
 def svm_nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if svm_must_exit(vcpu, for_injection, "nmi") else int(not svm_nmi_blocked(vcpu))
+    if svm_must_exit(vcpu, for_injection, "nmi"):
+        return EBUSY
+    return int(not svm_nmi_blocked(vcpu))
 
 
 def svm_interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if svm_must_exit(vcpu, for_injection, "intr") else int(not svm_interrupt_blocked(vcpu))
+    return (
+        EBUSY
+        if svm_must_exit(vcpu, for_injection, "intr")
+        else int(not svm_interrupt_blocked(vcpu))
+    )
 
 
 def svm_must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:

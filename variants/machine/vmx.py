@@ -168,11 +168,17 @@ def vmx_smi_allowed(vcpu: Vcpu, _for_injection: bool) -> int:
 
 
 def vmx_nmi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if vmx_must_exit(vcpu, for_injection, "nmi") else int(not vmx_nmi_blocked(vcpu))
+    if vmx_must_exit(vcpu, for_injection, "nmi"):
+        return EBUSY
+    return int(not vmx_nmi_blocked(vcpu))
 
 
 def vmx_interrupt_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    return EBUSY if vmx_must_exit(vcpu, for_injection, "intr") else int(not vmx_interrupt_blocked(vcpu))
+    return (
+        EBUSY
+        if vmx_must_exit(vcpu, for_injection, "intr")
+        else int(not vmx_interrupt_blocked(vcpu))
+    )
 
 
 def vmx_must_exit(vcpu: Vcpu, for_injection: bool, event: str) -> bool:

@@ -1,0 +1,223 @@
+"""A campaign: fuzzer processes, and the one that collects, minimises and reports.
+
+Each process fuzzes one vendor. It writes what it finds to a folder; this process minimises each
+finding as it comes and writes its report before it announces it. Ctrl-C ends the campaign as
+the time limit does, with everything found so far reported.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from fuzz.compare.signature import Finding
+from fuzz.memory.automaton import Automaton
+from fuzz.report.folder import write_finding, write_summary
+from fuzz.schedule.codes import fuzz_input, schedule_of_input
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.order import size
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import load
+from fuzz.shrink.atlas import atlas_of
+from fuzz.shrink.minimize import minimize, shows
+from variants.machine.step import MIN_VCPUS, Vendor
+
+SEEDS = Path(__file__).parent.parent.parent / "corpus" / "seeds"
+
+
+class Settings(NamedTuple):
+    """seconds: how long to fuzz. options: the variants, as command-line options.
+    seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration has covered."""
+
+    vendors: tuple[Vendor, ...]
+    seconds: int
+    out: Path
+    options: tuple[str, ...]
+    seed: int
+    mix: bool
+
+
+class Outcome(NamedTuple):
+    schedules: int
+    seconds: float
+    findings: list[Finding]
+
+
+def write_seeds(folder: Path, vendor: Vendor) -> None:
+    """The seed schedules of `vendor` as fuzzer inputs."""
+    for path in sorted(SEEDS.glob("*.yaml")):
+        schedule = load(path.read_text(), path.stem)
+        if schedule.vendor == vendor and schedule.vcpus == MIN_VCPUS:
+            write_whole(folder / path.stem, fuzz_input(schedule))
+
+
+class Collector:
+    """Minimises and reports what the processes found; keeps the smallest for each signature."""
+
+    def __init__(
+        self,
+        automata: dict[Vendor, Automaton],
+        settings: Settings,
+        announce: Callable[[Finding], None],
+    ) -> None:
+        self.automata = automata
+        self.settings = settings
+        self.announce = announce
+        self.best: dict[str, Finding] = {}
+
+    def take(self, data: bytes, signature: str) -> None:
+        """Minimise `signature`, and every signature that `data` shows for the first time.
+
+        A latent divergence shows only where a schedule ends: look for the prefix that does.
+        """
+        schedule = schedule_of_input(data)
+        automaton = self.automata[schedule.vendor]
+        shown = {divergence.signature for _, divergence in automaton.compare(schedule)}
+        for one in sorted(shown):
+            if one == signature or one not in self.best:
+                self.minimize(automaton, schedule, one)
+        if signature in shown:
+            return
+        for end in range(len(schedule.steps)):
+            prefix = schedule._replace(steps=schedule.steps[:end])
+            if shows(automaton, prefix, signature) is not None:
+                self.minimize(automaton, prefix, signature)
+                return
+
+    def minimize(self, automaton: Automaton, schedule: Schedule, signature: str) -> None:
+        """Keep and report what `schedule` minimises to, if it is the smallest so far."""
+        smallest = minimize(automaton, schedule, signature)
+        known = self.best.get(signature)
+        if known and size(known.schedule) <= size(smallest):
+            return
+        shown = next(
+            found for _, found in automaton.compare(smallest) if found.signature == signature
+        )
+        finding = Finding(shown, smallest)
+        self.best[signature] = finding
+        write_finding(self.settings.out, automaton, finding, self.settings.options)
+        if not known:
+            self.announce(finding)
+
+    def write_summary(self, schedules: int, seconds: float) -> None:
+        write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
+
+
+def start(
+    vendor: Vendor, number: int, seconds: float, settings: Settings, work: Path
+) -> "subprocess.Popen[bytes]":
+    """Start fuzzer process `number` of the campaign."""
+    corpus = work / f"corpus-{vendor}"
+    command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", vendor, *settings.options]
+    command += ["--mix"] if settings.mix else []
+    command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
+    command += ["-rss_limit_mb=0"]
+    command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
+    with (work / f"{vendor}-{number}.log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=work,
+            env={**os.environ, "PYTHONPATH": str(SEEDS.parent.parent), "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+
+
+def schedules_run(work: Path) -> int:
+    """How many schedules the processes have run, from the files they keep."""
+    counts = [path.read_text().split() for path in work.glob("*.count")]
+    return sum(int(count[0]) for count in counts if count)
+
+
+def run(
+    automata: dict[Vendor, Automaton],
+    settings: Settings,
+    announce: Callable[[Finding], None],
+    progress: Callable[[int, float, int], None],
+) -> Outcome:
+    """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
+
+    Raises OSError when the reports cannot be written.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        work = Path(tempfile.mkdtemp(prefix="eventdiff-"))
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        for vendor in settings.vendors:
+            (work / f"corpus-{vendor}").mkdir()
+            write_seeds(work / f"corpus-{vendor}", vendor)
+        collector = Collector(automata, settings, announce)
+        collector.write_summary(0, 0.0)
+        began = time.monotonic()
+        workers = max(len(settings.vendors), os.cpu_count() or 1)
+        processes: list[subprocess.Popen[bytes]] = []
+        stack.callback(stop, processes)
+        for number in range(workers):
+            vendor = settings.vendors[number % len(settings.vendors)]
+            processes.append(start(vendor, number, settings.seconds, settings, work))
+        interrupted = False
+        try:
+            while any(process.poll() is None for process in processes):
+                time.sleep(0.2)
+                known = dict(collector.best)
+                collect(work, collector)
+                ran, seconds = schedules_run(work), time.monotonic() - began
+                if collector.best != known:
+                    collector.write_summary(ran, seconds)
+                progress(ran, seconds, len(collector.best))
+                if any(process.returncode for process in processes):
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+            stop(processes)
+            # It may have come in the middle of a search.
+            atlas_of.cache_clear()
+        seconds = time.monotonic() - began
+        collect(work, collector)
+        schedules = schedules_run(work)
+        collector.write_summary(schedules, seconds)
+        if not interrupted and any(process.returncode for process in processes):
+            raise FuzzerError(last_words(work))
+    return Outcome(schedules, seconds, list(collector.best.values()))
+
+
+class FuzzerError(Exception):
+    """A fuzzer process died; what it found before is reported."""
+
+
+def last_words(work: Path) -> str:
+    """The last telling line of the fuzzers' logs."""
+    for log in sorted(work.glob("*.log")):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if "Error: " in line and not line.startswith("==")]
+        if errors:
+            return f"a fuzzer process died: {errors[-1].strip()}"
+    return "a fuzzer process died"
+
+
+def collect(work: Path, collector: Collector) -> None:
+    """Take in new findings; each is removed only once it is reported."""
+    for path in sorted(work.glob("[0-9]*.json")):
+        found = json.loads(path.read_text())
+        collector.take(bytes.fromhex(found["input"]), found["signature"])
+        path.unlink()
+
+
+def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """End what still runs."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+    for process in processes:
+        process.wait()

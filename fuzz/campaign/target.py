@@ -1,0 +1,178 @@
+"""The Atheris target: one libFuzzer process over the joint automaton of one vendor.
+
+Run by `fuzz.campaign.campaign` as `python -m fuzz.campaign.target`. What diverges is written to
+`--findings`, and the run goes on.
+"""
+
+import argparse
+import ctypes
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator
+from fuzz.campaign.walker import Walker
+from fuzz.compare.compared import compared
+from fuzz.compare.signature import Divergence
+from fuzz.memory.automaton import COUNTERS, Automaton
+from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import races
+from variants.catalogue import choose
+from variants.machine.step import VENDORS
+
+
+def coverage_counters(count: int) -> memoryview:
+    """Give libFuzzer `count` 8-bit counters of ours; call before `atheris.Setup`."""
+    # libFuzzer looks for the custom mutator when it is loaded: load that first.
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
+    for name in ("custom_mutator", "custom_crossover"):
+        importlib.import_module(f"atheris.{name}")
+    sys.setdlopenflags(flags)
+    core = ctypes.CDLL(importlib.import_module("atheris.core_with_libfuzzer").__file__)
+    buffer = (ctypes.c_uint8 * count)()
+    start = ctypes.addressof(buffer)
+    core.__sanitizer_cov_8bit_counters_init(ctypes.c_void_p(start), ctypes.c_void_p(start + count))
+    # One entry a counter: an address libFuzzer never dereferences, and no flags.
+    table = (ctypes.c_size_t * (2 * count))(*(word for n in range(count) for word in (n + 1, 0)))
+    table_start = ctypes.addressof(table)
+    table_end = table_start + ctypes.sizeof(table)
+    core.__sanitizer_cov_pcs_init(ctypes.c_void_p(table_start), ctypes.c_void_p(table_end))
+    KEPT.append(table)
+    return memoryview(buffer).cast("B")
+
+
+KEPT: list[object] = []
+"""What libFuzzer holds pointers to."""
+
+
+INPUTS_A_SIGNATURE = 2
+"""How many inputs to record for one signature, with and without races: minimising keeps the best
+of what they lead to."""
+
+
+class Findings:
+    """Writes the inputs that show a divergence class in a way not met before.
+
+    current: the input that runs. runs: its number, from 1.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: Counter[tuple[str, bool]] = Counter()
+        self.written = 0
+        self.current = b""
+        self.runs = 0
+        self.started = time.monotonic()
+
+    def __call__(self, divergences: tuple[Divergence, ...]) -> None:
+        for divergence in divergences:
+            way = (divergence.signature, races(schedule_of_input(self.current)))
+            self.seen[way] += 1
+            if self.seen[way] <= INPUTS_A_SIGNATURE:
+                self.written += 1
+                found = {
+                    "signature": divergence.signature,
+                    "input": self.current.hex(),
+                    "runs": self.runs,
+                    "seconds": time.monotonic() - self.started,
+                }
+                write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
+
+
+def runner(
+    walker: Walker, counters: bytearray | memoryview, by_edge: bool = False
+) -> Callable[[bytes], None]:
+    """A function that runs an input. by_edge: count edges, not nodes."""
+
+    def run(data: bytes) -> None:
+        for node in walker.walk(data):
+            counters[node.counter] = 1
+
+    def run_by_edge(data: bytes) -> None:
+        before = 0
+        for node in walker.walk(data):
+            counters[(before * 31 + node.counter) % COUNTERS] = 1
+            before = node.counter
+
+    return run_by_edge if by_edge else run
+
+
+def target(
+    findings: Findings, automaton: Automaton, run: Callable[[bytes], None]
+) -> Callable[[bytes], None]:
+    """The function libFuzzer calls: `run`, with a note of the input and of progress."""
+    report_at = 1
+    progress = findings.folder / f"{os.getpid()}.count"
+
+    def counted(data: bytes) -> None:
+        nonlocal report_at
+        findings.current = data
+        findings.runs = runs = findings.runs + 1
+        if runs >= report_at:
+            elapsed = time.monotonic() - findings.started
+            write_whole(progress, f"{runs} {elapsed:.3f}")
+            report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
+        run(data)
+
+    return counted
+
+
+def main() -> None:
+    """Parse the campaign's arguments and hand over to libFuzzer, which ends the process."""
+    parser = argparse.ArgumentParser(prog="fuzz.campaign.target")
+    parser.add_argument("--vendor", choices=VENDORS, required=True)
+    parser.add_argument("--variants", default="")
+    parser.add_argument("--variant", action="append", default=[])
+    parser.add_argument("--findings", type=Path, required=True)
+    parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
+    parser.add_argument("--mix", action="store_true")
+    parser.add_argument("libfuzzer", nargs="*")
+    options = parser.parse_args()
+    counters = coverage_counters(COUNTERS)
+    findings = Findings(options.findings)
+    variants = choose(options.variants, options.variant)
+    automaton = Automaton(
+        compared(options.vendor, variants), findings, by_state=options.coverage == "state"
+    )
+
+    walker = Walker(automaton)
+    run = runner(walker, counters, options.coverage == "edge")
+
+    def note(data: bytes) -> None:
+        findings.current = data
+
+    def guarded(change: Callable[..., bytes]) -> Callable[..., bytes]:
+        """Atheris hangs when a mutator raises, as a variant's hook may make it: end instead."""
+
+        def call(*arguments: Any) -> bytes:
+            try:
+                return change(*arguments)
+            except Exception:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+
+        return call
+
+    atheris.Setup(
+        [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
+        target(findings, automaton, run),
+        custom_mutator=guarded(mutator(options.vendor, walker, note, options.mix)),
+        custom_crossover=crossover_of(options.mix),
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""`eventdiff explore`: options, processes (one a vendor), output."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fuzz.compare.compared import compared
+from fuzz.explore.certificate import certificate, differences, result
+from fuzz.explore.exhaustive import Explored, explore
+from fuzz.report.folder import summary, summary_text, write_finding
+from fuzz.report.replay import automaton_of
+from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.text import schedule_json
+from fuzz.shrink.minimize import minimize
+from variants.catalogue import choose
+from variants.machine.step import VENDORS, Vendor
+
+EXAMPLE = """\
+examples:
+  eventdiff explore                                    both vendors, races included
+  eventdiff explore --no-races                         likewise, without them: a minute or two
+  eventdiff explore --vendor svm --no-races --steps usual,nmi,smi --depth 8
+  eventdiff explore --variants original --variant mine.py --no-races
+  eventdiff explore --check reports/explored/certificate.json
+
+--steps takes words of the schedule format: step names (hlt, vmrun, ..) and ICR modes (init, sipi,
+nmi, smi, fixed), `usual` (INIT, SIPI, every instruction and ioctl) or `all`. Unless told, the usual
+steps are explored to the end alone, with NMIs, with SMIs, with interrupts, and with races.
+"""
+
+
+class AlphabetError(Exception):
+    """A word of --steps that means nothing: one line."""
+
+
+class Request(NamedTuple):
+    """One vendor's exploration."""
+
+    vendor: Vendor
+    variants: str
+    files: tuple[str, ...]
+    alphabets: tuple[Alphabet, ...]
+    depth: int | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eventdiff explore`, besides those that choose variants."""
+    parser.epilog = EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
+    parser.add_argument("--depth", type=depth, metavar="N", help="schedules of N steps at most")
+    parser.add_argument("--steps", default="", metavar="A,B,..", help="the alphabet, see below")
+    parser.add_argument("--no-races", action="store_true", help="leave out `at` steps")
+    parser.add_argument("--out", type=Path, default=Path("reports/explored"), metavar="DIR")
+    parser.add_argument("--check", type=Path, metavar="CERTIFICATE", help="explore again, compare")
+    parser.add_argument("--json", action="store_true")
+
+
+def depth(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of steps from 1, not {text!r}")
+    return int(text)
+
+
+def alphabets(steps: str, vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
+    """The alphabets of --steps for `vendor`; raises AlphabetError for a word that means nothing."""
+    if not steps:
+        return usual_alphabets(vendor, races)
+    words: dict[str, None] = {}
+    known = dict.fromkeys(word for one in VENDORS for word in words_of(one))
+    for word in steps.split(","):
+        if word == "all":
+            words |= known
+        elif word == "usual":
+            words |= dict.fromkeys(usual_words(vendor))
+        elif word in known:
+            words[word] = None
+        else:
+            raise AlphabetError(f"--steps: {word!r} is none of all, usual, {', '.join(known)}")
+    chosen = [word for word in words_of(vendor) if word in words]
+    return (alphabet_of(vendor, chosen, races),)
+
+
+def run(request: Request) -> Explored:
+    """Explore; on a terminal, say now and then how far it is."""
+    on_terminal = sys.stderr.isatty()
+    began = time.monotonic()
+
+    def progress(depth: int, states: int, transitions: int, signatures: int) -> None:
+        if on_terminal:
+            elapsed = time.monotonic() - began
+            rate = transitions / elapsed
+            line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
+            line += f"{rate:,.0f} transitions/s, {signatures} signatures"
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    subject = compared(request.vendor, choose(request.variants, request.files))
+    # Ctrl-C ends this process's exploration, though the parent waits for it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    explored = explore(subject, request.alphabets, request.depth, progress)
+    signal.signal(signal.SIGINT, before)
+    if on_terminal:
+        print("\r\033[K", end="", file=sys.stderr)
+    return explored
+
+
+def run_all(requests: list[Request]) -> list[Explored]:
+    """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
+    if len(requests) == 1:
+        return [run(requests[0])]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ProcessPoolExecutor(len(requests)) as pool:
+            return list(pool.map(run, requests))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def do_explore(options: argparse.Namespace) -> int:
+    """Run the command; the exit status."""
+    asked = {
+        "vendors": [options.vendor] if options.vendor else list(VENDORS),
+        "steps": options.steps,
+        "races": not options.no_races,
+        "bound": options.depth,
+        "variant_options": [options.variants, *(str(Path(p).resolve()) for p in options.variant)],
+    }
+    certified: dict[str, Any] = {}
+    if options.check:
+        certified = read_certificate(options.check)
+        asked = {key: certified[key] for key in asked}
+    named, *files = asked["variant_options"]
+    steps, races, bound = asked["steps"], asked["races"], asked["bound"]
+    requests = [
+        Request(vendor, named, tuple(files), alphabets(steps, vendor, races), bound)
+        for vendor in asked["vendors"]
+    ]
+    variants = choose(named, files)
+    if not options.check:
+        options.out.mkdir(parents=True, exist_ok=True)
+    explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
+    certified_of = {one.vendor: one.alphabets for one in requests}
+    found = {**certificate(variants, certified_of, asked), **result(explored)}
+    if options.check:
+        wrong = differences(certified, found)
+        print("\n".join(wrong) if wrong else f"{options.check}: explored again, all the same")
+        return 1 if wrong else 0
+    write_reports(options.out, explored, found, named, files)
+    if options.json:
+        print(json.dumps(explored_json(explored)))
+    else:
+        findings = [finding for one in explored.values() for finding in one.found.values()]
+        print(summary_text(extent(found), findings, options.out), end="")
+        print("\n".join(["", *what_latent_ones_lead_to(explored)]))
+    return 1 if any(one.found for one in explored.values()) else 0
+
+
+def read_certificate(path: Path) -> dict[str, Any]:
+    """The certificate in `path`. Raises AlphabetError if it is none."""
+    try:
+        certified: dict[str, Any] = json.loads(path.read_text())
+        missing = {"vendors", "steps", "races", "bound", "variant_options"} - certified.keys()
+    except (ValueError, AttributeError):
+        raise AlphabetError(f"{path}: not a certificate") from None
+    if missing:
+        raise AlphabetError(f"{path}: not a certificate, {min(missing)!r} is missing")
+    if not set(certified["vendors"]) <= set(VENDORS) or not certified["variant_options"]:
+        raise AlphabetError(f"{path}: not a certificate of this program's")
+    return certified
+
+
+def write_reports(
+    out: Path,
+    explored: dict[Vendor, Explored],
+    found: dict[str, Any],
+    named: str,
+    files: list[str],
+) -> None:
+    """What a campaign writes, and the certificate."""
+    options = ["--variants", named] if named else []
+    for file in files:
+        options += ["--variant", file]
+    findings = []
+    for vendor, one in explored.items():
+        automaton = automaton_of(vendor, choose(named, files))
+        for finding in one.found.values():
+            smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
+            findings.append(finding._replace(schedule=smallest))
+            write_finding(out, automaton, findings[-1], options)
+    latent = "".join(f"- {line}\n" for line in what_latent_ones_lead_to(explored))
+    table = summary("Exploration", extent(found), findings)
+    write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
+    write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+
+
+def what_latent_ones_lead_to(explored: dict[Vendor, Explored]) -> list[str]:
+    """For each latent signature, what it shows as and after how many steps, a line each."""
+    lines = []
+    for one in explored.values():
+        for signature, later in sorted(one.shown.items()):
+            if later is None:
+                lines.append(f"{signature}: never shows")
+            else:
+                steps = len(later.schedule.steps)
+                lines.append(f"{signature}: {steps} steps, {later.divergence.signature}")
+    return lines
+
+
+def extent(found: dict[str, Any]) -> str:
+    """How much was explored, in a few words."""
+    end = "to the fixpoint" if found["fixpoint"] else "not to the end"
+    return (
+        f"{found['states']} states, {found['transitions']} transitions, "
+        f"depth {found['depth']}, {end}"
+    )
+
+
+def explored_json(explored: dict[Vendor, Explored]) -> dict[str, Any]:
+    """What `--json` prints."""
+    found = result(explored)
+    schedules = {
+        signature: schedule_json(finding.schedule)
+        for one in explored.values()
+        for signature, finding in one.found.items()
+    }
+    for described in found["signatures"]:
+        described["schedule"] = schedules[described["signature"]]
+    return found

@@ -1,0 +1,50 @@
+"""`eventdiff replay --live`: what the models do beside what real KVM does."""
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fuzz.live.run import Split, run_live
+from fuzz.live.text import both_text
+from fuzz.report.replay import Replay, Trace, replay_json, traces_json
+from variants.catalogue import BUILT_IN
+from variants.live.cache import builds, names_set_up
+from variants.live.emulator import LiveError
+from variants.live.runner import Build
+
+
+def built_of(names: Sequence[str]) -> dict[str, Build]:
+    """The builds of those of `names` that have one. Raises LiveError if none has.
+
+    A model of the user's own need not have a build; the project's variants must.
+    """
+    there = names_set_up(None)
+    found = builds(None, [name for name in names if name in there or name in BUILT_IN])
+    if not found:
+        raise LiveError(f"no live build of {', '.join(names)}; see `eventdiff live setup --help`")
+    return found
+
+
+def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: bool) -> int:
+    """Print each result with its live run; 1 if variants differ, or model and live do."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    status = 0
+    lives = run_live([result.schedule for result in results], kernels)
+    for number, (result, live) in enumerate(zip(results, lives, strict=True)):
+        if result.divergences or any(trace != result.traces[name] for name, trace in live.items()):
+            status = 1
+        if as_json:
+            print(json.dumps(with_live(result, live)))
+            continue
+        splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
+        text = both_text(result.schedule, result.traces, live, splits)
+        print(("\n" if number else "") + text, end="", flush=True)
+    return status
+
+
+def with_live(result: Replay, live: Mapping[str, Trace]) -> dict[str, Any]:
+    """What `replay --live --json` prints: `live` holds the live variants' traces, as `traces`."""
+    plain = replay_json(result)
+    divergences = plain.pop("divergences")
+    return plain | {"live": traces_json(live), "divergences": divergences}

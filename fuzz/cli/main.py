@@ -1,0 +1,272 @@
+"""The command line. Exit status as diff(1): 0 no difference, 1 differences, 2 trouble."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NoReturn
+
+from fuzz.campaign import campaign
+from fuzz.cli import live as live_cli
+from fuzz.cli.explore import AlphabetError, add_arguments, do_explore
+from fuzz.cli.live_replay import built_of, show_live
+from fuzz.compare.compared import HookError, compared
+from fuzz.compare.signature import Finding
+from fuzz.live.confirm import confirm
+from fuzz.memory.automaton import Automaton
+from fuzz.report.folder import slug, summary_text, trace_text
+from fuzz.report.replay import automaton_of, replay, replay_json
+from fuzz.schedule import codes, text
+from fuzz.schedule.file import is_yaml, read_schedule, write_whole
+from fuzz.schedule.schedule import ScheduleError
+from fuzz.shrink.minimize import minimize
+from variants.catalogue import VariantError, built_in, choose, load_file
+from variants.link import Variant
+from variants.live.emulator import LiveError
+from variants.machine.step import VENDORS, Vendor
+
+SAME, DIFFERENT, TROUBLE = 0, 1, 2
+
+EPILOG = """\
+examples:
+  eventdiff fuzz --time 60 --out reports/mine
+  eventdiff replay corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
+  eventdiff replay --variants original --variant my_fix.py case.yaml
+  eventdiff minimize big.yaml > small.yaml
+  eventdiff convert case.yaml case.bin
+
+exit status: 0 the variants agree, 1 they differ, 2 trouble
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(TROUBLE)
+
+
+def parser() -> Parser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    top = Parser(
+        prog="eventdiff",
+        description="Find where variants of KVM's INIT/SIPI handling behave differently.",
+        epilog=EPILOG,
+        formatter_class=formatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    comparing = Parser(add_help=False)
+    comparing.add_argument(
+        "--variants", default="", metavar="A,B,..", help="what to compare, the first is the base"
+    )
+    comparing.add_argument(
+        "--variant", action="append", default=[], metavar="FILE", help="add a variant of your own"
+    )
+
+    def command(name: str, about: str, *parents: Parser) -> Parser:
+        return commands.add_parser(name, help=about, description=about, parents=parents)
+
+    fuzz = command("fuzz", "Fuzz, minimise what diverges, write reports.", comparing)
+    fuzz.add_argument("--time", type=seconds, default=60, metavar="S", help="seconds (60)")
+    fuzz.add_argument(
+        "--out", type=Path, default=Path("reports/latest"), metavar="DIR", help="(reports/latest)"
+    )
+    fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
+    fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
+    fuzz.add_argument(
+        "--mix",
+        action="store_true",
+        help="also what `explore` keeps apart: races, NMIs, SMIs and interrupts in one schedule",
+    )
+    fuzz.add_argument("--json", action="store_true", help="print campaign.json when done")
+    fuzz.add_argument(
+        "--confirm",
+        action="store_true",
+        help="then run the reproducers on real KVM (see `eventdiff live setup`)",
+    )
+
+    add_arguments(command("explore", "Find every divergence there is, to a bound.", comparing))
+
+    show = command("replay", "Show every variant's trace of a schedule.", comparing)
+    show.add_argument("files", nargs="+", metavar="FILE", help="schedules, YAML or bytes")
+    show.add_argument("--json", action="store_true", help="one object a line")
+    show.add_argument(
+        "--live", action="store_true", help="beside what real KVM does (see `eventdiff live setup`)"
+    )
+
+    shrink = command("minimize", "Print the smallest schedule with the same divergence.", comparing)
+    shrink.add_argument("file", metavar="FILE")
+    shrink.add_argument("--signature", help="which divergence, if not the first")
+
+    listing = command("variants", "List the variants and where they come from.")
+    listing.add_argument("--variant", action="append", default=[], metavar="FILE")
+    listing.add_argument("--json", action="store_true")
+
+    convert = command("convert", "Convert a schedule from YAML to bytes or back.")
+    convert.add_argument("file", metavar="FILE")
+    convert.add_argument("output", nargs="?", metavar="OUT", help="(standard output)")
+
+    live_cli.add_parser(commands)
+    return top
+
+
+def seconds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds from 1, not {text!r}")
+    return int(text)
+
+
+class Automata(dict[Vendor, Automaton]):
+    """An automaton a vendor, made when first asked for."""
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self.variants = variants
+
+    def __missing__(self, vendor: Vendor) -> Automaton:
+        self[vendor] = automaton_of(vendor, self.variants)
+        return self[vendor]
+
+
+def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
+    """The options that choose the same variants again, from any folder."""
+    given = ["--variants", options.variants] if options.variants else []
+    for path in options.variant:
+        given += ["--variant", str(Path(path).resolve())]
+    return tuple(given)
+
+
+def do_fuzz(options: argparse.Namespace) -> int:
+    variants = choose(options.variants, options.variant)
+    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
+    vendors = (options.vendor,) if options.vendor else VENDORS
+    automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
+    given = variant_options(options)
+    settings = campaign.Settings(
+        vendors, options.time, options.out, given, options.seed, options.mix
+    )
+    on_terminal = sys.stderr.isatty()
+
+    def announce(finding: Finding) -> None:
+        if not options.json:
+            clear = "\r\033[K" if on_terminal else ""
+            name = slug(finding.divergence.signature)
+            print(f"{clear}{finding.divergence.signature}\n    {options.out / name}", flush=True)
+
+    def progress(schedules: int, elapsed: float, signatures: int) -> None:
+        if on_terminal:
+            line = (
+                f"{elapsed:3.0f}/{options.time} s, {schedules} schedules, {signatures} signatures"
+            )
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    outcome = campaign.run(automata, settings, announce, progress)
+    if on_terminal:
+        print("\r\033[K", end="", file=sys.stderr)
+    verdicts = confirm(outcome, automata, kernels, options.out) if options.confirm else {}
+    if options.json:
+        print((options.out / "campaign.json").read_text(), end="")
+    else:
+        ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
+    return DIFFERENT if outcome.findings else SAME
+
+
+def do_replay(options: argparse.Namespace) -> int:
+    variants = choose(options.variants, options.variant)
+    automata = Automata(variants)
+    schedules = [read_schedule(path) for path in options.files]
+    if options.live:
+        names = [variant.name for variant in variants]
+        results = [replay(automata[schedule.vendor], schedule) for schedule in schedules]
+        return show_live(results, built_of(names), options.json)
+    status = SAME
+    for number, schedule in enumerate(schedules):
+        result = replay(automata[schedule.vendor], schedule)
+        if result.divergences:
+            status = DIFFERENT
+        if options.json:
+            print(json.dumps(replay_json(result)))
+        else:
+            print(("\n" if number else "") + trace_text(result), end="")
+    return status
+
+
+def do_minimize(options: argparse.Namespace) -> int:
+    schedule = read_schedule(options.file)
+    variants = choose(options.variants, options.variant)
+    automaton = automaton_of(schedule.vendor, variants)
+    shown = [divergence.signature for _, divergence in automaton.compare(schedule)]
+    if not shown:
+        print(f"{options.file}: the variants agree, nothing to minimize", file=sys.stderr)
+        return SAME
+    signature = options.signature or shown[0]
+    if signature not in shown:
+        raise ScheduleError(f"{options.file}: does not show {signature!r}, but {'; '.join(shown)}")
+    smallest = minimize(automaton, schedule, signature)
+    named = smallest._replace(name=slug(signature), about=signature)
+    print(text.dump(named), end="")
+    return DIFFERENT
+
+
+def do_variants(options: argparse.Namespace) -> int:
+    variants = [*built_in().values(), *(load_file(path) for path in options.variant)]
+    if options.json:
+        print(json.dumps([{"name": v.name, "provenance": v.provenance} for v in variants]))
+        return SAME
+    width = max(len(variant.name) for variant in variants)
+    for variant in variants:
+        print(f"{variant.name:{width}}  {variant.provenance}")
+    return SAME
+
+
+def do_convert(options: argparse.Namespace) -> int:
+    schedule = read_schedule(options.file)
+    from_yaml = is_yaml(Path(options.file).read_bytes())
+    converted = codes.encode(schedule) if from_yaml else text.dump(schedule).encode()
+    if options.output:
+        write_whole(Path(options.output), converted)
+    else:
+        sys.stdout.buffer.write(converted)
+        sys.stdout.buffer.flush()
+    return SAME
+
+
+COMMANDS = {
+    "fuzz": do_fuzz,
+    "explore": do_explore,
+    "replay": do_replay,
+    "minimize": do_minimize,
+    "variants": do_variants,
+    "convert": do_convert,
+    "live": live_cli.run,
+}
+
+
+ERRORS = (
+    *(ScheduleError, VariantError, HookError, AlphabetError, LiveError),
+    campaign.FuzzerError,
+    BrokenProcessPool,
+)
+"""What is said in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except ERRORS as error:
+        print(f"eventdiff: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of our output left; say nothing more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        what = error.strerror or " ".join(str(error).split())
+        print(": ".join(filter(None, ("eventdiff", error.filename, what))), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("eventdiff: interrupted", file=sys.stderr)
+    return TROUBLE

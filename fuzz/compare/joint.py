@@ -1,0 +1,156 @@
+"""One vCPU under all compared variants at once, until they can be told apart.
+
+Variants start in one group. After each step a group whose members observed different things
+splits, and each split is a divergence. A variant that is alone in its group is no longer
+followed, so the joint state holds only what later divergences depend on.
+
+vCPUs meet only by interrupt messages, so the joint state of a VM is that of each of its vCPUs,
+and all they share is who is still compared with whom (`groups`). What one vCPU does is a
+function of its own joint state: there are far fewer of these than joint states of VMs, and
+`fuzz.memory.automaton` and `fuzz.explore.exhaustive` live on that.
+
+For two variants of a group in which a vCPU has come to differ inside, its joint state remembers
+the mechanism of the step that did it. That is the cause a reviewer would discuss, however many
+steps later it shows.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from fuzz.compare.cause import mechanism, own_cause
+from fuzz.compare.compared import Compared, Group
+from fuzz.compare.signature import Cause, Divergence, latent, visible
+from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
+from variants.machine.step import Step
+from variants.machine.vcpu import Irq, VcpuState
+
+
+class JointVcpu(NamedTuple):
+    """groups: those with two members or more, in order. vcpus: one per variant, None once it is
+    alone. causes: (i, j, mechanism) for i < j of one group whose vCPUs differ inside. arrivals:
+    per variant, the armed `at` writes that land in this vCPU's next step."""
+
+    groups: tuple[Group, ...]
+    vcpus: tuple[VcpuState | None, ...]
+    causes: tuple[tuple[int, int, str], ...]
+    arrivals: tuple[Arrivals, ...]
+
+
+class Taken(NamedTuple):
+    """What a step made of the vCPU that took it. senders: the variants that wrote the ICR."""
+
+    after: JointVcpu
+    divergences: tuple[Divergence, ...]
+    senders: Group
+
+
+def start(compared: Compared, bsp: bool) -> JointVcpu:
+    """All variants in one group, the vCPU in the machine's initial state."""
+    count = len(compared.names)
+    groups = (tuple(range(count)),) if count > 1 else ()
+    return regroup(JointVcpu(groups, (initial_vcpu(bsp),) * count, (), ((),) * count), groups)
+
+
+def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
+    """Let every variant that is still compared take `step`, an `own_part`."""
+    vcpus: list[VcpuState | None] = [None] * len(before.vcpus)
+    observed: dict[int, Observation] = {}
+    senders = []
+    for member in (member for group in before.groups for member in group):
+        vcpu = before.vcpus[member]
+        assert vcpu is not None
+        done = compared.step_vcpus[member](vcpu, step, before.arrivals[member])
+        vcpus[member], observed[member] = done.vcpu, done.observation
+        if done.sent:
+            senders.append(member)
+
+    def own(i: int, j: int) -> Cause | None:
+        one, other = before.vcpus[i], before.vcpus[j]
+        assert one is not None
+        assert other is not None
+        arrivals = before.arrivals[i], before.arrivals[j]
+        return own_cause(compared, i, j, (one, other), step, arrivals)
+
+    def inside(i: int, j: int) -> str:
+        vcpu = before.vcpus[i]
+        assert vcpu is not None
+        return mechanism(compared, i, j, vcpu, step, before.arrivals[i]).name
+
+    known = {(i, j): cause for i, j, cause in before.causes}
+    groups: list[Group] = []
+    divergences = []
+    causes = []
+    for group in before.groups:
+        parts = split(group, observed.__getitem__)
+        if len(parts) > 1:
+            i, j = parts[0][0], parts[1][0]
+            earlier = known.get((i, j), "")
+            divergences.append(visible(compared, parts, own(i, j), earlier, observed))
+        for part in parts:
+            if len(part) > 1:
+                groups.append(part)
+            for i, j in combinations(part, 2):
+                if vcpus[i] != vcpus[j]:
+                    causes.append((i, j, known.get((i, j)) or inside(i, j)))
+    after = JointVcpu(tuple(groups), tuple(vcpus), tuple(causes), ((),) * len(vcpus))
+    if divergences:
+        after = regroup(after, after.groups)
+    return Taken(after, tuple(divergences), tuple(senders))
+
+
+def split(group: Group, key: Callable[[int], object]) -> list[Group]:
+    """The members of `group` by `key`, in order of their first member."""
+    parts: dict[object, list[int]] = {}
+    for member in group:
+        parts.setdefault(key(member), []).append(member)
+    return [tuple(part) for part in parts.values()]
+
+
+def receive(before: JointVcpu, members: Group, point: str, irq: Irq) -> JointVcpu:
+    """A message reaches the vCPU in the variants `members`; with a `point` it is armed."""
+    if point:
+        arrivals = list(before.arrivals)
+        for member in members:
+            if before.vcpus[member] is not None:
+                arrivals[member] += ((point, irq),)
+        return before._replace(arrivals=tuple(arrivals))
+    vcpus = list(before.vcpus)
+    for member in members:
+        vcpu = vcpus[member]
+        if vcpu is not None:
+            vcpus[member] = deliver(vcpu, irq)
+    return still_unequal(before._replace(vcpus=tuple(vcpus)))
+
+
+def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
+    """The vCPU once only the members of each of `groups` are compared with each other."""
+    where = {member: group for group in groups for member in group}
+    return JointVcpu(
+        groups,
+        tuple(vcpu if n in where else None for n, vcpu in enumerate(before.vcpus)),
+        tuple(one for one in before.causes if where.get(one[0], ()) == where.get(one[1])),
+        tuple(some if n in where else () for n, some in enumerate(before.arrivals)),
+    )
+
+
+def still_unequal(vcpu: JointVcpu) -> JointVcpu:
+    """`vcpu` without the causes of differences that have gone."""
+    if not vcpu.causes:
+        return vcpu
+    causes = tuple(one for one in vcpu.causes if vcpu.vcpus[one[0]] != vcpu.vcpus[one[1]])
+    return vcpu._replace(causes=causes)
+
+
+def latents(compared: Compared, vm: Sequence[JointVcpu]) -> tuple[Divergence, ...]:
+    """The groups whose members showed the same throughout and differ inside at the end."""
+    divergences = []
+    causes = {(i, j): cause for vcpu in reversed(vm) for i, j, cause in vcpu.causes}
+    if not causes:
+        return ()
+    for group in vm[0].groups:
+        parts = split(group, lambda member: tuple(vcpu.vcpus[member] for vcpu in vm))
+        if len(parts) > 1:
+            cause = causes[parts[0][0], parts[1][0]]
+            divergences.append(latent(compared, parts, cause))
+    return tuple(divergences)

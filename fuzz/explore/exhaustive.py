@@ -1,0 +1,205 @@
+"""Exhaustive exploration: every divergence there is, each with a shortest schedule.
+
+The search is over joint vCPUs, not over VMs, and loses nothing by it. vCPUs meet only by
+interrupt messages. Take any schedule and the vCPU on which it shows a divergence: that vCPU saw
+its own steps and the messages that reached it. Let a vCPU that does nothing else send those
+messages, and leave out everything else: the vCPU sees the same and shows the same, in no more
+steps. So one vCPU that can receive any message at any time stands for all VMs of two or more
+vCPUs; the BSP and an AP, which INIT treats differently, are explored one after the other. How
+many vCPUs there are, and which is which, has then no part in the state.
+
+One thing the vCPUs of a VM do share: who is still compared with whom. What a split on another
+vCPU leaves of the groups is explored from the start again, with that split's schedule before
+it. Such a schedule takes a third vCPU to send for both. Of three variants two are left then, so
+one such split is all; of more than three, what a second one leaves is not followed to a third vCPU.
+
+An `at` write is one message that lands in the step that follows, at a point which that step
+passes in some variant; landing elsewhere is the same as arriving after the step. One such
+message a step is in the alphabet, not two.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from fuzz.compare.compared import Compared, Group
+from fuzz.compare.joint import regroup, start
+from fuzz.compare.signature import Divergence, Finding, cause_of
+from fuzz.explore.search import Event, Path, Progress, Search
+from fuzz.memory.tables import Tables
+from fuzz.schedule.alphabet import Alphabet
+from fuzz.schedule.order import rank
+from fuzz.schedule.schedule import Schedule
+from variants.machine.step import MIN_VCPUS, Step
+
+BSP: Final = 0
+AP: Final = 1
+THIRD: Final = 2
+
+
+class Explored(NamedTuple):
+    """states: joint vCPUs reached. transitions: steps and messages taken from them. depth: the
+    most steps it took to reach one. fixpoint: nothing is left to explore. found: by signature.
+    shown: for a latent signature, the shortest schedule found that begins with its own and makes
+    the difference show; None if none does, however it goes on (or to the bound)."""
+
+    states: int
+    transitions: int
+    depth: int
+    fixpoint: bool
+    found: dict[str, Finding]
+    shown: dict[str, Finding | None]
+
+
+class Prefix(NamedTuple):
+    """Where a search is: on vCPU `on`, with messages from `sender`, after the steps `before`."""
+
+    on: int
+    sender: int
+    before: tuple[Step, ...] = ()
+
+
+def explore(
+    compared: Compared,
+    alphabets: Sequence[Alphabet],
+    max_depth: int | None,
+    progress: Progress,
+) -> Explored:
+    """Explore with each of `alphabets` until nothing is new, or to schedules of `max_depth` steps.
+
+    Of schedules for a signature, one that real KVM can run is better than a shorter one with `at`
+    steps. So an alphabet with races is explored without them too.
+
+    KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
+    """
+    calm = [alphabet._replace(points=()) for alphabet in alphabets]
+    done = []
+    interrupted = False
+    for alphabet in dict.fromkeys((*calm, *alphabets)):
+        if not interrupted:
+            one, interrupted = explore_all(compared, alphabet, max_depth, progress)
+            done.append(one)
+    found: dict[str, Finding] = {}
+    shown: dict[str, Finding | None] = {}
+    for one in done:
+        for signature, finding in one.found.items():
+            if signature not in found or rank(finding.schedule) < rank(found[signature].schedule):
+                found[signature] = finding
+                if signature in one.shown:
+                    shown[signature] = one.shown[signature]
+    return Explored(
+        sum(one.states for one in done),
+        sum(one.transitions for one in done),
+        max(one.depth for one in done),
+        not interrupted and all(one.fixpoint for one in done),
+        found,
+        shown,
+    )
+
+
+def explore_all(
+    compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
+) -> tuple[Explored, bool]:
+    """Explore with the whole alphabet at once. The flag: KeyboardInterrupt ended it early."""
+    tables = Tables(compared, alphabet.steps)
+    searches: list[tuple[Prefix, Search]] = []
+    interrupted = False
+    try:
+        for prefix in (Prefix(AP, BSP), Prefix(BSP, AP)):
+            search = Search(tables, alphabet, start(compared, prefix.on == BSP), progress)
+            searches.append((prefix, search))
+            search.run(max_depth)
+        for prefix, groups in list(after_splits(searches)):
+            left = None if max_depth is None else max_depth - len(prefix.before)
+            if left is None or left > 0:
+                vcpu = regroup(start(compared, prefix.on == BSP), groups)
+                search = Search(tables, alphabet, vcpu, progress)
+                searches.append((prefix, search))
+                search.run(left)
+    except KeyboardInterrupt:
+        interrupted = True
+    found: dict[str, Finding] = {}
+    ways: dict[str, tuple[Search, Path, Prefix]] = {}
+    for prefix, search in searches:
+        for signature, (divergence, path) in search.found.items():
+            finding = Finding(divergence, schedule_of(search, path, prefix))
+            known = found.get(signature)
+            if known is None or len(finding.schedule.steps) < len(known.schedule.steps):
+                found[signature] = finding
+                ways[signature] = (search, path, prefix)
+    shown: dict[str, Finding | None] = {}
+    try:
+        for signature, finding in found.items():
+            if finding.divergence.kind == "latent" and not interrupted:
+                shown[signature] = resolve(finding, *ways[signature], max_depth, progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    explored = Explored(
+        sum(search.states for _, search in searches),
+        sum(search.transitions for _, search in searches),
+        max((len(prefix.before) + search.depth for prefix, search in searches), default=0),
+        not interrupted and all(search.fixpoint for _, search in searches),
+        found,
+        shown,
+    )
+    return explored, interrupted
+
+
+def after_splits(
+    searches: Iterable[tuple[Prefix, Search]],
+) -> Iterator[tuple[Prefix, tuple[Group, ...]]]:
+    """Where to explore again: on another vCPU, with the groups that a split leaves."""
+    shortest: dict[tuple[bool, tuple[Group, ...]], Prefix] = {}
+    for prefix, search in searches:
+        others = ((BSP, THIRD), (THIRD, BSP)) if prefix.on == AP else ((AP, THIRD),)
+        for groups, path in search.groups.items():
+            for on, sender in others:
+                before = steps(search.events(path), prefix._replace(sender=sender))
+                found = Prefix(on, sender, tuple(before))
+                known = shortest.get((on == BSP, groups), found)
+                if groups and len(found.before) <= len(known.before):
+                    shortest[on == BSP, groups] = found
+    for (_, groups), prefix in shortest.items():
+        yield prefix, groups
+
+
+def resolve(
+    latent: Finding,
+    search: Search,
+    path: Path,
+    prefix: Prefix,
+    max_depth: int | None,
+    progress: Progress,
+) -> Finding | None:
+    """The shortest continuation that makes a latent divergence show, if there is one."""
+    cause = cause_of(latent.divergence)
+
+    def tells(divergence: Divergence) -> bool:
+        return divergence.kind != "latent" and cause_of(divergence) == cause
+
+    rest = Search(search.tables, search.alphabet, search.end(path), progress)
+    left = None if max_depth is None else max_depth - len(latent.schedule.steps)
+    rest.run(left, until=lambda: any(tells(one) for one, _ in rest.found.values()))
+    telling = [(path, one) for one, path in rest.found.values() if tells(one)]
+    if not telling:
+        return None
+    path, divergence = min(telling, key=lambda one: one[0].length)
+    schedule = latent.schedule
+    more = steps(rest.events(path), prefix)
+    return Finding(divergence, schedule._replace(steps=(*schedule.steps, *more)))
+
+
+def schedule_of(search: Search, path: Path, prefix: Prefix) -> Schedule:
+    """The schedule of `path`."""
+    taken = (*prefix.before, *steps(search.events(path), prefix))
+    vcpus = max(MIN_VCPUS, prefix.sender + 1)
+    return Schedule(search.tables.compared.vendor, vcpus, taken)
+
+
+def steps(events: Iterable[Event], prefix: Prefix) -> Iterator[Step]:
+    """The schedule steps of what happened to the vCPU."""
+    for event in events:
+        if event.message is not None:
+            mode, vector = event.message
+            yield Step("icr", prefix.sender, prefix.on, mode, vector, event.point)
+        if event.step is not None:
+            yield event.step._replace(on=prefix.on)

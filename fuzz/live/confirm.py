@@ -1,0 +1,91 @@
+"""`eventdiff fuzz --confirm`: is a model's divergence also one of real KVM?"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from fuzz.campaign.campaign import Outcome
+from fuzz.compare.signature import Finding
+from fuzz.live.run import Split, quirk, run_live, splits
+from fuzz.live.text import both_text
+from fuzz.memory.automaton import Automaton
+from fuzz.report.folder import Verdict, slug, trace_text, write_summary
+from fuzz.report.replay import Replay, Trace, replay
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import races
+from variants.live.runner import Build
+from variants.machine.step import Vendor
+
+CONFIRMED: Final = "confirmed on real KVM"
+NOT_REPRODUCED: Final = "not reproduced"
+MODEL_ONLY: Final = "model only"
+
+Kernels = Mapping[str, Build]
+"""Builds by variant name."""
+
+
+def out_of_reach(finding: Finding, kernels: Kernels) -> str:
+    """Why live runs cannot tell, "" if they can."""
+    if races(finding.schedule):
+        return "a race"
+    if finding.divergence.kind == "latent":
+        return "it does not show"
+    names = [name for group in finding.divergence.groups for name in group]
+    missing = [name for name in names if name not in kernels]
+    return f"no live build of {', '.join(missing)}" if missing else ""
+
+
+def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> Verdict:
+    """Confirmed if the live variants part at the same step as the models, and as they do.
+
+    result: what the models do. A quirk of the emulator that explains why not is the reason.
+    """
+    signature = finding.divergence.signature
+    step = next(at for at, one in result.divergences if one.signature == signature)
+    wanted = {frozenset(group) for group in finding.divergence.groups}
+    parted = [set(map(frozenset, split.groups)) for split in splits(live) if split.step == step]
+    if wanted in parted:
+        return Verdict(CONFIRMED)
+    quirks = [quirk(finding.schedule, result.traces[name], seen) for name, seen in live.items()]
+    return Verdict(NOT_REPRODUCED, next((f"quirk {why}" for why in quirks if why), ""))
+
+
+def verdicts_of(
+    findings: Sequence[Finding], automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+) -> dict[str, Verdict]:
+    """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
+    reasons = [out_of_reach(finding, kernels) for finding in findings]
+    todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
+    lives = iter(run_live([finding.schedule for finding in todo], kernels))
+    verdicts = {}
+    for finding, reason in zip(findings, reasons, strict=True):
+        live = {} if reason else next(lives)
+        signature = finding.divergence.signature
+        result = replay(automata[finding.schedule.vendor], finding.schedule)
+        verdict = Verdict(MODEL_ONLY, reason)
+        if not reason:
+            verdict = verdict_of(finding, result, live)
+        folder = out / slug(signature)
+        known = [Split(at, divergence.groups) for at, divergence in result.divergences]
+        shown = both_text(finding.schedule, result.traces, live, known)
+        write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
+        write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
+        verdicts[signature] = verdict
+    return verdicts
+
+
+def confirm(
+    outcome: Outcome, automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+) -> dict[str, Verdict]:
+    """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
+
+    Raises LiveError when nothing can be run, OSError when reports cannot be written.
+    """
+    try:
+        verdicts = verdicts_of(outcome.findings, automata, kernels, out)
+    except KeyboardInterrupt:
+        print("eventdiff: interrupted, nothing is confirmed", file=sys.stderr)
+        return {}
+    write_summary(out, *outcome, verdicts)
+    return verdicts

@@ -1,0 +1,58 @@
+"""What the emulators do otherwise than a processor; docs/live-quirks.md has the evidence.
+
+A quirk explains a disagreement between model and live KVM; conform names it and counts it apart.
+It is asked about the first step that disagrees, and must not hold for anything else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fuzz.schedule.schedule import Schedule
+
+Observed = Mapping[str, Any]
+Trace = Sequence[Observed]
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """explains: whether the quirk is why the two traces first differ at the step given."""
+
+    name: str
+    evidence: str
+    explains: Callable[[Schedule, int, Trace, Trace], bool]
+
+
+def nmis(observed: Observed) -> int:
+    """How many NMIs the step shows, taken by the guest or as a VM exit."""
+    exit_reason = (observed["nested_exit"] or {}).get("reason")
+    return list(observed["taken"]).count("nmi") + (exit_reason == "EXCEPTION_NMI")
+
+
+def masks_nmis(observed: Observed) -> bool:
+    """Were NMIs masked when the step ended: in SMM, or in L1 after an NMI exit?"""
+    return bool(observed["smm"]) or (observed["nested_exit"] or {}).get("reason") == "EXCEPTION_NMI"
+
+
+def bochs_nmi_blocking(schedule: Schedule, step: int, model: Trace, live: Trace) -> bool:
+    """An NMI is missing live, and NMIs were masked before, on whichever vCPU."""
+    if schedule.vendor != "vmx" or step >= len(live):
+        return False
+    missing = nmis(model[step]) > nmis(live[step])
+    return missing and any(masks_nmis(before) for before in live[:step])
+
+
+QUIRKS: Final = (
+    Quirk(
+        "bochs-nmi-blocking",
+        "Bochs 2.7 leaves NMIs masked on a VM entry that says they are not; mended upstream in "
+        "April 2023 (bd51ec5f8, bug 1456)",
+        bochs_nmi_blocking,
+    ),
+)
+
+
+def quirk_of(schedule: Schedule, step: int, model: Trace, live: Trace) -> str:
+    """The name of the quirk that explains the difference at `step`, or ""."""
+    found = (quirk.name for quirk in QUIRKS if quirk.explains(schedule, step, model, live))
+    return next(found, "")

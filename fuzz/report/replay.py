@@ -1,0 +1,78 @@
+"""Replay: every variant's whole trace of a schedule, and where they diverge."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fuzz.compare.compared import compared
+from fuzz.compare.signature import Divergence
+from fuzz.memory.automaton import Automaton
+from fuzz.schedule.schedule import Schedule
+from variants.link import Variant
+from variants.machine.machine import Observation, initial_state, step
+from variants.machine.step import Vendor
+
+Trace = tuple[Observation, ...]
+
+
+class Replay(NamedTuple):
+    """What `schedule` does. divergences: step number and divergence, in order."""
+
+    schedule: Schedule
+    traces: Mapping[str, Trace]
+    divergences: Sequence[tuple[int, Divergence]]
+
+
+def automaton_of(vendor: Vendor, variants: Sequence[Variant]) -> Automaton:
+    """An automaton that compares `variants`, the first being the base."""
+    return Automaton(compared(vendor, variants))
+
+
+def replay(automaton: Automaton, schedule: Schedule) -> Replay:
+    """Run `schedule` through every variant of `automaton`."""
+    traces = {}
+    names, step_vcpus = automaton.compared.names, automaton.compared.step_vcpus
+    for name, step_vcpu in zip(names, step_vcpus, strict=True):
+        state = initial_state(schedule.vcpus)
+        trace = []
+        for taken in schedule.steps:
+            state, observation = step(step_vcpu, state, taken)
+            trace.append(observation)
+        traces[name] = tuple(trace)
+    return Replay(schedule, traces, automaton.compare(schedule))
+
+
+def observation_json(number: int, observation: Observation) -> dict[str, Any]:
+    """An observation as DESIGN.md section 4 has it."""
+    fields: dict[str, Any] = {"step": number, **observation._asdict()}
+    nested_exit = observation.nested_exit
+    if nested_exit is not None:
+        fields["nested_exit"] = nested_exit._asdict()
+        if not nested_exit.activity:
+            del fields["nested_exit"]["activity"]
+    fields["taken"] = list(observation.taken)
+    return fields
+
+
+def traces_json(traces: Mapping[str, Trace]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [observation_json(number, one) for number, one in enumerate(trace)]
+        for name, trace in traces.items()
+    }
+
+
+def replay_json(result: Replay) -> dict[str, Any]:
+    """What `eventdiff replay --json` prints."""
+    return {
+        "schedule": result.schedule.name,
+        "vendor": result.schedule.vendor,
+        "traces": traces_json(result.traces),
+        "divergences": [
+            {
+                "step": number,
+                "kind": divergence.kind,
+                "signature": divergence.signature,
+                "groups": [list(group) for group in divergence.groups],
+            }
+            for number, divergence in result.divergences
+        ],
+    }

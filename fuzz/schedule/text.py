@@ -1,0 +1,240 @@
+"""Schedules as YAML, format 1. Errors name the line and column and what was expected."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, TypeVar
+
+import yaml
+
+from fuzz.schedule.schedule import Schedule, ScheduleError, step_problem
+from variants.machine.points import POINTS
+from variants.machine.step import (
+    ACTIVITIES,
+    EXITING,
+    ICR_MODES,
+    INTERCEPTS,
+    MAX_VCPUS,
+    MIN_VCPUS,
+    MP_STATES,
+    MSRS,
+    OPS,
+    SHORTHANDS,
+    VENDORS,
+    Step,
+)
+
+FORMAT: Final = 1
+MAX_STEPS: Final = 4000
+KEYS: Final = ("format", "name", "about", "vendor", "vcpus", "steps")
+
+T = TypeVar("T")
+Read = Callable[[yaml.Node], Any]
+
+
+def fail(node: yaml.Node, problem: str) -> NoReturn:
+    mark = node.start_mark
+    raise ScheduleError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
+
+
+def read_mapping(node: yaml.Node, known: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        fail(node, f"expected a mapping for {what}")
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        # The text, not the value: YAML reads the key `on` as true.
+        name = key.value if isinstance(key, yaml.ScalarNode) else None
+        if name not in known:
+            fail(key, f"unknown key {name!r} in {what}, expected {', '.join(known)}")
+        if name in found:
+            fail(key, f"{name} given twice in {what}")
+        found[name] = value
+    return found
+
+
+def read_text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        fail(node, "expected text")
+    return str(node.value)
+
+
+def read_int(low: int, high: int) -> Callable[[yaml.Node], int]:
+    def read(node: yaml.Node) -> int:
+        expected = f"expected a number from {low} to {high}"
+        try:
+            value = int(read_text(node), 0)
+        except ValueError:
+            fail(node, f"{expected}, not {node.value!r}")
+        if not low <= value <= high:
+            fail(node, f"{expected}, not {value}")
+        return value
+
+    return read
+
+
+def read_word(words: tuple[str, ...]) -> Callable[[yaml.Node], str]:
+    def read(node: yaml.Node) -> str:
+        text = read_text(node)
+        if text not in words:
+            fail(node, f"expected {' or '.join(words)}, not {text!r}")
+        return text
+
+    return read
+
+
+def read_words(words: tuple[str, ...]) -> Callable[[yaml.Node], tuple[str, ...]]:
+    def read(node: yaml.Node) -> tuple[str, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            fail(node, f"expected a list of {', '.join(words)}")
+        given = {read_word(words)(item) for item in node.value}
+        return tuple(word for word in words if word in given)
+
+    return read
+
+
+def read_target(node: yaml.Node) -> int:
+    text = read_text(node)
+    return SHORTHANDS[text] if text in SHORTHANDS else read_vcpu(node)
+
+
+def read_mp_state(node: yaml.Node) -> str:
+    text = read_text(node).upper().replace("-", "_")
+    if text not in MP_STATES:
+        fail(node, f"expected {' or '.join(MP_STATES)}, not {node.value!r}")
+    return text
+
+
+read_vcpu = read_int(0, MAX_VCPUS - 1)
+"""A vCPU number; whether the schedule has so many is checked with the whole step."""
+
+REQUIRED: Final = object()
+ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Read, Any]]]] = {
+    "icr": {
+        "from": ("on", read_vcpu, REQUIRED),
+        "to": ("to", read_target, REQUIRED),
+        "mode": ("mode", read_word(ICR_MODES), REQUIRED),
+        "vector": ("vector", read_int(0, 0xFF), 0),
+        "at": ("at", read_word(tuple(POINTS)), ""),
+    },
+    "vmlaunch": {
+        "on": ("on", read_vcpu, REQUIRED),
+        "activity": ("mode", read_word(ACTIVITIES), "active"),
+        "exiting": ("controls", read_words(EXITING), ()),
+    },
+    "vmrun": {
+        "on": ("on", read_vcpu, REQUIRED),
+        "intercept": ("controls", read_words(INTERCEPTS), ()),
+    },
+    "rdmsr": {
+        "on": ("on", read_vcpu, REQUIRED),
+        "msr": ("mode", read_word(MSRS), MSRS[0]),
+    },
+    "set-mp-state": {
+        "on": ("on", read_vcpu, REQUIRED),
+        "state": ("mode", read_mp_state, REQUIRED),
+    },
+    "smi": {"to": ("on", read_vcpu, REQUIRED)},
+    "nmi": {"to": ("on", read_vcpu, REQUIRED)},
+}
+"""For each op, its YAML keys: the field of `Step`, how to read it, its default."""
+ON_ONLY: Final[Mapping[str, tuple[str, Read, Any]]] = {"on": ("on", read_vcpu, REQUIRED)}
+
+
+def read_step(node: yaml.Node) -> Step:
+    if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
+        fail(node, "expected one step, like `hlt: {on: 1}`")
+    (key, value) = node.value[0]
+    op = read_text(key)
+    if op not in OPS:
+        fail(key, f"unknown step {op!r}, expected one of {', '.join(OPS)}")
+    arguments = ARGUMENTS.get(op, ON_ONLY)
+    given = read_mapping(value, tuple(arguments), op)
+    fields: dict[str, Any] = {}
+    for name, (field, read, default) in arguments.items():
+        if name in given:
+            fields[field] = read(given[name])
+        elif default is REQUIRED:
+            fail(node, f"{op} needs {name}")
+        else:
+            fields[field] = default
+    return Step(op, **fields)
+
+
+def load(text: str, name: str = "") -> Schedule:
+    """Read a schedule; raises ScheduleError. `name` serves where the text gives none."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ScheduleError(f"{where}not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ScheduleError(f"not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ScheduleError("not a schedule: nested too deeply") from None
+    if root is None:
+        raise ScheduleError("line 1, column 1: empty, expected a schedule")
+    return read_schedule(root, name)
+
+
+def read_schedule(root: yaml.Node, name: str) -> Schedule:
+    given = read_mapping(root, KEYS, "a schedule")
+    for key in ("format", "vendor", "vcpus", "steps"):
+        if key not in given:
+            fail(root, f"a schedule needs {key}")
+    read_int(FORMAT, FORMAT)(given["format"])
+    vendor = next(v for v in VENDORS if v == read_word(VENDORS)(given["vendor"]))
+    vcpus = read_int(MIN_VCPUS, MAX_VCPUS)(given["vcpus"])
+    nodes = given["steps"]
+    if not isinstance(nodes, yaml.SequenceNode):
+        fail(nodes, "expected a list of steps")
+    if len(nodes.value) > MAX_STEPS:
+        fail(nodes, f"{len(nodes.value)} steps, expected {MAX_STEPS} at most")
+    steps = []
+    for number, node in enumerate(nodes.value):
+        step = read_step(node)
+        if problem := step_problem(step, vendor, vcpus):
+            fail(node, f"step {number}: {problem}")
+        steps.append(step)
+    name = read_text(given["name"]) if "name" in given else name
+    about = read_text(given["about"]) if "about" in given else ""
+    for key, text in (("name", name), ("about", about)):
+        if "\0" in text:
+            fail(given[key], f"{key} holds a NUL")
+    return Schedule(vendor, vcpus, tuple(steps), name, about)
+
+
+def step_yaml(step: Step) -> str:
+    """One step in flow style, as `load` reads it, defaults left out."""
+    arguments = ARGUMENTS.get(step.op, ON_ONLY)
+    parts = []
+    for name, (field, _, default) in arguments.items():
+        value = getattr(step, field)
+        if value == default:
+            continue
+        if field == "to" and value < 0:
+            value = next(word for word, number in SHORTHANDS.items() if number == value)
+        elif field == "vector":
+            value = f"{value:#04x}"
+        elif field == "controls":
+            value = f"[{', '.join(value)}]"
+        parts.append(f"{name}: {value}")
+    return f"{step.op}: {{{', '.join(parts)}}}"
+
+
+def dump(schedule: Schedule) -> str:
+    """Write `schedule`; `load` gives back an equal one."""
+    lines = [f"format: {FORMAT}"]
+    for key, text in (("name", schedule.name), ("about", schedule.about)):
+        if text or key == "name":
+            lines.append(yaml.safe_dump({key: text}, width=96, allow_unicode=True).rstrip("\n"))
+    lines += [f"vendor: {schedule.vendor}", f"vcpus: {schedule.vcpus}"]
+    if not schedule.steps:
+        return "\n".join([*lines, "steps: []", ""])
+    lines.append("steps:")
+    lines += [f"- {step_yaml(step)}" for step in schedule.steps]
+    return "\n".join([*lines, ""])
+
+
+def schedule_json(schedule: Schedule) -> dict[str, Any]:
+    """`schedule` as the mapping that `dump` writes."""
+    mapping: dict[str, Any] = yaml.safe_load(dump(schedule))
+    return mapping
