@@ -2,9 +2,9 @@
 
 Every mutant changes one place of a function that some variant replaces, as one variant has it: a
 statement dropped, a condition negated, `and` and `or` exchanged, an event bit or an mp_state taken
-for the other. All such places are taken, so nobody picks. The explorer says which mutants it can tell from the variant
-they were made of (the others are equivalent within its bounds); then each of those is fuzzed
-for up to --seconds on one core.
+for the other. All such places are taken, so nobody picks. The explorer says which mutants it can
+tell from the variant they were made of (the others are equivalent within its bounds); then each of
+those is fuzzed for up to --seconds on one core.
 
     python -m bench.mutants [--seconds S] [--variants A,B,..] [--json]
 """
