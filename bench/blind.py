@@ -13,11 +13,12 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from fuzz.campaign.coverage import COUNTERS, ByOutline
 from fuzz.campaign.mutator import MAX_STEPS
 from fuzz.campaign.target import Findings, runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
-from fuzz.memory.automaton import COUNTERS, Automaton, walk
+from fuzz.memory.automaton import Automaton, walk
 from fuzz.schedule.codes import alphabet, decode_step, fuzz_input, header, pack
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import Schedule
@@ -82,7 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     vendor: Vendor = options.vendor
     findings = Findings(options.findings)
-    automaton = Automaton(compared(vendor, choose("", [])), findings)
+    automaton = Automaton(compared(vendor, choose("", [])), findings, ByOutline())
     draw = draw_with_hypothesis if options.hypothesis else draw_randomly
     draw(automaton, findings, time.monotonic() + options.seconds, options.seed)
     elapsed = time.monotonic() - findings.started

@@ -17,6 +17,7 @@ from statistics import median
 
 from fuzz.campaign.mutator import RACE, families, palette
 from fuzz.compare.compared import compared
+from fuzz.compare.signature import Signature
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.codes import alphabet, header, pack, schedule_of_input
 from fuzz.schedule.schedule import Schedule
@@ -40,7 +41,9 @@ def drawn(vendor: Vendor, seed: int) -> Iterator[Schedule]:
         yield schedule_of_input(pack([header(vendor, MIN_VCPUS, 0), *codes]))
 
 
-def late(automaton: Automaton, schedules: Iterator[Schedule]) -> Iterator[tuple[Schedule, str]]:
+def late(
+    automaton: Automaton, schedules: Iterator[Schedule]
+) -> Iterator[tuple[Schedule, Signature]]:
     """Schedules with what they show late."""
     for schedule in schedules:
         for number, divergence in automaton.compare(schedule):
@@ -48,7 +51,7 @@ def late(automaton: Automaton, schedules: Iterator[Schedule]) -> Iterator[tuple[
                 yield schedule, divergence.signature
 
 
-def times(automaton: Automaton, found: list[tuple[Schedule, str]]) -> list[float]:
+def times(automaton: Automaton, found: list[tuple[Schedule, Signature]]) -> list[float]:
     """Milliseconds for each."""
     taken = []
     for schedule, signature in found:

@@ -95,7 +95,8 @@ def test_what_real_kvm_cannot_tell() -> None:
     assert out_of_reach(finding, {"original": KERNELS["original"]}) == (
         "no live build of paolo, yadong"
     )
-    latent = finding._replace(divergence=divergence._replace(kind="latent"))
+    hidden = divergence.signature._replace(kind="latent")
+    latent = finding._replace(divergence=divergence._replace(signature=hidden))
     assert out_of_reach(latent, KERNELS) == "it does not show"
     steps = result.schedule.steps
     race = result.schedule._replace(steps=(steps[0], steps[1]._replace(at="handled"), *steps[2:]))

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
+from fuzz.compare.signature import Cause, Signature
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
@@ -95,7 +96,7 @@ def test_the_atlas_knows_races(vendor: Vendor) -> None:
     )
     schedule = Schedule(vendor, 2, raced)
     ((_, found),) = automaton.compare(schedule)
-    assert "race with INIT" in found.signature
+    assert found.signature.cause.race
     known = schedule._replace(steps=(Step("nop", 1), Step("nop", 1), *raced))
     shortest = atlas_of(automaton.uncached).shortest(found.signature, known)
     assert shortest is not None
@@ -105,8 +106,9 @@ def test_the_atlas_knows_races(vendor: Vendor) -> None:
 
 def test_a_schedule_that_does_not_show_it_is_refused() -> None:
     schedule = claim("svm", "- nop: {on: 0}\n")
+    nobodys = Signature("svm", "liveness", Cause((), "nothing"), "")
     with pytest.raises(ValueError, match="does not show"):
-        minimize(AUTOMATA["svm"], schedule, "svm: liveness: nobody")
+        minimize(AUTOMATA["svm"], schedule, nobodys)
 
 
 def test_renaming_leaves_shorthands_alone() -> None:

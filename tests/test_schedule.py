@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzz.campaign.coverage import COUNTERS, ByOutline
 from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator, unmixed
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
-from fuzz.memory.automaton import COUNTERS, Automaton
+from fuzz.memory.automaton import Automaton
 from fuzz.schedule import codes as as_codes
 from fuzz.schedule import text as as_text
 from fuzz.schedule.alphabet import families_of
@@ -99,14 +100,14 @@ def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list
     data = as_codes.pack([1, *codes])
     for seed in seeds:
         data = mutate(data, 0, seed)
-        shared = [node.packed for node in walker.walk(data)]
-        assert shared == [node.packed for node in Walker(walker.automaton).walk(data)]
+        shared = [node.joint for node in walker.walk(data)]
+        assert shared == [node.joint for node in Walker(walker.automaton).walk(data)]
         assert len(shared) == len(schedule_of_input(data).steps)
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))
 def test_the_automaton_takes_any_codes(codes: list[int]) -> None:
-    automaton = Automaton(compared("vmx", choose("", [])))
+    automaton = Automaton(compared("vmx", choose("", [])), counting=ByOutline())
     counters = bytearray(COUNTERS)
     runner(Walker(automaton), counters)(as_codes.pack([1, *codes]))
     assert (1 in counters) == bool(schedule_of_input(as_codes.pack([1, *codes])).steps)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Finding, Signature
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import write_finding, write_summary
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
@@ -27,7 +27,7 @@ from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
 from fuzz.shrink.atlas import atlas_of
-from fuzz.shrink.minimize import minimize, shows
+from fuzz.shrink.minimize import minimize
 from variants.machine.step import MIN_VCPUS, Vendor
 
 SEEDS = Path(__file__).parent.parent.parent / "corpus" / "seeds"
@@ -59,6 +59,11 @@ def write_seeds(folder: Path, vendor: Vendor) -> None:
             write_whole(folder / path.stem, fuzz_input(schedule))
 
 
+def signatures(automaton: Automaton, schedule: Schedule) -> set[Signature]:
+    """What `schedule` shows."""
+    return {divergence.signature for _, divergence in automaton.compare(schedule)}
+
+
 class Collector:
     """Minimises and reports what the processes found; keeps the smallest for each signature."""
 
@@ -71,28 +76,30 @@ class Collector:
         self.automata = automata
         self.settings = settings
         self.announce = announce
-        self.best: dict[str, Finding] = {}
+        self.best: dict[Signature, Finding] = {}
 
-    def take(self, data: bytes, signature: str) -> None:
-        """Minimise `signature`, and every signature that `data` shows for the first time.
+    def take(self, data: bytes, told: str) -> None:
+        """Minimise the signature whose text is `told`, and every one that `data` shows for the
+        first time.
 
         A latent divergence shows only where a schedule ends: look for the prefix that does.
         """
         schedule = schedule_of_input(data)
         automaton = self.automata[schedule.vendor]
-        shown = {divergence.signature for _, divergence in automaton.compare(schedule)}
-        for one in sorted(shown):
-            if one == signature or one not in self.best:
+        shown = signatures(automaton, schedule)
+        for one in sorted(shown, key=str):
+            if str(one) == told or one not in self.best:
                 self.minimize(automaton, schedule, one)
-        if signature in shown:
+        if told in map(str, shown):
             return
         for end in range(len(schedule.steps)):
             prefix = schedule._replace(steps=schedule.steps[:end])
-            if shows(automaton, prefix, signature) is not None:
-                self.minimize(automaton, prefix, signature)
-                return
+            for one in signatures(automaton, prefix):
+                if str(one) == told:
+                    self.minimize(automaton, prefix, one)
+                    return
 
-    def minimize(self, automaton: Automaton, schedule: Schedule, signature: str) -> None:
+    def minimize(self, automaton: Automaton, schedule: Schedule, signature: Signature) -> None:
         """Keep and report what `schedule` minimises to, if it is the smallest so far."""
         smallest = minimize(automaton, schedule, signature)
         known = self.best.get(signature)

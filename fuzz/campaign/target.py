@@ -19,11 +19,12 @@ from typing import Any
 
 import atheris
 
+from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
 from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Divergence
-from fuzz.memory.automaton import COUNTERS, Automaton
+from fuzz.compare.signature import Divergence, Signature
+from fuzz.memory.automaton import Automaton
 from fuzz.schedule.codes import schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import races
@@ -69,7 +70,7 @@ class Findings:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.seen: Counter[tuple[str, bool]] = Counter()
+        self.seen: Counter[tuple[Signature, bool]] = Counter()
         self.written = 0
         self.current = b""
         self.runs = 0
@@ -82,7 +83,7 @@ class Findings:
             if self.seen[way] <= INPUTS_A_SIGNATURE:
                 self.written += 1
                 found = {
-                    "signature": divergence.signature,
+                    "signature": str(divergence.signature),
                     "input": self.current.hex(),
                     "runs": self.runs,
                     "seconds": time.monotonic() - self.started,
@@ -142,9 +143,8 @@ def main() -> None:
     counters = coverage_counters(COUNTERS)
     findings = Findings(options.findings)
     variants = choose(options.variants, options.variant)
-    automaton = Automaton(
-        compared(options.vendor, variants), findings, by_state=options.coverage == "state"
-    )
+    counting = ByState() if options.coverage == "state" else ByOutline()
+    automaton = Automaton(compared(options.vendor, variants), findings, counting)
 
     walker = Walker(automaton)
     run = runner(walker, counters, options.coverage == "edge")

@@ -57,8 +57,8 @@ class Walker:
         for code in codes:
             move = self.move(code)
             if node is not None:
-                members = tuple(member for group in node.groups for member in group)
-                node = node.get((move.message, members) if move.to else move.action)
+                members = tuple(member for group in node.left.groups for member in group)
+                node = node.get(move.message[members] if move.to else move.action)
         return node is not None
 
     def walk(self, data: bytes) -> list[Node]:

@@ -225,7 +225,7 @@ def explored_json(explored: dict[Vendor, Explored]) -> dict[str, Any]:
     """What `--json` prints."""
     found = result(explored)
     schedules = {
-        signature: schedule_json(finding.schedule)
+        str(signature): schedule_json(finding.schedule)
         for one in explored.values()
         for signature, finding in one.found.items()
     }

@@ -199,15 +199,15 @@ def do_minimize(options: argparse.Namespace) -> int:
     schedule = read_schedule(options.file)
     variants = choose(options.variants, options.variant)
     automaton = automaton_of(schedule.vendor, variants)
-    shown = [divergence.signature for _, divergence in automaton.compare(schedule)]
+    shown = {str(one.signature): one.signature for _, one in automaton.compare(schedule)}
     if not shown:
         print(f"{options.file}: the variants agree, nothing to minimize", file=sys.stderr)
         return SAME
-    signature = options.signature or shown[0]
-    if signature not in shown:
-        raise ScheduleError(f"{options.file}: does not show {signature!r}, but {'; '.join(shown)}")
-    smallest = minimize(automaton, schedule, signature)
-    named = smallest._replace(name=slug(signature), about=signature)
+    wanted = options.signature or next(iter(shown))
+    if wanted not in shown:
+        raise ScheduleError(f"{options.file}: does not show {wanted!r}, but {'; '.join(shown)}")
+    smallest = minimize(automaton, schedule, shown[wanted])
+    named = smallest._replace(name=slug(shown[wanted]), about=wanted)
     print(text.dump(named), end="")
     return DIFFERENT
 

@@ -10,15 +10,15 @@ function of its own joint state: there are far fewer of these than joint states 
 `fuzz.memory.automaton` and `fuzz.explore.exhaustive` live on that.
 
 For two variants of a group in which a vCPU has come to differ inside, its joint state remembers
-the mechanism of the step that did it. That is the cause a reviewer would discuss, however many
-steps later it shows.
+the cause of the step that did it. That is what a reviewer would discuss, however many steps later
+it shows.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from fuzz.compare.cause import mechanism, own_cause
+from fuzz.compare.cause import Question, answer, own_answer
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.signature import Cause, Divergence, latent, visible
 from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
@@ -26,15 +26,33 @@ from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
 
+class Unequal(NamedTuple):
+    """Two variants of one group, i < j, in which the vCPU differs inside, and why."""
+
+    i: int
+    j: int
+    cause: Cause
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        return self.i, self.j
+
+
 class JointVcpu(NamedTuple):
     """groups: those with two members or more, in order. vcpus: one per variant, None once it is
-    alone. causes: (i, j, mechanism) for i < j of one group whose vCPUs differ inside. arrivals:
-    per variant, the armed `at` writes that land in this vCPU's next step."""
+    alone. unequal: what differs inside within a group. arrivals: per variant, the armed `at` writes
+    that land in this vCPU's next step."""
 
     groups: tuple[Group, ...]
     vcpus: tuple[VcpuState | None, ...]
-    causes: tuple[tuple[int, int, str], ...]
+    unequal: tuple[Unequal, ...]
     arrivals: tuple[Arrivals, ...]
+
+    def vcpu(self, member: int) -> VcpuState:
+        """The vCPU of a variant that is still compared."""
+        state = self.vcpus[member]
+        assert state is not None
+        return state
 
 
 class Taken(NamedTuple):
@@ -58,42 +76,33 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
     observed: dict[int, Observation] = {}
     senders = []
     for member in (member for group in before.groups for member in group):
-        vcpu = before.vcpus[member]
-        assert vcpu is not None
-        done = compared.step_vcpus[member](vcpu, step, before.arrivals[member])
+        step_vcpu = compared.step_vcpus[member]
+        done = step_vcpu(before.vcpu(member), step, before.arrivals[member])
         vcpus[member], observed[member] = done.vcpu, done.observation
         if done.sent:
             senders.append(member)
 
-    def own(i: int, j: int) -> Cause | None:
-        one, other = before.vcpus[i], before.vcpus[j]
-        assert one is not None
-        assert other is not None
-        arrivals = before.arrivals[i], before.arrivals[j]
-        return own_cause(compared, i, j, (one, other), step, arrivals)
+    def question(i: int, j: int, of: int) -> Question:
+        return Question(compared, i, j, before.vcpu(of), step, before.arrivals[of])
 
-    def inside(i: int, j: int) -> str:
-        vcpu = before.vcpus[i]
-        assert vcpu is not None
-        return mechanism(compared, i, j, vcpu, step, before.arrivals[i]).name
-
-    known = {(i, j): cause for i, j, cause in before.causes}
+    known = {one.pair: one.cause for one in before.unequal}
     groups: list[Group] = []
     divergences = []
-    causes = []
+    unequal = []
     for group in before.groups:
         parts = split(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            earlier = known.get((i, j), "")
-            divergences.append(visible(compared, parts, own(i, j), earlier, observed))
+            why = own_answer(question(i, j, of=i), question(i, j, of=j)) or known[i, j]
+            divergences.append(visible(compared, parts, why, observed))
         for part in parts:
             if len(part) > 1:
                 groups.append(part)
             for i, j in combinations(part, 2):
                 if vcpus[i] != vcpus[j]:
-                    causes.append((i, j, known.get((i, j)) or inside(i, j)))
-    after = JointVcpu(tuple(groups), tuple(vcpus), tuple(causes), ((),) * len(vcpus))
+                    cause = known.get((i, j)) or answer(question(i, j, of=i)).cause
+                    unequal.append(Unequal(i, j, cause))
+    after = JointVcpu(tuple(groups), tuple(vcpus), tuple(unequal), ((),) * len(vcpus))
     if divergences:
         after = regroup(after, after.groups)
     return Taken(after, tuple(divergences), tuple(senders))
@@ -129,23 +138,23 @@ def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
     return JointVcpu(
         groups,
         tuple(vcpu if n in where else None for n, vcpu in enumerate(before.vcpus)),
-        tuple(one for one in before.causes if where.get(one[0], ()) == where.get(one[1])),
+        tuple(one for one in before.unequal if where.get(one.i, ()) == where.get(one.j)),
         tuple(some if n in where else () for n, some in enumerate(before.arrivals)),
     )
 
 
 def still_unequal(vcpu: JointVcpu) -> JointVcpu:
     """`vcpu` without the causes of differences that have gone."""
-    if not vcpu.causes:
+    if not vcpu.unequal:
         return vcpu
-    causes = tuple(one for one in vcpu.causes if vcpu.vcpus[one[0]] != vcpu.vcpus[one[1]])
-    return vcpu._replace(causes=causes)
+    left = tuple(one for one in vcpu.unequal if vcpu.vcpus[one.i] != vcpu.vcpus[one.j])
+    return vcpu._replace(unequal=left)
 
 
 def latents(compared: Compared, vm: Sequence[JointVcpu]) -> tuple[Divergence, ...]:
     """The groups whose members showed the same throughout and differ inside at the end."""
     divergences = []
-    causes = {(i, j): cause for vcpu in reversed(vm) for i, j, cause in vcpu.causes}
+    causes = {one.pair: one.cause for vcpu in reversed(vm) for one in vcpu.unequal}
     if not causes:
         return ()
     for group in vm[0].groups:

@@ -4,11 +4,14 @@ A signature is built from the vendor, the kind, the cause (`fuzz.compare.cause`)
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.schedule.schedule import Schedule
 from variants.machine.machine import Observation
+from variants.machine.step import Vendor
+
+Kind = Literal["visible", "liveness", "warning", "latent"]
 
 PACE: Final = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
@@ -30,12 +33,49 @@ FIELDS: Final = (
 ELSEWHERE: Final = "elsewhere"
 
 
+class Cause(NamedTuple):
+    """Who treats what differently: what a reviewer would discuss, however it shows.
+
+    sides: the variants that do the same. what: an event and the state it met, or a step. race:
+        the order of a step and a message matters.
+    """
+
+    sides: tuple[tuple[str, ...], ...]
+    what: str
+    race: bool = False
+
+    def __str__(self) -> str:
+        return f"{' | '.join('+'.join(side) for side in self.sides)}: {self.what}"
+
+
+class Answer(NamedTuple):
+    """The cause of a difference that lies in a step, and how it shows where it alone does."""
+
+    cause: Cause
+    shows: str
+
+
+class Signature(NamedTuple):
+    """What identifies a divergence class; as text in reports and certificates."""
+
+    vendor: Vendor
+    kind: Kind
+    cause: Cause
+    shows: str
+
+    def __str__(self) -> str:
+        return f"{self.vendor}: {self.kind}: {self.cause}: {self.shows}"
+
+
 class Divergence(NamedTuple):
     """A group that splits. `groups` are the parts, each a tuple of variant names."""
 
-    kind: str
-    signature: str
+    signature: Signature
     groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def kind(self) -> Kind:
+        return self.signature.kind
 
 
 class Finding(NamedTuple):
@@ -44,56 +84,44 @@ class Finding(NamedTuple):
     divergence: Divergence
     schedule: Schedule
 
-
-class Cause(NamedTuple):
-    """Why variants differ. name: who treats what differently, and the state it met. shows: how
-    that shows where it alone does."""
-
-    name: str
-    shows: str
+    @property
+    def signature(self) -> Signature:
+        return self.divergence.signature
 
 
 def visible(
     compared: Compared,
     parts: Sequence[Group],
-    cause: Cause | None,
-    earlier: str,
+    answer: Answer | Cause,
     observed: Mapping[int, Observation],
 ) -> Divergence:
     """A split that shows in the observations.
 
-    cause: if it lies in the step; else it is `earlier`. What a difference leads to many steps
-    later is of endless variety and says little: how it shows is told only of the step's own.
+    answer: the cause, with how it shows if it lies in the step. What a difference leads to many
+        steps later is of endless variety and says little: that is told only of the step's own.
     """
     # Of a split in three the first two parts name the class, as they do its cause.
     kind, shows = look(observed[parts[0][0]], observed[parts[1][0]])
-    name = cause.name if cause else earlier
+    cause, own = answer if isinstance(answer, Answer) else (answer, ELSEWHERE)
     if kind == "visible":
-        shows = cause.shows if cause else ELSEWHERE
-    if ": race with " in name:
+        shows = own
+    if cause.race:
         shows = "in a race"
-    return divergence(compared, kind, parts, name, shows)
+    return Divergence(Signature(compared.vendor, kind, cause, shows), named(compared, parts))
 
 
-def latent(compared: Compared, parts: Sequence[Group], cause: str) -> Divergence:
+def latent(compared: Compared, parts: Sequence[Group], cause: Cause) -> Divergence:
     """A group whose members showed the same and differ inside where a schedule ends."""
-    return divergence(compared, "latent", parts, cause, "hidden state")
+    signature = Signature(compared.vendor, "latent", cause, "hidden state")
+    return Divergence(signature, named(compared, parts))
 
 
-def divergence(
-    compared: Compared, kind: str, parts: Sequence[Group], cause: str, shows: str
-) -> Divergence:
-    """Name the class of a split: kind, cause (with who agrees with whom), how it shows."""
-    groups = tuple(tuple(compared.names[member] for member in part) for part in parts)
-    return Divergence(kind, f"{compared.vendor}: {kind}: {cause}: {shows}", groups)
+def named(compared: Compared, parts: Sequence[Group]) -> tuple[tuple[str, ...], ...]:
+    """Groups of variants by their names."""
+    return tuple(tuple(compared.names[member] for member in part) for part in parts)
 
 
-def cause_of(divergence: Divergence) -> str:
-    """The cause in a signature, sides included."""
-    return divergence.signature.split(": ", 2)[2].rsplit(": ", 1)[0]
-
-
-def look(one: Observation, other: Observation) -> tuple[str, str]:
+def look(one: Observation, other: Observation) -> tuple[Kind, str]:
     """Kind and looks of the difference between two observations, without vectors."""
     if one.warn != other.warn:
         return "warning", one.warn or other.warn or ""

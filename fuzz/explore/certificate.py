@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Finding, Signature
 from fuzz.explore.exhaustive import Explored
 from fuzz.schedule.alphabet import Alphabet
 from fuzz.schedule.text import step_yaml
@@ -66,20 +66,20 @@ def result(explored: dict[Vendor, Explored]) -> dict[str, Any]:
         "signatures": [
             signature_json(finding, one.shown)
             for _, one in sorted(explored.items())
-            for _, finding in sorted(one.found.items())
+            for finding in sorted(one.found.values(), key=lambda finding: str(finding.signature))
         ],
     }
 
 
-def signature_json(finding: Finding, shown: dict[str, Finding | None]) -> dict[str, Any]:
+def signature_json(finding: Finding, shown: dict[Signature, Finding | None]) -> dict[str, Any]:
     """A signature, with the length of its shortest schedule. A latent one also has `shows`: the
     signature that it leads to and the length of the schedule, or null if it leads to none."""
-    signature = finding.divergence.signature
-    described: dict[str, Any] = {"signature": signature, "length": len(finding.schedule.steps)}
+    signature = finding.signature
+    described: dict[str, Any] = {"signature": str(signature), "length": len(finding.schedule.steps)}
     if signature in shown:
         later = shown[signature]
         described["shows"] = later and {
-            "signature": later.divergence.signature,
+            "signature": str(later.signature),
             "length": len(later.schedule.steps),
         }
     return described

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.joint import regroup, start
-from fuzz.compare.signature import Divergence, Finding, cause_of
+from fuzz.compare.signature import Divergence, Finding, Signature
 from fuzz.explore.search import Event, Path, Progress, Search
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet
@@ -46,8 +46,8 @@ class Explored(NamedTuple):
     transitions: int
     depth: int
     fixpoint: bool
-    found: dict[str, Finding]
-    shown: dict[str, Finding | None]
+    found: dict[Signature, Finding]
+    shown: dict[Signature, Finding | None]
 
 
 class Prefix(NamedTuple):
@@ -78,8 +78,8 @@ def explore(
         if not interrupted:
             one, interrupted = explore_all(compared, alphabet, max_depth, progress)
             done.append(one)
-    found: dict[str, Finding] = {}
-    shown: dict[str, Finding | None] = {}
+    found: dict[Signature, Finding] = {}
+    shown: dict[Signature, Finding | None] = {}
     for one in done:
         for signature, finding in one.found.items():
             if signature not in found or rank(finding.schedule) < rank(found[signature].schedule):
@@ -117,8 +117,8 @@ def explore_all(
                 search.run(left)
     except KeyboardInterrupt:
         interrupted = True
-    found: dict[str, Finding] = {}
-    ways: dict[str, tuple[Search, Path, Prefix]] = {}
+    found: dict[Signature, Finding] = {}
+    ways: dict[Signature, tuple[Search, Path, Prefix]] = {}
     for prefix, search in searches:
         for signature, (divergence, path) in search.found.items():
             finding = Finding(divergence, schedule_of(search, path, prefix))
@@ -126,7 +126,7 @@ def explore_all(
             if known is None or len(finding.schedule.steps) < len(known.schedule.steps):
                 found[signature] = finding
                 ways[signature] = (search, path, prefix)
-    shown: dict[str, Finding | None] = {}
+    shown: dict[Signature, Finding | None] = {}
     try:
         for signature, finding in found.items():
             if finding.divergence.kind == "latent" and not interrupted:
@@ -171,10 +171,10 @@ def resolve(
     progress: Progress,
 ) -> Finding | None:
     """The shortest continuation that makes a latent divergence show, if there is one."""
-    cause = cause_of(latent.divergence)
+    cause = latent.signature.cause
 
     def tells(divergence: Divergence) -> bool:
-        return divergence.kind != "latent" and cause_of(divergence) == cause
+        return divergence.kind != "latent" and divergence.signature.cause == cause
 
     rest = Search(search.tables, search.alphabet, search.end(path), progress)
     left = None if max_depth is None else max_depth - len(latent.schedule.steps)

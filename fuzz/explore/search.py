@@ -8,22 +8,31 @@ says how.
 
 import time
 from array import array
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Group
 from fuzz.compare.joint import JointVcpu, Taken, receive, take
-from fuzz.compare.signature import Divergence
+from fuzz.compare.signature import Divergence, Signature
+from fuzz.memory.numbers import (
+    NO_ARRIVALS,
+    SEEN_BITS,
+    ArrivalsId,
+    JointId,
+    LabelId,
+    MessageId,
+    Result,
+    StepId,
+    VcpuId,
+)
 from fuzz.memory.packed import NOTHING, Mark, Packed
-from fuzz.memory.tables import OBSERVED_BITS, Tables
+from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import UNRACED, Alphabet
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq
 
 NEVER: Final = 1 << 62
-AFTERWARDS: Final = -1
-"""In place of an event: a message that comes after the step."""
 
 Progress = Callable[[int, int, int, int], None]
 """Called about once a second with depth, states, transitions and signatures so far."""
@@ -46,6 +55,22 @@ class Path(NamedTuple):
     event: int
 
 
+class Race(NamedTuple):
+    """A message that lands in a step at `point`; `armed` is that as arrivals."""
+
+    point: str
+    message: MessageId
+    armed: ArrivalsId
+
+
+class Here(NamedTuple):
+    """A joint vCPU from which steps are taken: its label, and its states by `members`."""
+
+    label: LabelId
+    members: tuple[int, ...]
+    vcpus: list[VcpuId]
+
+
 class Search:
     """The search from `root`, and what it has found.
 
@@ -65,35 +90,43 @@ class Search:
         self.transitions = 0
         self.depth = 0
         self.fixpoint = False
-        self.found: dict[str, tuple[Divergence, Path]] = {}
+        self.found: dict[Signature, tuple[Divergence, Path]] = {}
         self.groups: dict[tuple[Group, ...], Path] = {}
         self._packed = Packed(tables)
         self._noted: dict[Mark, int] = {}
         self._latent: set[int] = set()
-        self._keys: list[int] = []
-        self._seen: set[int] = set()
+        self._keys: list[JointId] = []
+        self._seen: set[JointId] = set()
         self._parents = array("L")
         self._led = array("L")
-        self._messages = [tables.message_number(irq) for irq in alphabet.messages]
-        self._events = [Event(None, irq) for irq in alphabet.messages]
-        self._events += [Event(step, None) for step in alphabet.steps]
-        # Backwards: of a message's races that come to the same the first counts, and none that
-        # comes to what the message does after the step.
-        races = list(product(alphabet.points, zip(alphabet.messages, self._messages, strict=True)))
-        self._races = [(point, number) for point, (_, number) in reversed(races)]
-        self._races += [("", number) for number in self._messages]
-        self._race_messages = [number for _, number in self._races]
-        self._armed = [tables.arrivals_number(((point, irq),)) for point, (irq, _) in races]
-        self._race_events: list[list[int]] = []
-        for step in alphabet.steps:
-            first = len(self._events)
-            self._events += [Event(step, irq, point) for point, (irq, _) in races]
-            events = list(range(first, len(self._events)))
-            self._race_events.append([*reversed(events), *[AFTERWARDS] * len(self._messages)])
+        self._messages = [tables.message_id(irq) for irq in alphabet.messages]
+        self._steps = [tables.step_id(step) for step in alphabet.steps]
+        self._races = [
+            Race(point, message, tables.arrivals_id(((point, irq),)))
+            for point in alphabet.points
+            for irq, message in zip(alphabet.messages, self._messages, strict=True)
+        ]
+        self._landings = [
+            *(("", message) for message in self._messages),
+            *((race.point, race.message) for race in self._races),
+        ]
+        """Where a message can land: first after the step, which passes no point "", then races."""
+        self._events = list(self._all_events())
+        self._first_step = len(self._messages)
+        self._first_race = self._first_step + len(self._steps)
+        """Events are numbered: messages, then steps, then each step's races."""
         self._reported = time.monotonic()
         self._add(self._packed.pack(root), Path(0, 0, 0))
         self._level = range(self.states)
-        self._late: list[tuple[int, Path]] = []
+        self._late: list[tuple[JointId, Path]] = []
+
+    def _all_events(self) -> Iterator[Event]:
+        """Every event, in the order of their numbers."""
+        yield from (Event(None, irq) for irq in self.alphabet.messages)
+        yield from (Event(step, None) for step in self.alphabet.steps)
+        for step in self.alphabet.steps:
+            for race in self._races:
+                yield Event(step, self.tables.message(race.message), race.point)
 
     @property
     def states(self) -> int:
@@ -109,10 +142,10 @@ class Search:
             if max_depth is not None and self.depth >= max_depth:
                 return
             first = self.states
-            late: list[tuple[int, Path]] = []
+            late: list[tuple[JointId, Path]] = []
             for index in self._level:
                 self._expand(index)
-                if self.alphabet.points and (max_depth is None or self.depth + 1 < max_depth):
+                if self._races and (max_depth is None or self.depth + 1 < max_depth):
                     late += self._race(index)
             for key, path in self._late:
                 self._add(key, path)
@@ -150,80 +183,85 @@ class Search:
     def _expand(self, index: int) -> None:
         """Let every message arrive at, and every step be taken by, the state at `index`."""
         tables, packed, seen = self.tables, self._packed, self._seen
-        before = self._keys[index]
-        number = before >> packed.shift
-        label = packed.labels[number]
-        numbers = packed.numbers(before)
+        here = self._here(index)
+        _, _, _, _, plain, ones = packed.label(self._keys[index])
         length = self.depth + 1
-        event = 0
-        for message in self._messages:
-            after = packed.join(number, [tables.received(one, message) for one in numbers])
-            if after is not None and after not in seen:
-                self._add(after, Path(length, index, event))
-            event += 1
-        rows = [tables.row(member, n) for member, n in zip(label.members, numbers, strict=True)]
-        members = len(numbers)
-        first_step = event
-        for results in zip(*rows, strict=True):
+        for event, message in enumerate(self._messages):
+            received = [tables.received(vcpu, message) for vcpu in here.vcpus]
+            joined = packed.join(here.label, received)
+            if joined is not None and joined not in seen:
+                self._add(joined, Path(length, index, event))
+        pairs = zip(here.members, here.vcpus, strict=True)
+        rows = [tables.row(member, vcpu) for member, vcpu in pairs]
+        members = len(rows)
+        outcomes = zip(self._steps, zip(*rows, strict=True), strict=True)
+        for event, (step, results) in enumerate(outcomes, self._first_step):
             first = results[0]
             if results.count(first) == members:
-                after = label.plain | (first >> OBSERVED_BITS) * label.ones
+                # What `join` does, without a call.
+                after: int = plain | (first >> SEEN_BITS) * ones
             else:
                 path = Path(length, index, event)
-                after = self._follow(number, numbers, results, event - first_step, 0, path)
+                after = self._follow(here, results, step, NO_ARRIVALS, path)
             if after not in seen:
-                self._add(after, Path(length, index, event))
-            event += 1
-        self.transitions += event
+                self._add(JointId(after), Path(length, index, event))
+        self.transitions += self._first_race
         now = time.monotonic()
         if now - self._reported > 1:
             self._reported = now
             self.progress(self.depth, self.states, self.transitions, len(self.found))
 
-    def _race(self, index: int) -> list[tuple[int, Path]]:
-        """Every step with a message that lands inside: what is new, two steps further."""
-        tables, packed, seen = self.tables, self._packed, self._seen
-        before = self._keys[index]
-        number = before >> packed.shift
-        label = packed.labels[number]
-        numbers = packed.numbers(before)
-        pairs = list(zip(label.members, numbers, strict=True))
+    def _race(self, index: int) -> list[tuple[JointId, Path]]:
+        """Every step with a message that lands inside: what is new, two steps further.
+
+        Of a message's races in a step that come to the same the first counts, and none that comes
+        to what the message does after the step.
+        """
+        here = self._here(index)
+        pairs = list(zip(here.members, here.vcpus, strict=True))
         length = self.depth + 2
+        event = self._first_race
         new = []
-        for step, events in enumerate(self._race_events):
-            if tables.steps[step].op in UNRACED:
+        for step in self._steps:
+            first, event = event, event + len(self._races)
+            if self.tables.step(step).op in UNRACED:
                 continue
-            rows = [tables.raced(member, one, step, self._races) for member, one in pairs]
-            outcomes = zip(zip(*rows, strict=True), self._race_messages, strict=True)
-            for (results, _), event in dict(zip(outcomes, events, strict=True)).items():
-                if event == AFTERWARDS:
+            rows = [self.tables.raced(member, vcpu, step, self._landings) for member, vcpu in pairs]
+            outcomes = zip(*rows, strict=True)
+            known = set(zip(islice(outcomes, len(self._messages)), self._messages, strict=True))
+            raced = zip(self._races, outcomes, strict=True)
+            for number, (race, results) in enumerate(raced, first):
+                if (results, race.message) in known:
                     continue
+                known.add((results, race.message))
                 self.transitions += 1
-                path = Path(length, index, event)
-                armed = self._armed[event - events[-1 - len(self._messages)]]
-                after = self._follow(number, numbers, results, step, armed, path)
-                if after not in seen:
+                path = Path(length, index, number)
+                after = self._follow(here, results, step, race.armed, path)
+                if after not in self._seen:
                     new.append((after, path))
         return new
 
+    def _here(self, index: int) -> Here:
+        packed, joint = self._packed, self._keys[index]
+        return Here(packed.label_id(joint), packed.label(joint).members, packed.vcpu_ids(joint))
+
     def _follow(
         self,
-        number: int,
-        numbers: list[int],
-        results: tuple[int, ...],
-        step: int,
-        armed: int,
+        here: Here,
+        results: tuple[Result, ...],
+        step: StepId,
+        armed: ArrivalsId,
         path: Path,
-    ) -> int:
+    ) -> JointId:
         """What a step with `results` leads to; notes the divergences."""
-        arrivals = [armed] * len(numbers)
-        after, mark = self._packed.follow(number, numbers, results, step, arrivals)
+        arrivals = [armed] * len(results)
+        after, mark = self._packed.follow(here.label, here.vcpus, results, step, arrivals)
         if mark and path.length < self._noted.get(mark, NEVER):
             self._noted[mark] = path.length
             return self._take(path)
         return self._take(path) if after is None else after
 
-    def _take(self, path: Path) -> int:
+    def _take(self, path: Path) -> JointId:
         """Take a step the long way: variants that were alike may now differ."""
         after, divergences, _ = self._taken(path)
         for divergence in divergences:
@@ -239,7 +277,7 @@ class Search:
         if known is None or path.length < known[1].length:
             self.found[divergence.signature] = (divergence, path)
 
-    def _add(self, key: int, path: Path) -> None:
+    def _add(self, key: JointId, path: Path) -> None:
         """Remember a new state."""
         if key in self._seen or key == NOTHING:
             return
@@ -247,7 +285,7 @@ class Search:
         self._parents.append(path.parent)
         self._led.append(path.event)
         self._keys.append(key)
-        label = key >> self._packed.shift
+        label = self._packed.label_id(key)
         if label not in self._latent:
             self._latent.add(label)
             for divergence in self._packed.latents(key):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fuzz.campaign.campaign import Outcome
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Finding, Signature
 from fuzz.live.run import Split, quirk, run_live, splits
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
@@ -53,7 +53,7 @@ def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> V
 
 def verdicts_of(
     findings: Sequence[Finding], automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
-) -> dict[str, Verdict]:
+) -> dict[Signature, Verdict]:
     """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
     reasons = [out_of_reach(finding, kernels) for finding in findings]
     todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
@@ -77,7 +77,7 @@ def verdicts_of(
 
 def confirm(
     outcome: Outcome, automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
-) -> dict[str, Verdict]:
+) -> dict[Signature, Verdict]:
     """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
 
     Raises LiveError when nothing can be run, OSError when reports cannot be written.

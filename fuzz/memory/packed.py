@@ -8,29 +8,49 @@ told apart, `fuzz.compare.joint` says how.
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
-from fuzz.compare.cause import own_cause
+from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Group
-from fuzz.compare.joint import JointVcpu, latents, split
-from fuzz.compare.signature import Cause, Divergence
-from fuzz.memory.tables import NUMBER, NUMBER_BITS, OBSERVED, OBSERVED_BITS, Tables
+from fuzz.compare.joint import JointVcpu, Unequal, latents, split
+from fuzz.compare.signature import Answer, Divergence
+from fuzz.memory.numbers import (
+    LABEL_BITS,
+    SEEN_BITS,
+    SEEN_MASK,
+    VCPU_BITS,
+    VCPU_MASK,
+    ArrivalsId,
+    JointId,
+    LabelId,
+    Numbers,
+    Result,
+    SeenId,
+    StepId,
+    VcpuId,
+)
+from fuzz.memory.tables import Tables
 
-NOTHING: Final = -1
+NOTHING: Final = JointId(-1)
 """In place of a joint vCPU: nothing is left to compare."""
 
-Mark = tuple[int, tuple[int, ...], tuple[Cause | None, ...]]
-"""What determines the divergences of a step: label, observations, and for each group that splits
-the cause, if it lies in the step."""
+
+class Mark(NamedTuple):
+    """What determines the divergences of a step: label, observations, and for each group that
+    splits the answer, if the cause lies in the step."""
+
+    label: LabelId
+    observed: tuple[SeenId, ...]
+    answers: tuple[Answer | None, ...]
 
 
 class Label(NamedTuple):
     """What a joint vCPU is apart from its states. members: those still compared. base: the
-    label's part of a packed joint vCPU. plain: that of the label with these groups and no causes.
-    ones: what a state's number is multiplied with if it is every member's."""
+    label's part of a packed joint vCPU. plain: that of the label with these groups where nothing is
+    unequal. ones: what a state's number is multiplied with if it is every member's."""
 
     groups: tuple[Group, ...]
-    causes: tuple[tuple[int, int, str], ...]
+    unequal: tuple[Unequal, ...]
     members: tuple[int, ...]
     base: int
     plain: int
@@ -43,57 +63,66 @@ class Split(NamedTuple):
     left among the members."""
 
     pairs: tuple[tuple[int, int], ...]
-    after: int | None
+    after: LabelId | None
     members: tuple[int, ...]
 
 
 class Packed:
-    """Packs the joint vCPUs of what `tables` compares. labels: by number."""
+    """Packs the joint vCPUs of what `tables` compares."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.shift = len(tables.compared.names) * NUMBER_BITS
-        self.labels: list[Label] = []
-        self._label_numbers: dict[object, int] = {}
-        self._latents: dict[int, tuple[Divergence, ...]] = {}
-        self._relabelled: dict[tuple[int, tuple[bool, ...]], int | None] = {}
-        self._splits: dict[tuple[int, tuple[int, ...]], Split] = {}
-        self._own: dict[tuple[int, ...], Cause | None] = {}
+        self._shift = len(tables.compared.names) * VCPU_BITS
+        self._labels = Numbers[tuple[tuple[Group, ...], tuple[Unequal, ...]], LabelId](
+            "labels", LABEL_BITS
+        )
+        self._known: list[Label] = []
+        self._latents: dict[LabelId, tuple[Divergence, ...]] = {}
+        self._relabelled: dict[tuple[LabelId, tuple[bool, ...]], LabelId | None] = {}
+        self._splits: dict[tuple[LabelId, tuple[SeenId, ...]], Split] = {}
+        self._own: dict[tuple[int, ...], Answer | None] = {}
 
-    def pack(self, vcpu: JointVcpu) -> int:
+    def pack(self, vcpu: JointVcpu) -> JointId:
         """`vcpu` as a number; what has been armed is left out. `NOTHING` without groups."""
         if not vcpu.groups:
             return NOTHING
-        packed = self.labels[self._label(vcpu.groups, vcpu.causes)].base
+        packed = self._known[self._label(vcpu.groups, vcpu.unequal)].base
         for member, state in enumerate(vcpu.vcpus):
             if state is not None:
-                packed |= self.tables.number(state) << member * NUMBER_BITS
-        return packed
+                packed |= self.tables.vcpu_id(state) << member * VCPU_BITS
+        return JointId(packed)
 
-    def unpack(self, packed: int) -> JointVcpu:
+    def unpack(self, packed: JointId) -> JointVcpu:
         """The joint vCPU that was packed."""
         count = len(self.tables.compared.names)
         if packed == NOTHING:
             return JointVcpu((), (None,) * count, (), ((),) * count)
-        label = self.labels[packed >> self.shift]
-        states = self.tables.vcpus
+        label = self.label(packed)
         vcpus = [
-            states[packed >> n * NUMBER_BITS & NUMBER] if n in label.members else None
+            self.tables.vcpu(self._vcpu_id(packed, n)) if n in label.members else None
             for n in range(count)
         ]
-        return JointVcpu(label.groups, tuple(vcpus), label.causes, ((),) * count)
+        return JointVcpu(label.groups, tuple(vcpus), label.unequal, ((),) * count)
 
-    def numbers(self, packed: int) -> list[int]:
+    def label_id(self, packed: JointId) -> LabelId:
+        """The number of the label of a joint vCPU."""
+        return cast(LabelId, packed >> self._shift)
+
+    def label(self, packed: JointId) -> Label:
+        """The label of a joint vCPU."""
+        return self._known[packed >> self._shift]
+
+    def vcpu_ids(self, packed: JointId) -> list[VcpuId]:
         """The numbers of the members' states."""
-        members = self.labels[packed >> self.shift].members
-        return [packed >> member * NUMBER_BITS & NUMBER for member in members]
+        members = self._known[packed >> self._shift].members
+        return cast(list[VcpuId], [packed >> member * VCPU_BITS & VCPU_MASK for member in members])
 
-    def latents(self, packed: int) -> tuple[Divergence, ...]:
+    def latents(self, packed: JointId) -> tuple[Divergence, ...]:
         """The latent divergences of a schedule that ends in this joint vCPU, on this vCPU.
 
         Its label tells: the causes in it name every two variants that differ inside.
         """
-        label = packed >> self.shift
+        label = self.label_id(packed)
         known = self._latents.get(label)
         if known is None:
             vcpu = self.unpack(packed)
@@ -102,87 +131,103 @@ class Packed:
 
     def follow(
         self,
-        number: int,
-        numbers: Sequence[int],
-        results: Sequence[int],
-        step: int,
-        arrivals: Sequence[int],
-    ) -> tuple[int | None, Mark | None]:
+        number: LabelId,
+        vcpus: Sequence[VcpuId],
+        results: Sequence[Result],
+        step: StepId,
+        arrivals: Sequence[ArrivalsId],
+    ) -> tuple[JointId | None, Mark | None]:
         """What a step makes of a joint vCPU, and what determines its divergences if it has any.
 
-        number, numbers: label and states. results, arrivals: of each member. None in place of the
+        number, vcpus: label and states. results, arrivals: of each member. None in place of the
         joint vCPU: variants that were alike may now differ, and `fuzz.compare.joint` must say why.
         """
-        label = self.labels[number]
-        observed = tuple([result & OBSERVED for result in results])
+        label = self._known[number]
+        observed = cast(tuple[SeenId, ...], tuple([result & SEEN_MASK for result in results]))
         known = self._splits.get((number, observed))
         if known is None:
             known = self._splits[number, observed] = self._split(label, observed)
         mark = None
         if known.pairs:
-            states = dict(zip(label.members, zip(numbers, arrivals, strict=True), strict=True))
-            causes = [self._own_cause(step, i, j, states[i], states[j]) for i, j in known.pairs]
-            mark = (number, observed, tuple(causes))
+            met = dict(zip(label.members, zip(vcpus, arrivals, strict=True), strict=True))
+            answers = [self._own_answer(step, i, j, met[i], met[j]) for i, j in known.pairs]
+            mark = Mark(number, observed, tuple(answers))
         if known.after is None:
             return NOTHING, mark
-        return self.join(known.after, [results[n] >> OBSERVED_BITS for n in known.members]), mark
+        left = [results[n] >> SEEN_BITS for n in known.members]
+        return self.join(known.after, cast(list[VcpuId], left)), mark
 
-    def join(self, number: int, numbers: Sequence[int]) -> int | None:
+    def join(self, number: LabelId, vcpus: Sequence[VcpuId]) -> JointId | None:
         """The joint vCPU of these states under a label; None if some differ that did not before."""
-        label = self.labels[number]
-        first = numbers[0]
-        if numbers.count(first) == len(numbers):
-            return label.plain | first * label.ones
-        unequal = tuple([one != other for one, other in combinations(numbers, 2)])
+        label = self._known[number]
+        first = vcpus[0]
+        if vcpus.count(first) == len(vcpus):
+            return cast(JointId, label.plain | first * label.ones)
+        unequal = tuple([one != other for one, other in combinations(vcpus, 2)])
         if (number, unequal) not in self._relabelled:
-            self._relabelled[number, unequal] = self._relabel(label, numbers)
+            self._relabelled[number, unequal] = self._relabel(label, vcpus)
         after = self._relabelled[number, unequal]
         if after is None:
             return None
-        packed = self.labels[after].base
-        for member, one in zip(label.members, numbers, strict=True):
-            packed |= one << member * NUMBER_BITS
-        return packed
+        packed = self._known[after].base
+        for member, one in zip(label.members, vcpus, strict=True):
+            packed |= one << member * VCPU_BITS
+        return cast(JointId, packed)
 
-    def _own_cause(
-        self, step: int, i: int, j: int, one: tuple[int, int], other: tuple[int, int]
-    ) -> Cause | None:
-        """`own_cause` of variants i and j, of each the state and the arrivals."""
+    def _vcpu_id(self, packed: JointId, member: int) -> VcpuId:
+        return VcpuId(packed >> member * VCPU_BITS & VCPU_MASK)
+
+    def _own_answer(
+        self,
+        step: StepId,
+        i: int,
+        j: int,
+        one: tuple[VcpuId, ArrivalsId],
+        other: tuple[VcpuId, ArrivalsId],
+    ) -> Answer | None:
+        """`own_answer` of variants i and j, of each the state and the arrivals."""
         key = (step, i, j, *one, *other)
         if key not in self._own:
             tables = self.tables
-            vcpus = tables.vcpus[one[0]], tables.vcpus[other[0]]
-            arrivals = tables.armed[one[1]], tables.armed[other[1]]
-            taken = tables.steps[step]
-            self._own[key] = own_cause(tables.compared, i, j, vcpus, taken, arrivals)
+            asked = [
+                Question(
+                    tables.compared,
+                    i,
+                    j,
+                    tables.vcpu(vcpu),
+                    tables.step(step),
+                    tables.arrivals(arrivals),
+                )
+                for vcpu, arrivals in (one, other)
+            ]
+            self._own[key] = own_answer(*asked)
         return self._own[key]
 
-    def _split(self, label: Label, observed: tuple[int, ...]) -> Split:
+    def _split(self, label: Label, observed: tuple[SeenId, ...]) -> Split:
         seen = dict(zip(label.members, observed, strict=True))
         parts = [split(group, seen.__getitem__) for group in label.groups]
         groups = tuple(part for some in parts for part in some if len(part) > 1)
         left = {pair for group in groups for pair in combinations(group, 2)}
-        causes = tuple(one for one in label.causes if one[:2] in left)
-        after = self._label(groups, causes) if groups else None
+        unequal = tuple(one for one in label.unequal if one.pair in left)
+        after = self._label(groups, unequal) if groups else None
         members = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
         pairs = tuple((some[0][0], some[1][0]) for some in parts if len(some) > 1)
         return Split(pairs, after, members)
 
-    def _relabel(self, label: Label, numbers: Sequence[int]) -> int | None:
-        state = dict(zip(label.members, numbers, strict=True))
+    def _relabel(self, label: Label, vcpus: Sequence[VcpuId]) -> LabelId | None:
+        state = dict(zip(label.members, vcpus, strict=True))
         pairs = {(i, j) for group in label.groups for i, j in combinations(group, 2)}
-        unequal = {(i, j) for i, j in pairs if state[i] != state[j]}
-        causes = tuple(one for one in label.causes if one[:2] in unequal)
-        return self._label(label.groups, causes) if len(causes) == len(unequal) else None
+        differ = {(i, j) for i, j in pairs if state[i] != state[j]}
+        unequal = tuple(one for one in label.unequal if one.pair in differ)
+        return self._label(label.groups, unequal) if len(unequal) == len(differ) else None
 
-    def _label(self, groups: tuple[Group, ...], causes: tuple[tuple[int, int, str], ...]) -> int:
-        number = self._label_numbers.get((groups, causes))
-        if number is None:
-            plain = self.labels[self._label(groups, ())].base if causes else None
+    def _label(self, groups: tuple[Group, ...], unequal: tuple[Unequal, ...]) -> LabelId:
+        plain = self._label(groups, ()) if unequal else None
+        number = self._labels.of((groups, unequal))
+        if number == len(self._known):
             members = tuple(member for group in groups for member in group)
-            number = self._label_numbers[groups, causes] = len(self.labels)
-            base = number << self.shift
-            ones = sum(1 << member * NUMBER_BITS for member in members)
-            label = Label(groups, causes, members, base, base if plain is None else plain, ones)
-            self.labels.append(label)
+            base = number << self._shift
+            ones = sum(1 << member * VCPU_BITS for member in members)
+            plain_base = base if plain is None else self._known[plain].base
+            self._known.append(Label(groups, unequal, members, base, plain_base, ones))
         return number

@@ -8,159 +8,188 @@ small and quick.
 
 from array import array
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import NamedTuple, cast
 
 from fuzz.compare.compared import Compared
+from fuzz.memory.numbers import (
+    ARRIVALS_BITS,
+    MESSAGE_BITS,
+    NO_ARRIVALS,
+    SEEN_BITS,
+    SEEN_MASK,
+    STEP_BITS,
+    VCPU_BITS,
+    ArrivalsId,
+    MessageId,
+    Numbers,
+    Result,
+    SeenId,
+    StepId,
+    VcpuId,
+    seen_in,
+    vcpu_of,
+)
 from variants.machine.machine import Arrivals, Observation, StepVcpu, VcpuStep, deliver
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
-NUMBER_BITS: Final = 24
-NUMBER: Final = (1 << NUMBER_BITS) - 1
-"""The most a vCPU state's number can be."""
-OBSERVED_BITS: Final = 24
-OBSERVED: Final = (1 << OBSERVED_BITS) - 1
-"""The part of a result that numbers what was observed; the vCPU state's number is above it."""
+Row = Sequence[Result]
+"""Results, of all steps of an alphabet or of all races in one step."""
 
-T = TypeVar("T")
+
+class Seen(NamedTuple):
+    """What a step showed; `sent`: it wrote the ICR."""
+
+    observation: Observation
+    sent: bool
 
 
 class Tables:
-    """What is known of the vCPU steps of `compared`.
+    """What is known of the vCPU steps of `compared`, by variant (its index, `member`).
 
-    vcpus: vCPU states of all variants, by number. steps: the `own_part`s of schedule steps that
-    have a number. messages: likewise. armed: arrivals that land in a step, by number; 0 is none.
-    observed: what a step showed and whether it wrote the ICR. compared: steps that are looked up.
+    compared: the variants, their steps looked up here.
 
     alphabet: the steps that whole rows are asked for, if they are.
     """
 
     def __init__(self, compared: Compared, alphabet: Sequence[Step] = ()) -> None:
-        self.steps: list[Step] = []
-        self.messages: list[Irq] = []
-        self._step_numbers: dict[Step, int] = {}
-        self._message_numbers: dict[Irq, int] = {}
+        self._steps = Numbers[Step, StepId]("steps", STEP_BITS)
+        self._messages = Numbers[Irq, MessageId]("messages", MESSAGE_BITS)
         self._uncached = compared.step_vcpus
         looked_up = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
         self.compared = compared._replace(step_vcpus=looked_up)
-        for step in alphabet:
-            self.step_number(step)
-        self._width = len(self.steps)
+        self._alphabet = [self._steps.of(step) for step in alphabet]
         self.forget()
 
     def forget(self) -> None:
         """Free everything that can be computed again; steps and messages keep their numbers."""
         members = range(len(self.compared.names))
-        self.vcpus: list[VcpuState] = []
-        self.armed: list[Arrivals] = []
-        self.observed: list[tuple[Observation, bool]] = []
-        self._numbers: dict[VcpuState, int] = {}
-        self._armed_numbers: dict[Arrivals, int] = {}
-        self._observed_numbers: dict[tuple[Observation, bool], int] = {}
-        self._rows: list[dict[int, array[int]]] = [{} for _ in members]
-        self._raced: list[dict[int, array[int]]] = [{} for _ in members]
+        self._vcpus = Numbers[VcpuState, VcpuId]("vCPU states", VCPU_BITS)
+        self._armed = Numbers[Arrivals, ArrivalsId]("arrivals", ARRIVALS_BITS)
+        self._seen = Numbers[Seen, SeenId]("observations", SEEN_BITS)
+        self._rows: list[dict[VcpuId, Row]] = [{} for _ in members]
+        self._raced: list[dict[int, Row]] = [{} for _ in members]
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._results: list[dict[int, int]] = [{} for _ in members]
-        self._received: dict[int, int] = {}
-        self.arrivals_number(())
+        self._results: list[dict[int, Result]] = [{} for _ in members]
+        self._received: dict[int, VcpuId] = {}
+        self.arrivals_id(())
 
-    def number(self, vcpu: VcpuState) -> int:
-        """The number of a vCPU state. Raises OverflowError when there are too many."""
-        number = numbered(vcpu, self._numbers, self.vcpus)
-        if number > NUMBER:
-            raise OverflowError(f"more than {NUMBER} vCPU states")
-        return number
+    def vcpu_id(self, vcpu: VcpuState) -> VcpuId:
+        """The number of a vCPU state. Like its kin, raises OverflowError if there are too many."""
+        return self._vcpus.of(vcpu)
 
-    def step_number(self, step: Step) -> int:
+    def step_id(self, step: Step) -> StepId:
         """The number of an `own_part`."""
-        return numbered(step, self._step_numbers, self.steps)
+        return self._steps.of(step)
 
-    def message_number(self, irq: Irq) -> int:
+    def message_id(self, irq: Irq) -> MessageId:
         """The number of a message."""
-        return numbered(irq, self._message_numbers, self.messages)
+        return self._messages.of(irq)
 
-    def arrivals_number(self, arrivals: Arrivals) -> int:
+    def arrivals_id(self, arrivals: Arrivals) -> ArrivalsId:
         """The number of messages that land in a step."""
-        return numbered(arrivals, self._armed_numbers, self.armed)
+        return self._armed.of(arrivals)
 
-    def result(self, member: int, number: int, step: int, arrivals: int = 0) -> int:
-        """What the variant `member` makes of a state in a step, by their numbers."""
-        row = None if arrivals else self._rows[member].get(number)
-        if row is not None and step < self._width:
+    def vcpu(self, vcpu: VcpuId) -> VcpuState:
+        """The vCPU state of a number."""
+        return self._vcpus.values[vcpu]
+
+    def step(self, step: StepId) -> Step:
+        """The `own_part` of a number."""
+        return self._steps.values[step]
+
+    def message(self, message: MessageId) -> Irq:
+        """The message of a number."""
+        return self._messages.values[message]
+
+    def arrivals(self, arrivals: ArrivalsId) -> Arrivals:
+        """The messages, with their points, of a number."""
+        return self._armed.values[arrivals]
+
+    def sent(self, result: Result) -> bool:
+        """Did the step write the ICR?"""
+        return self._seen.values[result & SEEN_MASK].sent
+
+    def result(
+        self, member: int, vcpu: VcpuId, step: StepId, arrivals: ArrivalsId = NO_ARRIVALS
+    ) -> Result:
+        """What a variant makes of a state in a step."""
+        row = None if arrivals else self._rows[member].get(vcpu)
+        if row is not None and step < len(row):
             return row[step]
-        key = (number << 16 | step) << 24 | arrivals
+        key = (vcpu << STEP_BITS | step) << ARRIVALS_BITS | arrivals
         result = self._results[member].get(key)
         if result is None:
-            result = self._results[member][key] = self._compute(member, number, step, arrivals)
+            landing = self.arrivals(arrivals)
+            result = self._results[member][key] = self._compute(member, vcpu, step, landing)
         return result
 
-    def row(self, member: int, number: int) -> "array[int]":
+    def row(self, member: int, vcpu: VcpuId) -> Row:
         """The results of the whole alphabet."""
-        row = self._rows[member].get(number)
+        row = self._rows[member].get(vcpu)
         if row is None:
-            results = [self._compute(member, number, step, 0) for step in range(self._width)]
-            row = self._rows[member][number] = array("Q", results)
+            results = [self._compute(member, vcpu, step, ()) for step in self._alphabet]
+            row = self._rows[member][vcpu] = packed_row(results)
         return row
 
     def raced(
-        self, member: int, number: int, step: int, races: Sequence[tuple[str, int]]
-    ) -> "array[int]":
-        """The results of the step with a message landing inside, for each point and message number
-        of `races`, always the same. Where the step does not pass the point it comes afterwards."""
-        key = number << 16 | step
+        self, member: int, vcpu: VcpuId, step: StepId, races: Sequence[tuple[str, MessageId]]
+    ) -> Row:
+        """The results of the step with a message landing inside, for each point and message of
+        `races`, always the same. Where the step does not pass the point it comes afterwards."""
+        key = vcpu << STEP_BITS | step
         row = self._raced[member].get(key)
         if row is None:
-            calm, passed = self.result(member, number, step), self.passed(member, number, step)
-            row = array("Q")
+            calm, passed = self.result(member, vcpu, step), self.passed(member, vcpu, step)
+            results = []
             for point, message in races:
                 if point in passed:
-                    armed = self.arrivals_number(((point, self.messages[message]),))
-                    row.append(self._compute(member, number, step, armed))
+                    landing = ((point, self.message(message)),)
+                    results.append(self._compute(member, vcpu, step, landing))
                 else:
-                    after = self.received(calm >> OBSERVED_BITS, message)
-                    row.append(after << OBSERVED_BITS | calm & OBSERVED)
-            self._raced[member][key] = row
+                    after = self.received(vcpu_of(calm), message)
+                    results.append(result_of(after, seen_in(calm)))
+            row = self._raced[member][key] = packed_row(results)
         return row
 
-    def passed(self, member: int, number: int, step: int) -> tuple[str, ...]:
+    def passed(self, member: int, vcpu: VcpuId, step: StepId) -> tuple[str, ...]:
         """The preemption points that the step passes, in order."""
-        key = number << 16 | step
+        key = vcpu << STEP_BITS | step
         passed = self._passed[member].get(key)
         if passed is None:
-            passed = self._uncached[member](self.vcpus[number], self.steps[step], ()).passed
+            passed = self._uncached[member](self.vcpu(vcpu), self.step(step), ()).passed
             passed = self._passed[member][key] = self._passes.setdefault(passed, passed)
         return passed
 
-    def received(self, number: int, message: int) -> int:
+    def received(self, vcpu: VcpuId, message: MessageId) -> VcpuId:
         """The state after a message has reached the local APIC."""
-        key = number << 16 | message
+        key = vcpu << MESSAGE_BITS | message
         after = self._received.get(key)
         if after is None:
-            after = self.number(deliver(self.vcpus[number], self.messages[message]))
+            after = self.vcpu_id(deliver(self.vcpu(vcpu), self.message(message)))
             self._received[key] = after
         return after
 
-    def _compute(self, member: int, number: int, step: int, arrivals: int) -> int:
-        taken = self._uncached[member](self.vcpus[number], self.steps[step], self.armed[arrivals])
-        showed = (taken.observation, taken.sent)
-        seen = numbered(showed, self._observed_numbers, self.observed)
-        return self.number(taken.vcpu) << OBSERVED_BITS | seen
+    def _compute(self, member: int, vcpu: VcpuId, step: StepId, arrivals: Arrivals) -> Result:
+        taken = self._uncached[member](self.vcpu(vcpu), self.step(step), arrivals)
+        seen = self._seen.of(Seen(taken.observation, taken.sent))
+        return result_of(self.vcpu_id(taken.vcpu), seen)
 
     def _step_vcpu(self, member: int) -> StepVcpu:
         def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
-            armed = self.arrivals_number(arrivals)
-            result = self.result(member, self.number(state), self.step_number(step), armed)
-            observation, sent = self.observed[result & OBSERVED]
-            return VcpuStep(self.vcpus[result >> OBSERVED_BITS], observation, sent, ())
+            armed = self.arrivals_id(arrivals)
+            result = self.result(member, self.vcpu_id(state), self.step_id(step), armed)
+            observation, sent = self._seen.values[seen_in(result)]
+            return VcpuStep(self.vcpu(vcpu_of(result)), observation, sent, ())
 
         return step_vcpu
 
 
-def numbered(value: T, numbers: dict[T, int], values: list[T]) -> int:
-    """The number of `value`, which gets the next one if it has none."""
-    number = numbers.get(value)
-    if number is None:
-        number = numbers[value] = len(values)
-        values.append(value)
-    return number
+def result_of(vcpu: VcpuId, seen: SeenId) -> Result:
+    return Result(vcpu << SEEN_BITS | seen)
+
+
+def packed_row(results: Sequence[Result]) -> Row:
+    """`results` in little memory."""
+    return cast(Row, array("Q", results))

@@ -70,7 +70,7 @@ def replay_json(result: Replay) -> dict[str, Any]:
             {
                 "step": number,
                 "kind": divergence.kind,
-                "signature": divergence.signature,
+                "signature": str(divergence.signature),
                 "groups": [list(group) for group in divergence.groups],
             }
             for number, divergence in result.divergences

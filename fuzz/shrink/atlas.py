@@ -10,6 +10,7 @@ from typing import Final
 
 from fuzz.compare.compared import Compared
 from fuzz.compare.joint import start
+from fuzz.compare.signature import Signature
 from fuzz.explore.exhaustive import AP, BSP, Prefix, schedule_of
 from fuzz.explore.search import Path, Search
 from fuzz.memory.tables import Tables
@@ -28,7 +29,7 @@ class Atlas:
         self.compared = compared
         self._searches: dict[Alphabet, list[tuple[Prefix, Search]]] = {}
 
-    def shortest(self, signature: str, known: Schedule) -> Schedule | None:
+    def shortest(self, signature: Signature, known: Schedule) -> Schedule | None:
         """A schedule for `signature` that is no longer than `known`; None if there is none within
         the bounds.
 
@@ -61,7 +62,7 @@ def atlas_of(compared: Compared) -> Atlas:
     return Atlas(compared)
 
 
-def look_up(search: Search, signature: str, most: int) -> Path | None:
+def look_up(search: Search, signature: Signature, most: int) -> Path | None:
     """The shortest path to `signature` of at most `most` steps, if the search gets that far."""
 
     def found() -> Path | None:

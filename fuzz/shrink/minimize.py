@@ -11,7 +11,8 @@ different schedules for one bug end in the same file.
 from collections.abc import Iterator
 from itertools import permutations, product
 
-from fuzz.compare.cause import PENDING
+from fuzz.compare.signature import Signature
+from fuzz.compare.wording import PENDING
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.alphabet import vector_of
 from fuzz.schedule.codes import FIXED_VECTORS, VECTORS
@@ -30,7 +31,7 @@ from variants.machine.step import (
 )
 
 
-def shows(automaton: Automaton, schedule: Schedule, signature: str) -> int | None:
+def shows(automaton: Automaton, schedule: Schedule, signature: Signature) -> int | None:
     """The step at which `schedule` shows `signature`; None if it does not."""
     for number, divergence in automaton.compare(schedule):
         if divergence.signature == signature:
@@ -38,11 +39,11 @@ def shows(automaton: Automaton, schedule: Schedule, signature: str) -> int | Non
     return None
 
 
-def minimize(automaton: Automaton, schedule: Schedule, signature: str) -> Schedule:
+def minimize(automaton: Automaton, schedule: Schedule, signature: Signature) -> Schedule:
     """The smallest schedule reached from `schedule`; raises ValueError if it does not show."""
     at = shows(automaton, schedule, signature)
     if at is None:
-        raise ValueError(f"the schedule does not show {signature!r}")
+        raise ValueError(f"the schedule does not show {str(signature)!r}")
     best = schedule._replace(steps=schedule.steps[: at + 1])
     alone = on_one_vcpu(best)
     if shows(automaton, alone, signature) is not None:
@@ -67,7 +68,7 @@ def on_one_vcpu(schedule: Schedule) -> Schedule:
     return schedule._replace(steps=tuple(steps))
 
 
-def simplest(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
+def simplest(automaton: Automaton, best: Schedule, signature: Signature) -> Schedule:
     """`best`, made smaller by one change after another until none makes it so."""
     while True:
         for candidate in smaller(best):
@@ -78,7 +79,7 @@ def simplest(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
             return best
 
 
-def drop_runs(automaton: Automaton, best: Schedule, signature: str) -> Schedule:
+def drop_runs(automaton: Automaton, best: Schedule, signature: Signature) -> Schedule:
     """Drop runs of steps, long ones first, as far as a single sweep gets."""
     length = len(best.steps) // 2
     while length:
