@@ -8,9 +8,10 @@ says how.
 
 import time
 from array import array
-from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import Final, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import Final, NamedTuple, TypeVar
 
 from fuzz.compare.compared import Group
 from fuzz.compare.joint import JointVcpu, Taken, receive, take
@@ -20,13 +21,12 @@ from fuzz.memory.numbers import (
     SEEN_BITS,
     ArrivalsId,
     JointId,
-    LabelId,
     MessageId,
     Result,
     StepId,
     VcpuId,
 )
-from fuzz.memory.packed import NOTHING, Mark, Packed
+from fuzz.memory.packed import NOTHING, Label, Mark, Packed
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import UNRACED, Alphabet
 from variants.machine.step import Step
@@ -34,6 +34,7 @@ from variants.machine.vcpu import Irq
 
 NEVER: Final = 1 << 62
 
+T = TypeVar("T")
 Progress = Callable[[int, int, int, int], None]
 """Called about once a second with depth, states, transitions and signatures so far."""
 
@@ -63,11 +64,18 @@ class Race(NamedTuple):
     armed: ArrivalsId
 
 
-class Here(NamedTuple):
-    """A joint vCPU from which steps are taken: its label, and its states by `members`."""
+def first_places(values: Iterable[T]) -> dict[T, int]:
+    """Each of `values` once, in their order, with the place where it comes first."""
+    places: dict[T, int] = {}
+    # A loop without bytecode: there are many values, and few that differ.
+    deque(map(places.setdefault, values, count()), maxlen=0)
+    return places
 
-    label: LabelId
-    members: tuple[int, ...]
+
+class Here(NamedTuple):
+    """A joint vCPU from which steps are taken: its label, and the states of the label's members."""
+
+    label: Label
     vcpus: list[VcpuId]
 
 
@@ -111,10 +119,16 @@ class Search:
             *((race.point, race.message) for race in self._races),
         ]
         """Where a message can land: first after the step, which passes no point "", then races."""
+        self._landing = [message for _, message in self._landings]
         self._events = list(self._all_events())
         self._first_step = len(self._messages)
         self._first_race = self._first_step + len(self._steps)
         """Events are numbered: messages, then steps, then each step's races."""
+        self._raced = [
+            (step, self._first_race + number * len(self._races))
+            for number, step in enumerate(self._steps)
+            if tables.step(step).op not in UNRACED
+        ]
         self._reported = time.monotonic()
         self._add(self._packed.pack(root), Path(0, 0, 0))
         self._level = range(self.states)
@@ -184,27 +198,29 @@ class Search:
         """Let every message arrive at, and every step be taken by, the state at `index`."""
         tables, packed, seen = self.tables, self._packed, self._seen
         here = self._here(index)
-        _, _, _, _, plain, ones = packed.label(self._keys[index])
+        label, vcpus = here
+        plain, ones = label.plain, label.ones
         length = self.depth + 1
         for event, message in enumerate(self._messages):
-            received = [tables.received(vcpu, message) for vcpu in here.vcpus]
-            joined = packed.join(here.label, received)
+            joined = packed.join(label.number, [tables.received(vcpu, message) for vcpu in vcpus])
             if joined is not None and joined not in seen:
                 self._add(joined, Path(length, index, event))
-        pairs = zip(here.members, here.vcpus, strict=True)
+        pairs = zip(label.members, vcpus, strict=True)
         rows = [tables.row(member, vcpu) for member, vcpu in pairs]
         members = len(rows)
-        outcomes = zip(self._steps, zip(*rows, strict=True), strict=True)
-        for event, (step, results) in enumerate(outcomes, self._first_step):
+        event = self._first_step
+        for results in zip(*rows, strict=True):
             first = results[0]
             if results.count(first) == members:
                 # What `join` does, without a call.
                 after: int = plain | (first >> SEEN_BITS) * ones
             else:
+                step = self._steps[event - self._first_step]
                 path = Path(length, index, event)
                 after = self._follow(here, results, step, NO_ARRIVALS, path)
             if after not in seen:
                 self._add(JointId(after), Path(length, index, event))
+            event += 1
         self.transitions += self._first_race
         now = time.monotonic()
         if now - self._reported > 1:
@@ -218,32 +234,27 @@ class Search:
         to what the message does after the step.
         """
         here = self._here(index)
-        pairs = list(zip(here.members, here.vcpus, strict=True))
+        pairs = list(zip(here.label.members, here.vcpus, strict=True))
         length = self.depth + 2
-        event = self._first_race
+        calm = len(self._messages)
         new = []
-        for step in self._steps:
-            first, event = event, event + len(self._races)
-            if self.tables.step(step).op in UNRACED:
-                continue
+        for step, first in self._raced:
             rows = [self.tables.raced(member, vcpu, step, self._landings) for member, vcpu in pairs]
-            outcomes = zip(*rows, strict=True)
-            known = set(zip(islice(outcomes, len(self._messages)), self._messages, strict=True))
-            raced = zip(self._races, outcomes, strict=True)
-            for number, (race, results) in enumerate(raced, first):
-                if (results, race.message) in known:
+            outcomes = zip(zip(*rows, strict=True), self._landing, strict=True)
+            for (results, _), place in first_places(outcomes).items():
+                if place < calm:
                     continue
-                known.add((results, race.message))
                 self.transitions += 1
-                path = Path(length, index, number)
-                after = self._follow(here, results, step, race.armed, path)
+                number = place - calm
+                path = Path(length, index, first + number)
+                after = self._follow(here, results, step, self._races[number].armed, path)
                 if after not in self._seen:
                     new.append((after, path))
         return new
 
     def _here(self, index: int) -> Here:
-        packed, joint = self._packed, self._keys[index]
-        return Here(packed.label_id(joint), packed.label(joint).members, packed.vcpu_ids(joint))
+        joint = self._keys[index]
+        return Here(self._packed.label(joint), self._packed.vcpu_ids(joint))
 
     def _follow(
         self,
@@ -255,7 +266,7 @@ class Search:
     ) -> JointId:
         """What a step with `results` leads to; notes the divergences."""
         arrivals = [armed] * len(results)
-        after, mark = self._packed.follow(here.label, here.vcpus, results, step, arrivals)
+        after, mark = self._packed.follow(here.label.number, here.vcpus, results, step, arrivals)
         if mark and path.length < self._noted.get(mark, NEVER):
             self._noted[mark] = path.length
             return self._take(path)
@@ -285,7 +296,7 @@ class Search:
         self._parents.append(path.parent)
         self._led.append(path.event)
         self._keys.append(key)
-        label = self._packed.label_id(key)
+        label = self._packed.label(key).number
         if label not in self._latent:
             self._latent.add(label)
             for divergence in self._packed.latents(key):

@@ -228,8 +228,8 @@ class Automaton:
     def _take(self, node: Node, action: StepId) -> Node:
         """Let the vCPU take a step."""
         packed, tables = self._packed, self._tables
-        members = packed.label(node.joint).members
-        vcpus = packed.vcpu_ids(node.joint)
+        label = packed.label(node.joint)
+        members, vcpus = label.members, packed.vcpu_ids(node.joint)
         arrivals = [node.armed[member] for member in members]
         results = [
             tables.result(member, vcpu, action, armed)
@@ -238,8 +238,7 @@ class Automaton:
         senders = tuple(
             [member for member, one in zip(members, results, strict=True) if tables.sent(one)]
         )
-        label = packed.label_id(node.joint)
-        after, mark = packed.follow(label, vcpus, results, action, arrivals)
+        after, mark = packed.follow(label.number, vcpus, results, action, arrivals)
         divergences = self._told.get(mark) if mark else ()
         if after is None or divergences is None:
             taken = take(self.compared, self._joint_vcpu(node), tables.step(action))
@@ -279,7 +278,7 @@ class Automaton:
 
     def _joined(self, node: Node, vcpus: Sequence[VcpuId]) -> JointId:
         """The joint vCPU of `node` once its states are these."""
-        after = self._packed.join(self._packed.label_id(node.joint), vcpus)
+        after = self._packed.join(self._packed.label(node.joint).number, vcpus)
         # Those of a group have shown the same, so a message reaches all of them or none.
         assert after is not None
         return after

@@ -16,6 +16,8 @@ LabelId = NewType("LabelId", int)
 """What a joint vCPU is apart from its states."""
 JointId = NewType("JointId", int)
 """A joint vCPU: its label above the states of the variants (`fuzz.memory.packed`)."""
+AnswerId = NewType("AnswerId", int)
+"""Why variants differ in a step, if the cause lies there."""
 Result = NewType("Result", int)
 """What a step makes of a vCPU: the state after it above what it showed."""
 
@@ -29,6 +31,7 @@ SEEN_BITS: Final = 24
 SEEN_MASK: Final = (1 << SEEN_BITS) - 1
 MESSAGE_BITS: Final = 16
 LABEL_BITS: Final = 24
+ANSWER_BITS: Final = 24
 """How wide a number of each kind is where several are packed into one."""
 
 T = TypeVar("T")

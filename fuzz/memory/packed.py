@@ -8,18 +8,20 @@ told apart, `fuzz.compare.joint` says how.
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Group
 from fuzz.compare.joint import JointVcpu, Unequal, latents, split
 from fuzz.compare.signature import Answer, Divergence
 from fuzz.memory.numbers import (
+    ANSWER_BITS,
     LABEL_BITS,
     SEEN_BITS,
     SEEN_MASK,
     VCPU_BITS,
     VCPU_MASK,
+    AnswerId,
     ArrivalsId,
     JointId,
     LabelId,
@@ -37,18 +39,20 @@ NOTHING: Final = JointId(-1)
 
 class Mark(NamedTuple):
     """What determines the divergences of a step: label, observations, and for each group that
-    splits the answer, if the cause lies in the step."""
+    splits the answer, none if the cause lies not in the step."""
 
     label: LabelId
     observed: tuple[SeenId, ...]
-    answers: tuple[Answer | None, ...]
+    answers: tuple[AnswerId, ...]
 
 
 class Label(NamedTuple):
     """What a joint vCPU is apart from its states. members: those still compared. base: the
-    label's part of a packed joint vCPU. plain: that of the label with these groups where nothing is
-    unequal. ones: what a state's number is multiplied with if it is every member's."""
+    label's part of a packed joint vCPU, from its `number`. plain: that of the label with these
+    groups where nothing is unequal. ones: what a state's number is multiplied with if all have it.
+    """
 
+    number: LabelId
     groups: tuple[Group, ...]
     unequal: tuple[Unequal, ...]
     members: tuple[int, ...]
@@ -80,7 +84,8 @@ class Packed:
         self._latents: dict[LabelId, tuple[Divergence, ...]] = {}
         self._relabelled: dict[tuple[LabelId, tuple[bool, ...]], LabelId | None] = {}
         self._splits: dict[tuple[LabelId, tuple[SeenId, ...]], Split] = {}
-        self._own: dict[tuple[int, ...], Answer | None] = {}
+        self._answers = Numbers[Answer | None, AnswerId]("answers", ANSWER_BITS)
+        self._own: dict[tuple[int, ...], AnswerId] = {}
 
     def pack(self, vcpu: JointVcpu) -> JointId:
         """`vcpu` as a number; what has been armed is left out. `NOTHING` without groups."""
@@ -104,10 +109,6 @@ class Packed:
         ]
         return JointVcpu(label.groups, tuple(vcpus), label.unequal, ((),) * count)
 
-    def label_id(self, packed: JointId) -> LabelId:
-        """The number of the label of a joint vCPU."""
-        return cast(LabelId, packed >> self._shift)
-
     def label(self, packed: JointId) -> Label:
         """The label of a joint vCPU."""
         return self._known[packed >> self._shift]
@@ -115,18 +116,19 @@ class Packed:
     def vcpu_ids(self, packed: JointId) -> list[VcpuId]:
         """The numbers of the members' states."""
         members = self._known[packed >> self._shift].members
-        return cast(list[VcpuId], [packed >> member * VCPU_BITS & VCPU_MASK for member in members])
+        vcpus: list[Any] = [packed >> member * VCPU_BITS & VCPU_MASK for member in members]
+        return vcpus
 
     def latents(self, packed: JointId) -> tuple[Divergence, ...]:
         """The latent divergences of a schedule that ends in this joint vCPU, on this vCPU.
 
         Its label tells: the causes in it name every two variants that differ inside.
         """
-        label = self.label_id(packed)
-        known = self._latents.get(label)
+        number = self.label(packed).number
+        known = self._latents.get(number)
         if known is None:
             vcpu = self.unpack(packed)
-            known = self._latents[label] = latents(self.tables.compared, (vcpu,))
+            known = self._latents[number] = latents(self.tables.compared, (vcpu,))
         return known
 
     def follow(
@@ -143,7 +145,7 @@ class Packed:
         joint vCPU: variants that were alike may now differ, and `fuzz.compare.joint` must say why.
         """
         label = self._known[number]
-        observed = cast(tuple[SeenId, ...], tuple([result & SEEN_MASK for result in results]))
+        observed: tuple[Any, ...] = tuple([result & SEEN_MASK for result in results])
         known = self._splits.get((number, observed))
         if known is None:
             known = self._splits[number, observed] = self._split(label, observed)
@@ -154,8 +156,8 @@ class Packed:
             mark = Mark(number, observed, tuple(answers))
         if known.after is None:
             return NOTHING, mark
-        left = [results[n] >> SEEN_BITS for n in known.members]
-        return self.join(known.after, cast(list[VcpuId], left)), mark
+        left: list[Any] = [results[n] >> SEEN_BITS for n in known.members]
+        return self.join(known.after, left), mark
 
     def join(self, number: LabelId, vcpus: Sequence[VcpuId]) -> JointId | None:
         """The joint vCPU of these states under a label; None if some differ that did not before."""
@@ -184,7 +186,7 @@ class Packed:
         j: int,
         one: tuple[VcpuId, ArrivalsId],
         other: tuple[VcpuId, ArrivalsId],
-    ) -> Answer | None:
+    ) -> AnswerId:
         """`own_answer` of variants i and j, of each the state and the arrivals."""
         key = (step, i, j, *one, *other)
         if key not in self._own:
@@ -200,7 +202,7 @@ class Packed:
                 )
                 for vcpu, arrivals in (one, other)
             ]
-            self._own[key] = own_answer(*asked)
+            self._own[key] = self._answers.of(own_answer(*asked))
         return self._own[key]
 
     def _split(self, label: Label, observed: tuple[SeenId, ...]) -> Split:
@@ -229,5 +231,5 @@ class Packed:
             base = number << self._shift
             ones = sum(1 << member * VCPU_BITS for member in members)
             plain_base = base if plain is None else self._known[plain].base
-            self._known.append(Label(groups, unequal, members, base, plain_base, ones))
+            self._known.append(Label(number, groups, unequal, members, base, plain_base, ones))
         return number
