@@ -10,14 +10,14 @@ no longer than the first), beside a search without numbers and memory (`plain`).
 
 import argparse
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from fuzz.compare.compared import Compared, compared
-from fuzz.compare.joint import receive, start, take
+from fuzz.compare.joint import start
+from fuzz.explore.plain import plain_search
 from fuzz.explore.search import Search
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
@@ -68,27 +68,8 @@ def timed(search: Search, seconds: float) -> tuple[list[int], float]:
     return levels, time.perf_counter() - began
 
 
-def plain_search(subject: Compared, alphabet: Alphabet) -> Iterator[tuple[int, int]]:
-    """A search from an AP's start that keeps whole states, without races: after each state it
-    leaves, how many states it has reached and transitions it has taken."""
-    everyone = tuple(range(len(subject.names)))
-    frontier = deque([start(subject, bsp=False)])
-    seen = set(frontier)
-    transitions = 0
-    while frontier:
-        vcpu = frontier.popleft()
-        after = [take(subject, vcpu, step).after for step in alphabet.steps]
-        after += [receive(vcpu, everyone, "", irq) for irq in alphabet.messages]
-        transitions += len(after)
-        for new in after:
-            if new.groups and new not in seen:
-                seen.add(new)
-                frontier.append(new)
-        yield len(seen), transitions
-
-
 def plain_rate(subject: Compared, alphabet: Alphabet, seconds: float) -> float:
-    """Transitions a second of `plain_search`, which remembers no step."""
+    """Transitions a second of `plain_search`."""
     rate = 0.0
     began = time.perf_counter()
     for _, transitions in plain_search(subject, alphabet):

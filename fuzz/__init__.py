@@ -1,1 +1,2 @@
-"""What tests: schedules, comparing, fuzzing, minimising and reporting."""
+"""What tests, in rooms; a room imports only from those named before it: schedule, compare, memory,
+explore, report, shrink, campaign, live, cli."""

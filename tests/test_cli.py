@@ -208,6 +208,25 @@ def test_a_campaign_reports_both_claims(tmp_path: Path) -> None:
     assert tests.returncode == 0, tests.stdout
 
 
+def test_fuzzers_import_what_the_user_imports(tmp_path: Path) -> None:
+    """A variant of one's own may use packages on PYTHONPATH."""
+    own, library = tmp_path / "mine.py", tmp_path / "library"
+    library.mkdir()
+    (library / "helper.py").write_text("")
+    own.write_text("import helper\n" + OWN)
+    path = os.pathsep.join([str(library), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "1", "--variants", "original"]
+    run = subprocess.run(
+        [*command, "--variant", str(own), "--out", str(tmp_path / "campaign")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_unwritable_report_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "1"]

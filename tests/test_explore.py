@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from bench.explore import plain_search
 from fuzz.cli.main import main
 from fuzz.compare.compared import compared
 from fuzz.compare.joint import start
 from fuzz.compare.naive import compare
 from fuzz.explore.exhaustive import Explored, explore
+from fuzz.explore.plain import plain_search
 from fuzz.explore.search import Search
 from fuzz.memory.automaton import Automaton
 from fuzz.memory.tables import Tables

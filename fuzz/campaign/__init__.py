@@ -1,0 +1,1 @@
+"""Fuzzer processes, and the one that collects what they find."""

@@ -25,12 +25,11 @@ from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import load
 from fuzz.shrink.atlas import atlas_of
 from fuzz.shrink.minimize import minimize
 from variants.machine.step import MIN_VCPUS, Vendor
-
-SEEDS = Path(__file__).parent.parent.parent / "corpus" / "seeds"
 
 
 class Settings(NamedTuple):
@@ -52,8 +51,8 @@ class Outcome(NamedTuple):
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
-    """The seed schedules of `vendor` as fuzzer inputs."""
-    for path in sorted(SEEDS.glob("*.yaml")):
+    """The seed schedules of `vendor` as fuzzer inputs. Raises OSError."""
+    for path in seed_files():
         schedule = load(path.read_text(), path.stem)
         if schedule.vendor == vendor and schedule.vcpus == MIN_VCPUS:
             write_whole(folder / path.stem, fuzz_input(schedule))
@@ -121,13 +120,14 @@ class Collector:
 def start(
     vendor: Vendor, number: int, seconds: float, settings: Settings, work: Path
 ) -> "subprocess.Popen[bytes]":
-    """Start fuzzer process `number` of the campaign."""
+    """Start fuzzer process `number` of the campaign. It imports what this process imports."""
     corpus = work / f"corpus-{vendor}"
     command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", vendor, *settings.options]
     command += ["--mix"] if settings.mix else []
     command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
     command += ["-rss_limit_mb=0"]
     command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
+    imports = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     with (work / f"{vendor}-{number}.log").open("wb") as log:
         return subprocess.Popen(
             command,
@@ -135,7 +135,7 @@ def start(
             stdout=log,
             stderr=log,
             cwd=work,
-            env={**os.environ, "PYTHONPATH": str(SEEDS.parent.parent), "PYTHONHASHSEED": "0"},
+            env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
 

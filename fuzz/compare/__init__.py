@@ -1,0 +1,1 @@
+"""Where variants part, and why."""

@@ -1,0 +1,1 @@
+"""Everything there is: all states that the variants reach together."""

@@ -1,0 +1,1 @@
+"""The models held against real KVM."""

@@ -17,6 +17,7 @@ from fuzz.live.sample import sample
 from fuzz.memory.automaton import Automaton
 from fuzz.report.replay import automaton_of, observation_json, replay
 from fuzz.schedule.schedule import Schedule, races
+from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import dump, load
 from variants.catalogue import choose
 from variants.link import Variant
@@ -28,9 +29,7 @@ Trace = Sequence[Mapping[str, Any]]
 
 AGREE, DISAGREE = 0, 1
 SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
-ROOT: Final = Path(__file__).parent.parent.parent
-SEEDS: Final = ROOT / "corpus"
-REPORTS: Final = ROOT / "reports"
+REPORTS: Final = Path("reports")
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises LiveError, ScheduleError, VariantError and OSError.
     """
-    given = read_all(options.files or [path for path in (SEEDS, REPORTS) if path.is_dir()])
+    given = read_all(options.files or [*seed_files(), *([REPORTS] if REPORTS.is_dir() else [])])
     wanted = options.samples or ({} if options.files else SAMPLES)
     variants = choose(options.variants, [])
     kernels = builds(options.cache, [variant.name for variant in variants])

@@ -1,0 +1,1 @@
+"""Each step computed once, and then remembered."""

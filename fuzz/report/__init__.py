@@ -1,0 +1,1 @@
+"""What people read: traces, findings, summaries."""

@@ -1,0 +1,1 @@
+"""What is fuzzed: schedules of steps, as text and as bytes."""

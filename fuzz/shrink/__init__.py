@@ -1,0 +1,1 @@
+"""The smallest schedule that shows the same."""

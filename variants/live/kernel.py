@@ -11,6 +11,8 @@ from variants.live.artefacts import Store, execute, key_of, progress
 from variants.live.emulator import LiveError
 from variants.live.patches import KVM, KernelPatch, apply_patch
 
+BASE: Final = "original"
+"""The variant without a semantic patch."""
 VARIANTS: Final = Path(__file__).parent.parent
 AGENT: Final = Path(__file__).parent / "agent"
 MODULES: Final = ("kvm.ko", "kvm-amd.ko", "kvm-intel.ko")
@@ -44,9 +46,21 @@ def variant_names() -> list[str]:
 
 
 def semantic_patch(name: str) -> str:
-    """The variant's change of the real source; empty for one that changes nothing."""
-    patch = VARIANTS / name / "kernel.cocci"
-    return patch.read_text() if patch.exists() else ""
+    """The variant's change of the real source; empty for the base, which changes nothing.
+
+    Raises LiveError if any other has none: its build would be the base's under another name.
+    """
+    if name == BASE:
+        return ""
+    file = script(name)
+    text = file.read_text() if file.exists() else ""
+    if not text:
+        raise LiveError(f"{file}: missing or empty: variant {name} has no semantic patch")
+    return text
+
+
+def script(name: str) -> Path:
+    return VARIANTS / name / "kernel.cocci"
 
 
 def source_key(name: str) -> str:
@@ -111,14 +125,14 @@ def header_source(kernel: Path) -> Path:
 
 def transform(store: Store, name: str, source: Path, tree: Path) -> list[str]:
     """Apply the variant's semantic patch to KVM's source; it must change what it names, no more."""
-    script = VARIANTS / name / "kernel.cocci"
-    if not script.exists():
+    patch = semantic_patch(name)
+    if not patch:
         return []
-    progress(f"{name}: applying {script.name}")
+    progress(f"{name}: applying {script(name).name}")
     command: list[str | Path] = [
         "spatch",
         "--sp-file",
-        script,
+        script(name),
         "--no-includes",
         "--in-place",
         "--dir",
@@ -128,7 +142,7 @@ def transform(store: Store, name: str, source: Path, tree: Path) -> list[str]:
         execute(command, store.log(f"spatch-{name}"))
     except LiveError as error:
         raise NotApplicable(str(error)) from None
-    meant = set(CHANGED_FUNCTION.findall(script.read_text()))
+    meant = set(CHANGED_FUNCTION.findall(patch))
     files = sorted(str(file.relative_to(tree)) for file in (tree / KVM).rglob("*.[ch]"))
     changed = changed_functions(source, tree, files)
     if set(changed) != meant:

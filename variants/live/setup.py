@@ -13,6 +13,7 @@ from variants.live.cache import SETUP, cache_folder
 from variants.live.debian import fetch_kernel
 from variants.live.emulator import LiveError, Unavailable
 from variants.live.kernel import (
+    BASE,
     NotApplicable,
     agent_key,
     build_agent,
@@ -27,7 +28,6 @@ from variants.live.machines import ISOLINUX, LDLINUX
 from variants.live.patches import KernelPatch, read_patch
 from variants.live.tree import check_tree, kernel_with_tree
 
-BASE: Final = "original"
 TOOLS: Final = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
