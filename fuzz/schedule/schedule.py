@@ -1,6 +1,7 @@
 """A schedule: the fuzz input, and what makes a step valid in one."""
 
 from typing import Final, NamedTuple
+from unicodedata import category
 
 from variants.machine.step import (
     MAX_VCPUS,
@@ -16,6 +17,10 @@ from variants.machine.step import (
 MAX_STEPS: Final = 4000
 MIN_FIXED_VECTOR = 0x20
 """Smaller vectors are the processor's exceptions; the guest has no handlers for them."""
+
+NO_TEXT: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Characters that a terminal may obey or no encoding has: control and format, lone surrogates, line
+and paragraph separators. Unicode's categories."""
 
 
 class ScheduleError(Exception):
@@ -39,8 +44,8 @@ def printable(text: str) -> str:
 
 def text_problem(text: str) -> str | None:
     """What is wrong with `text` as a name or as a line about a schedule, if anything."""
-    wrong = next((char for char in text if not char.isprintable()), None)
-    return None if wrong is None else f"holds {wrong!r}, expected one line of printable text"
+    wrong = next((char for char in text if category(char) in NO_TEXT), None)
+    return None if wrong is None else f"holds {wrong!r}, expected one line of text"
 
 
 def step_problem(step: Step, vendor: Vendor, vcpus: int) -> str | None:

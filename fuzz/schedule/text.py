@@ -191,10 +191,20 @@ def load(text: str, name: str = "") -> Schedule:
     return read_schedule(root, name)
 
 
+class Loader(yaml.SafeLoader):
+    """Stops at a list that is too long, instead of composing all of it, which takes long."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """`index` is a number for an item of a list."""
+        if parent and isinstance(index, int) and index >= MAX_STEPS:
+            fail(parent, f"too many steps, expected {MAX_STEPS} at most")
+        return super().compose_node(parent, index)
+
+
 def compose(text: str) -> yaml.Node | None:
     """The nodes of a YAML document, None if it is empty. Raises ScheduleError."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = Loader(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -226,8 +236,6 @@ def read_schedule(root: yaml.Node, name: str) -> Schedule:
     nodes = given["steps"]
     if not isinstance(nodes, yaml.SequenceNode):
         fail(nodes, "expected a list of steps")
-    if len(nodes.value) > MAX_STEPS:
-        fail(nodes, f"{len(nodes.value)} steps, expected {MAX_STEPS} at most")
     steps = []
     for number, node in enumerate(nodes.value):
         step = read_step(node)
