@@ -163,6 +163,16 @@ def test_names_of_files_reach_the_terminal_escaped(
     assert one_line(shown.err)
 
 
+def test_closed_streams(tmp_path: Path) -> None:
+    for redirection, arguments, said in (
+        (">&-", ["convert", str(SEED)], "eventdiff: standard output: Bad file descriptor\n"),
+        ("2>&-", ["replay", str(tmp_path / "missing")], ""),
+    ):
+        shell = ["sh", "-c", f'"$@" {redirection}', "sh", *COMMAND, *arguments]
+        run = subprocess.run(shell, capture_output=True, check=False, cwd=ROOT, text=True)
+        assert (run.returncode, run.stdout, run.stderr) == (2, "", said)
+
+
 @given(st.text())
 def test_what_is_printable_stays(text: str) -> None:
     assert printable(text).isprintable()
