@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from fuzz.live.sample import sample
 from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import dump
+from fuzz.schedule.text import schedule_json
 from variants.catalogue import choose
 from variants.live.cache import builds
 from variants.live.emulator import LiveError
@@ -42,7 +40,7 @@ def seconds() -> float:
 
 def timed(build: Build, vendor: Vendor, schedules: Sequence[Schedule]) -> tuple[float, Report, int]:
     """Seconds of processor time, boots included; the report; the number of steps."""
-    plain = [yaml.safe_load(dump(schedule)) for schedule in schedules]
+    plain = [schedule_json(schedule) for schedule in schedules]
     report = Report([])
     start = seconds()
     traces = run(plain, build, vendor, report)

@@ -18,7 +18,7 @@ from variants.machine.step import (
     ops_of,
 )
 
-TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=30)
 
 
 def subsets(words: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:

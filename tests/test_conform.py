@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from fuzz.live import conform
 from fuzz.live.conform import Tally, Trace, count, model_traces, report_text
@@ -12,8 +13,12 @@ from fuzz.live.sample import Reach, grown, read_input, sample
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.codes import encode
 from fuzz.schedule.schedule import Schedule, check, races
+from fuzz.schedule.text import schedule_json
+from tests.strategies import schedules
 from variants.catalogue import choose
+from variants.live import protocol
 from variants.live.emulator import LiveError
+from variants.live.observe import acting
 from variants.machine.step import Step, Vendor
 
 VARIANTS = choose("", [])
@@ -142,3 +147,15 @@ def test_options() -> None:
 def test_without_a_setup_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(LiveError, match="nothing is set up in"):
         conform.run(options("--cache", str(tmp_path), "--samples", "0,0"))
+
+
+@given(schedules(races=False))
+def test_the_agent_is_told_of_every_step_and_its_vcpu(schedule: Schedule) -> None:
+    plain = schedule_json(schedule)
+    head, *lines = protocol.encode(7, plain).splitlines()
+    count = len(schedule.steps)
+    assert head == f"S 7 {int(schedule.vendor == 'vmx')} {schedule.vcpus} {count}"
+    for step, described, line in zip(schedule.steps, plain["steps"], lines, strict=True):
+        number, on, *_ = map(int, line.split())
+        assert (number, on) == (protocol.COMMANDS[step.op], step.on)
+        assert acting(step.op, described[step.op]) == step.on

@@ -1,5 +1,7 @@
 """Schedules convert without loss, and bad ones are told in one line."""
 
+import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -7,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline
-from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator, unmixed
+from fuzz.campaign.mutator import MAX_STEPS as MAX_INPUT_STEPS
+from fuzz.campaign.mutator import crossover_of, mutator, unmixed
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -16,10 +19,11 @@ from fuzz.schedule import codes as as_codes
 from fuzz.schedule import text as as_text
 from fuzz.schedule.alphabet import families_of
 from fuzz.schedule.codes import schedule_of_input
-from fuzz.schedule.schedule import Schedule, ScheduleError
+from fuzz.schedule.file import is_yaml, schedule_in
+from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError
 from tests.strategies import schedules
 from variants.catalogue import choose
-from variants.machine.step import VENDORS, Vendor
+from variants.machine.step import VENDORS, Step, Vendor
 
 
 @given(schedules())
@@ -30,6 +34,69 @@ def test_yaml_round_trip(schedule: Schedule) -> None:
 @given(schedules())
 def test_bytes_round_trip(schedule: Schedule) -> None:
     assert as_codes.decode(as_codes.encode(schedule)) == schedule
+
+
+@given(schedules())
+def test_json_has_the_keys_of_the_format(schedule: Schedule) -> None:
+    """JSON is YAML: what is printed for a program reads as the same schedule."""
+    shown = json.dumps(as_text.schedule_json(schedule), ensure_ascii=False)
+    assert as_text.load(shown) == schedule
+    assert not {"true", "True"} & set(re.findall(r'"(\w+)":', shown))
+
+
+@given(schedules())
+def test_what_a_file_holds_tells_yaml_from_bytes(schedule: Schedule) -> None:
+    as_yaml, as_bytes = as_text.dump(schedule).encode(), as_codes.encode(schedule)
+    assert is_yaml(as_yaml, "case")
+    assert not is_yaml(as_bytes, "case")
+    for data in (as_yaml, as_bytes):
+        assert schedule_in(data, "case")._replace(name=schedule.name) == schedule
+
+
+def test_long_schedules_of_bytes_are_no_yaml() -> None:
+    """Their header and interrupt messages have no byte that text could not have."""
+    icr = Step("icr", 1, -3, "fixed", 0xF0, "")
+    for count in (300, 1100, MAX_STEPS):
+        schedule = Schedule("svm", 4, (icr,) * count, "long")
+        assert schedule_in(as_codes.encode(schedule), "case") == schedule
+
+
+@given(schedules(), st.sampled_from("\0\t\n\r\x1b\x7f\x9b\u200b\u202e\u2028\u2029\ud800\udfff"))
+def test_names_are_one_line_of_text(schedule: Schedule, wrong: str) -> None:
+    """Whichever way they come in: nothing that a terminal obeys, nothing that has no encoding."""
+    for bad in (
+        schedule._replace(name=schedule.name + wrong),
+        schedule._replace(about=wrong + schedule.about),
+    ):
+        with pytest.raises(ScheduleError) as caught:
+            as_codes.encode(bad)
+        assert str(caught.value).isprintable()
+        with pytest.raises(ScheduleError) as caught:
+            as_text.load(json.dumps(as_text.schedule_json(bad)))
+        assert "line 1, column" in str(caught.value)
+        assert str(caught.value).isprintable()
+        names = f"{bad.name}\0{bad.about}\0".encode("utf-8", "surrogatepass")
+        with pytest.raises(ScheduleError) as caught:
+            as_codes.decode(as_codes.fuzz_input(schedule) + names)
+        assert str(caught.value).isprintable()
+
+
+def test_a_block_ends_with_no_line_break() -> None:
+    text = "format: 1\nabout: >\n  one\n  line\n\nvendor: svm\nvcpus: 2\nsteps: []\n"
+    assert as_text.load(text).about == "one line"
+
+
+def test_more_steps_than_a_schedule_has() -> None:
+    longest = Schedule("svm", 2, (Step("nop", 1),) * MAX_STEPS, "long")
+    assert as_text.load(as_text.dump(longest)) == longest
+    assert as_codes.decode(as_codes.encode(longest)) == longest
+    over = longest._replace(steps=(*longest.steps, Step("nop", 1)))
+    with pytest.raises(
+        ScheduleError, match="line 6, column 1: too many steps, expected 4000 at most"
+    ):
+        as_text.load(as_text.dump(over))
+    with pytest.raises(ScheduleError, match="4001 steps, expected 4000 at most"):
+        as_codes.decode(as_codes.fuzz_input(over))
 
 
 @given(schedules(), st.data())
@@ -59,7 +126,7 @@ def test_any_text_loads_or_is_an_error(text: str) -> None:
     else:
         problem = ""
         assert as_text.load(as_text.dump(schedule)) == schedule
-    assert "\n" not in problem
+    assert problem == "" or problem.isprintable()
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -68,11 +135,11 @@ def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed
     mutate = mutator(vendor)
     mutated = mutate(mutate(b"", 0, seed), 0, seed ^ 0x5A5A)
     assert len(mutated) % 2 == 0
-    assert 2 <= len(mutated) <= 2 + 2 * MAX_STEPS
+    assert 2 <= len(mutated) <= 2 + 2 * MAX_INPUT_STEPS
     for at in range(2, len(mutated), 2):
         code = int.from_bytes(mutated[at : at + 2], "little")
         assert as_codes.decode_step(code) is not None
-    assert len(crossover_of(mix=True)(data, other, 0, seed)) <= 2 + 2 * MAX_STEPS
+    assert len(crossover_of(mix=True)(data, other, 0, seed)) <= 2 + 2 * MAX_INPUT_STEPS
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20), st.lists(st.integers(0, 2**32), max_size=9))
@@ -138,7 +205,15 @@ def steps(text: str) -> str:
         (steps("- icr: {from: 0, to: 1, mode: nmi, at: x}"), "line 5, column 40", "run-loop"),
         (steps("- vmrun: {on: 1, intercept: init}"), "line 5, column 29", "expected a list"),
         (steps("- icr: {from: 0, to: 1, mode: fixed, vector: 3}"), "line 5", "fixed vector 0x03"),
+        (steps("- vmrun: {on: 1, intercept: [init, init]}"), "line 5, column 36", "given twice"),
         ("a: [1", "line 1, column 6", "not YAML"),
+        ("a: \x1b", "line 1, column 4", "not YAML: character '\\x1b'"),
+        ('a:\n "\\UFFFFFFFF"', "line 2, column 5", "number out of range"),
+        ("%YAML 1." + "9" * 5000, "line 1, column 9", "number out of range"),
+        ("[" * 5000, "line 1", "nested too deeply"),
+        ("format: 1\nvendor: svm\nsteps: []\nvcpus: 0x" + "f" * 3600, "line 4", "2 to 4, not '0xf"),
+        ("format: 1\nvendor: svm\nsteps: []\nvcpus: " + "9" * 5000, "line 4", "2 to 4, not '999"),
+        (steps("- " + "hlt" * 99 + ": {on: 1}"), "line 5, column 3", "hlt...thl"),
     ],
 )
 def test_yaml_errors_say_where_and_what(text: str, where: str, what: str) -> None:
@@ -146,4 +221,5 @@ def test_yaml_errors_say_where_and_what(text: str, where: str, what: str) -> Non
         as_text.load(text)
     assert where in str(caught.value)
     assert what in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

@@ -16,6 +16,7 @@ from fuzz.report.folder import summary, summary_text, write_finding
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import printable
 from fuzz.schedule.text import schedule_json
 from fuzz.shrink.minimize import minimize
 from variants.catalogue import choose
@@ -149,7 +150,8 @@ def do_explore(options: argparse.Namespace) -> int:
     found = {**certificate(variants, certified_of, asked), **result(explored)}
     if options.check:
         wrong = differences(certified, found)
-        print("\n".join(wrong) if wrong else f"{options.check}: explored again, all the same")
+        same = f"{printable(str(options.check))}: explored again, all the same"
+        print("\n".join(map(printable, wrong)) if wrong else same)
         return 1 if wrong else 0
     write_reports(options.out, explored, found, named, files)
     if options.json:

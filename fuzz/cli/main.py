@@ -13,6 +13,7 @@ from fuzz.campaign import campaign
 from fuzz.cli import live as live_cli
 from fuzz.cli.explore import AlphabetError, add_arguments, do_explore
 from fuzz.cli.live_replay import built_of, show_live
+from fuzz.cli.output import complain, escape_unencodable, write
 from fuzz.compare.compared import HookError, compared
 from fuzz.compare.signature import Finding
 from fuzz.live.confirm import confirm
@@ -20,8 +21,8 @@ from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug, summary_text, trace_text
 from fuzz.report.replay import automaton_of, replay, replay_json
 from fuzz.schedule import codes, text
-from fuzz.schedule.file import is_yaml, read_schedule, write_whole
-from fuzz.schedule.schedule import ScheduleError
+from fuzz.schedule.file import is_yaml, read_data, read_schedule, schedule_in, write_whole
+from fuzz.schedule.schedule import ScheduleError, printable
 from fuzz.shrink.minimize import minimize
 from variants.catalogue import VariantError, built_in, choose, load_file
 from variants.link import Variant
@@ -46,7 +47,7 @@ class Parser(argparse.ArgumentParser):
     """Argument errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        complain(message, self.prog)
         sys.exit(TROUBLE)
 
 
@@ -153,8 +154,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
     def announce(finding: Finding) -> None:
         if not options.json:
             clear = "\r\033[K" if on_terminal else ""
-            name = slug(finding.divergence.signature)
-            print(f"{clear}{finding.divergence.signature}\n    {options.out / name}", flush=True)
+            signature = finding.divergence.signature
+            folder = printable(str(options.out / slug(signature)))
+            print(f"{clear}{signature}\n    {folder}", flush=True)
 
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
         if on_terminal:
@@ -201,14 +203,14 @@ def do_minimize(options: argparse.Namespace) -> int:
     automaton = automaton_of(schedule.vendor, variants)
     shown = {str(one.signature): one.signature for _, one in automaton.compare(schedule)}
     if not shown:
-        print(f"{options.file}: the variants agree, nothing to minimize", file=sys.stderr)
+        complain(f"{options.file}: the variants agree, nothing to minimize")
         return SAME
     wanted = options.signature or next(iter(shown))
     if wanted not in shown:
         raise ScheduleError(f"{options.file}: does not show {wanted!r}, but {'; '.join(shown)}")
     smallest = minimize(automaton, schedule, shown[wanted])
     named = smallest._replace(name=slug(shown[wanted]), about=wanted)
-    print(text.dump(named), end="")
+    write(text.dump(named).encode())
     return DIFFERENT
 
 
@@ -219,19 +221,19 @@ def do_variants(options: argparse.Namespace) -> int:
         return SAME
     width = max(len(variant.name) for variant in variants)
     for variant in variants:
-        print(f"{variant.name:{width}}  {variant.provenance}")
+        print(f"{variant.name:{width}}  {printable(variant.provenance)}")
     return SAME
 
 
 def do_convert(options: argparse.Namespace) -> int:
-    schedule = read_schedule(options.file)
-    from_yaml = is_yaml(Path(options.file).read_bytes())
+    data = read_data(options.file)
+    schedule = schedule_in(data, options.file)
+    from_yaml = is_yaml(data, options.file)
     converted = codes.encode(schedule) if from_yaml else text.dump(schedule).encode()
     if options.output:
         write_whole(Path(options.output), converted)
     else:
-        sys.stdout.buffer.write(converted)
-        sys.stdout.buffer.flush()
+        write(converted)
     return SAME
 
 
@@ -256,17 +258,18 @@ ERRORS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    escape_unencodable()
     options = parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except ERRORS as error:
-        print(f"eventdiff: {error}", file=sys.stderr)
+        complain(error)
     except BrokenPipeError:
         # The reader of our output left; say nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         what = error.strerror or " ".join(str(error).split())
-        print(": ".join(filter(None, ("eventdiff", error.filename, what))), file=sys.stderr)
+        complain(": ".join(filter(None, (error.filename, what))))
     except KeyboardInterrupt:
-        print("eventdiff: interrupted", file=sys.stderr)
+        complain("interrupted")
     return TROUBLE

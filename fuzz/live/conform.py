@@ -5,20 +5,19 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-import yaml
 
 from fuzz.live.quirks import quirk_of
 from fuzz.live.sample import sample
 from fuzz.memory.automaton import Automaton
 from fuzz.report.replay import automaton_of, observation_json, replay
-from fuzz.schedule.schedule import Schedule, races
+from fuzz.schedule.file import files_in, read_schedule
+from fuzz.schedule.schedule import Schedule, printable, races
 from fuzz.schedule.seeds import seed_files
-from fuzz.schedule.text import dump, load
+from fuzz.schedule.text import dump, schedule_json
 from variants.catalogue import choose
 from variants.link import Variant
 from variants.live.cache import builds
@@ -109,7 +108,7 @@ def conform(
     Raises LiveError when nothing can be run.
     """
     automaton = automaton_of(vendor, variants)
-    plain = [yaml.safe_load(dump(schedule)) for schedule in schedules]
+    plain = [schedule_json(schedule) for schedule in schedules]
     live, reports = run_variants(plain, dict(kernels), vendor, parallel)
     tallies = {variant.name: Tally() for variant in variants}
     for number, schedule in enumerate(schedules):
@@ -120,16 +119,6 @@ def conform(
         f"{vendor} {name}: {line}" for name, report in reports.items() for line in report.troubles
     ]
     return tallies, troubles
-
-
-def read_all(paths: Iterable[Path]) -> list[Schedule]:
-    """The schedules in `paths`; folders are searched for `*.yaml`. Raises ScheduleError."""
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob("*.yaml")) if path.is_dir() else [path])
-    ]
-    return [load(file.read_text(), file.stem) for file in files]
 
 
 def report_text(vendor: Vendor, tallies: Tallies) -> str:
@@ -192,7 +181,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "files",
         nargs="*",
-        type=Path,
         metavar="FILE",
         help="schedules or folders of them, instead of the default set: "
         "seeds, reproducers under reports/, and samples",
@@ -225,7 +213,11 @@ def run(options: argparse.Namespace) -> int:
 
     Raises LiveError, ScheduleError, VariantError and OSError.
     """
-    given = read_all(options.files or [*seed_files(), *([REPORTS] if REPORTS.is_dir() else [])])
+    paths = options.files or [
+        *map(str, seed_files()),
+        *([str(REPORTS)] if REPORTS.is_dir() else []),
+    ]
+    given = [read_schedule(path) for path in files_in(paths)]
     wanted = options.samples or ({} if options.files else SAMPLES)
     variants = choose(options.variants, [])
     kernels = builds(options.cache, [variant.name for variant in variants])
@@ -257,4 +249,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
-
 from fuzz.live.quirks import quirk_of
 from fuzz.report.replay import Trace, traces_json
-from fuzz.schedule.schedule import Schedule, races
-from fuzz.schedule.text import dump
+from fuzz.schedule.schedule import Schedule, printable, races
+from fuzz.schedule.text import schedule_json
 from variants.live.host import HostAgent
 from variants.live.runner import Build, run_variants
 from variants.machine.machine import Observation
@@ -54,7 +52,7 @@ def run_live(
         ]
         if not mine:
             continue
-        plain = [yaml.safe_load(dump(schedules[number])) for number in mine]
+        plain = [schedule_json(schedules[number]) for number in mine]
         what = f"{vendor}: {len(mine)} schedules on {' '.join(builds)}"
         with Ticker(what) as tick:
             # One more than cores: they do not all compute all the time.
@@ -62,7 +60,7 @@ def run_live(
             traces, reports = run_variants(plain, builds, vendor, parallel, tick)
         for name, report in reports.items():
             for trouble in report.troubles:
-                print(f"eventdiff: live {name}: {trouble}", file=sys.stderr)
+                print(f"eventdiff: live {name}: {printable(trouble)}", file=sys.stderr)
         for at, number in enumerate(mine):
             found[number] = {
                 name: tuple(map(observation_of, of_all[at])) for name, of_all in traces.items()

@@ -11,6 +11,7 @@ from fuzz.compare.signature import Divergence, Finding, Signature
 from fuzz.memory.automaton import Automaton
 from fuzz.report.replay import Replay, replay, replay_json
 from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import printable
 from fuzz.schedule.text import dump, step_yaml
 from variants.machine.machine import Observation
 
@@ -241,7 +242,7 @@ def summary_text(
     ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
 ) -> str:
     """The table of `summary`, for a terminal. out: where the reports are."""
-    lines = [f"{ran}, {len(findings)} signatures; see {out / 'summary.md'}"]
+    lines = [f"{ran}, {len(findings)} signatures; see {printable(str(out / 'summary.md'))}"]
     for finding in in_order(findings):
         vendor, kind = finding.schedule.vendor, finding.divergence.kind
         steps = len(finding.schedule.steps)

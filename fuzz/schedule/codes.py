@@ -157,8 +157,9 @@ def decode(data: bytes) -> Schedule:
         vector = None
     if vector is not None:
         raise ScheduleError("truncated: a vector without its icr")
-    name, about = decode_text(data[end:])
-    return Schedule(vendor, vcpus, tuple(steps), name, about)
+    schedule = Schedule(vendor, vcpus, tuple(steps), *decode_text(data[end:]))
+    check(schedule)
+    return schedule
 
 
 def decode_text(data: bytes) -> tuple[str, str]:

@@ -1,32 +1,60 @@
 """Files: schedules read from them, YAML or bytes; results written to them, whole or not at all."""
 
 import os
+import re
+import secrets
 from pathlib import Path
+from stat import S_IMODE, S_ISREG
+from typing import Final
 
 from fuzz.schedule import codes, text
-from fuzz.schedule.schedule import Schedule, ScheduleError
+from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError, printable
+
+MAX_BYTES: Final = 512 << 10
+"""Of a schedule's file. The longest schedule has some 360 KB as YAML."""
+CONTROL: Final = re.compile("[\0-\x08\x0e-\x1f\x7f]")
 
 
-def is_yaml(data: bytes) -> bool:
-    """Bytes hold codes, and these have NULs or control characters; YAML has none."""
-    return not any(byte < 9 or 13 < byte < 32 for byte in data[:64])
-
-
-def read_schedule(path: str) -> Schedule:
-    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named."""
+def read_data(path: str) -> bytes:
+    """What the file of a schedule holds. Raises ScheduleError with the file named."""
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ScheduleError(f"{path}: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        limits = f"{MAX_BYTES >> 10} KB and {MAX_STEPS} steps"
+        raise ScheduleError(f"{path}: too large, a schedule has at most {limits}")
+    return data
+
+
+def is_yaml(data: bytes, path: str) -> bool:
+    """Is the schedule in `path` YAML, by its name or by what it holds? Codes are no text."""
+    if path.endswith((".yaml", ".yml")):
+        return True
     try:
-        if path.endswith((".yaml", ".yml")) or (data and is_yaml(data)):
-            return text.load(data.decode(), Path(path).stem)
+        return bool(data) and not CONTROL.search(data.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def schedule_in(data: bytes, path: str) -> Schedule:
+    """The schedule that `path` holds as `data`. Raises ScheduleError with the file named."""
+    name = Path(path).stem
+    try:
+        if is_yaml(data, path):
+            return text.load(data.decode(), name)
         schedule = codes.decode(data)
-        return schedule if schedule.name else schedule._replace(name=Path(path).stem)
+        return schedule if schedule.name else schedule._replace(name=printable(name))
     except UnicodeDecodeError:
         raise ScheduleError(f"{path}: not UTF-8") from None
     except ScheduleError as error:
         raise ScheduleError(f"{path}: {error}") from None
+
+
+def read_schedule(path: str) -> Schedule:
+    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named."""
+    return schedule_in(read_data(path), path)
 
 
 def files_in(paths: list[str]) -> list[str]:
@@ -39,11 +67,39 @@ def files_in(paths: list[str]) -> list[str]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` by way of a temporary file beside it. Raises OSError."""
+    """Write `content` to `path`: a file whole or not at all, by way of a temporary one beside it.
+
+    A file that was there keeps its mode, and a link its place: what it points to is written.
+    Devices and FIFOs are written through. Raises OSError with `path` named.
+    """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        mode = mode_of(path)
+        if mode is None or S_ISREG(mode):
+            replace(Path(os.path.realpath(path)), data, mode)
+        else:
+            with os.fdopen(os.open(path, os.O_WRONLY), "wb") as there:
+                there.write(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def mode_of(path: Path) -> int | None:
+    """The mode of what is at `path`, or of what a link there points to; None if nothing is."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def replace(path: Path, data: bytes, mode: int | None) -> None:
+    """Make `path`, no link, a file that holds `data`. mode: that of the file that is there."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), S_IMODE(mode))
+            file.write(data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

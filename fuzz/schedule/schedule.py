@@ -1,6 +1,7 @@
 """A schedule: the fuzz input, and what makes a step valid in one."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from unicodedata import category
 
 from variants.machine.step import (
     MAX_VCPUS,
@@ -13,8 +14,13 @@ from variants.machine.step import (
     ops_of,
 )
 
+MAX_STEPS: Final = 4000
 MIN_FIXED_VECTOR = 0x20
 """Smaller vectors are the processor's exceptions; the guest has no handlers for them."""
+
+NO_TEXT: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Characters that a terminal may obey or no encoding has: control and format, lone surrogates, line
+and paragraph separators. Unicode's categories."""
 
 
 class ScheduleError(Exception):
@@ -31,6 +37,17 @@ class Schedule(NamedTuple):
     about: str = ""
 
 
+def printable(text: str) -> str:
+    """`text` as one line that a terminal only prints: all other characters escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def text_problem(text: str) -> str | None:
+    """What is wrong with `text` as a name or as a line about a schedule, if anything."""
+    wrong = next((char for char in text if category(char) in NO_TEXT), None)
+    return None if wrong is None else f"holds {wrong!r}, expected one line of text"
+
+
 def step_problem(step: Step, vendor: Vendor, vcpus: int) -> str | None:
     """What is wrong with `step` in a schedule for `vendor` with `vcpus` vCPUs, if anything."""
     if step.op not in ops_of(vendor):
@@ -45,9 +62,14 @@ def step_problem(step: Step, vendor: Vendor, vcpus: int) -> str | None:
 
 
 def check(schedule: Schedule) -> None:
-    """Raise ScheduleError unless every step is valid."""
+    """Raise ScheduleError unless every step is valid, and name and about are."""
     if not MIN_VCPUS <= schedule.vcpus <= MAX_VCPUS:
         raise ScheduleError(f"{schedule.vcpus} vCPUs, expected {MIN_VCPUS} to {MAX_VCPUS}")
+    if len(schedule.steps) > MAX_STEPS:
+        raise ScheduleError(f"{len(schedule.steps)} steps, expected {MAX_STEPS} at most")
+    for key, text in (("name", schedule.name), ("about", schedule.about)):
+        if problem := text_problem(text):
+            raise ScheduleError(f"{key} {problem}")
     for number, step in enumerate(schedule.steps):
         if problem := step_problem(step, schedule.vendor, schedule.vcpus):
             raise ScheduleError(f"step {number}: {problem}")

@@ -1,11 +1,19 @@
 """Schedules as YAML, format 1. Errors name the line and column and what was expected."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from reprlib import repr as brief
+from typing import Any, Final, NoReturn
 
 import yaml
 
-from fuzz.schedule.schedule import Schedule, ScheduleError, step_problem
+from fuzz.schedule.schedule import (
+    MAX_STEPS,
+    Schedule,
+    ScheduleError,
+    printable,
+    step_problem,
+    text_problem,
+)
 from variants.machine.points import POINTS
 from variants.machine.step import (
     ACTIVITIES,
@@ -23,16 +31,18 @@ from variants.machine.step import (
 )
 
 FORMAT: Final = 1
-MAX_STEPS: Final = 4000
 KEYS: Final = ("format", "name", "about", "vendor", "vcpus", "steps")
 
-T = TypeVar("T")
 Read = Callable[[yaml.Node], Any]
 
 
 def fail(node: yaml.Node, problem: str) -> NoReturn:
-    mark = node.start_mark
-    raise ScheduleError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
+    raise ScheduleError(f"{place(node.start_mark)}{problem}")
+
+
+def place(mark: yaml.Mark | None) -> str:
+    """Where a `yaml.Mark` is, as errors begin; nothing if there is none."""
+    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
 
 
 def read_mapping(node: yaml.Node, known: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
@@ -43,7 +53,7 @@ def read_mapping(node: yaml.Node, known: tuple[str, ...], what: str) -> dict[str
         # The text, not the value: YAML reads the key `on` as true.
         name = key.value if isinstance(key, yaml.ScalarNode) else None
         if name not in known:
-            fail(key, f"unknown key {name!r} in {what}, expected {', '.join(known)}")
+            fail(key, f"unknown key {brief(name)} in {what}, expected {', '.join(known)}")
         if name in found:
             fail(key, f"{name} given twice in {what}")
         found[name] = value
@@ -56,15 +66,25 @@ def read_text(node: yaml.Node) -> str:
     return str(node.value)
 
 
+def read_line(node: yaml.Node) -> str:
+    """A name or a line about the schedule. The line break that ends a block is none of its text."""
+    text = read_text(node)
+    if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
+        text = text.rstrip("\n")
+    if problem := text_problem(text):
+        fail(node, problem)
+    return text
+
+
 def read_int(low: int, high: int) -> Callable[[yaml.Node], int]:
     def read(node: yaml.Node) -> int:
-        expected = f"expected a number from {low} to {high}"
+        text = read_text(node)
         try:
-            value = int(read_text(node), 0)
+            value = int(text, 0)
         except ValueError:
-            fail(node, f"{expected}, not {node.value!r}")
+            value = low - 1
         if not low <= value <= high:
-            fail(node, f"{expected}, not {value}")
+            fail(node, f"expected a number from {low} to {high}, not {brief(text)}")
         return value
 
     return read
@@ -74,7 +94,7 @@ def read_word(words: tuple[str, ...]) -> Callable[[yaml.Node], str]:
     def read(node: yaml.Node) -> str:
         text = read_text(node)
         if text not in words:
-            fail(node, f"expected {' or '.join(words)}, not {text!r}")
+            fail(node, f"expected {' or '.join(words)}, not {brief(text)}")
         return text
 
     return read
@@ -84,7 +104,12 @@ def read_words(words: tuple[str, ...]) -> Callable[[yaml.Node], tuple[str, ...]]
     def read(node: yaml.Node) -> tuple[str, ...]:
         if not isinstance(node, yaml.SequenceNode):
             fail(node, f"expected a list of {', '.join(words)}")
-        given = {read_word(words)(item) for item in node.value}
+        given: set[str] = set()
+        for item in node.value:
+            word = read_word(words)(item)
+            if word in given:
+                fail(item, f"{word} given twice")
+            given.add(word)
         return tuple(word for word in words if word in given)
 
     return read
@@ -98,7 +123,7 @@ def read_target(node: yaml.Node) -> int:
 def read_mp_state(node: yaml.Node) -> str:
     text = read_text(node).upper().replace("-", "_")
     if text not in MP_STATES:
-        fail(node, f"expected {' or '.join(MP_STATES)}, not {node.value!r}")
+        fail(node, f"expected {' or '.join(MP_STATES)}, not {brief(node.value)}")
     return text
 
 
@@ -144,7 +169,7 @@ def read_step(node: yaml.Node) -> Step:
     (key, value) = node.value[0]
     op = read_text(key)
     if op not in OPS:
-        fail(key, f"unknown step {op!r}, expected one of {', '.join(OPS)}")
+        fail(key, f"unknown step {brief(op)}, expected one of {', '.join(OPS)}")
     arguments = ARGUMENTS.get(op, ON_ONLY)
     given = read_mapping(value, tuple(arguments), op)
     fields: dict[str, Any] = {}
@@ -160,19 +185,44 @@ def read_step(node: yaml.Node) -> Step:
 
 def load(text: str, name: str = "") -> Schedule:
     """Read a schedule; raises ScheduleError. `name` serves where the text gives none."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ScheduleError(f"{where}not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ScheduleError(f"not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ScheduleError("not a schedule: nested too deeply") from None
+    root = compose(text)
     if root is None:
         raise ScheduleError("line 1, column 1: empty, expected a schedule")
     return read_schedule(root, name)
+
+
+class Loader(yaml.SafeLoader):
+    """Stops at a list that is too long, instead of composing all of it, which takes long."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """`index` is a number for an item of a list."""
+        if parent and isinstance(index, int) and index >= MAX_STEPS:
+            fail(parent, f"too many steps, expected {MAX_STEPS} at most")
+        return super().compose_node(parent, index)
+
+
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a YAML document, None if it is empty. Raises ScheduleError."""
+    try:
+        loader = Loader(text)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        character = text[error.position]
+        raise ScheduleError(
+            f"line {line}, column {column}: not YAML: character {character!r}"
+        ) from None
+    try:
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        where = place(error.problem_mark or error.context_mark)
+        problem = printable(error.problem or error.context or "")
+        raise ScheduleError(f"{where}not YAML: {problem}") from None
+    except (ValueError, OverflowError):
+        # Of an escaped character's number, or a version's.
+        raise ScheduleError(f"{place(loader.get_mark())}not YAML: number out of range") from None
+    except RecursionError:
+        raise ScheduleError(f"{place(loader.get_mark())}nested too deeply") from None
 
 
 def read_schedule(root: yaml.Node, name: str) -> Schedule:
@@ -186,35 +236,39 @@ def read_schedule(root: yaml.Node, name: str) -> Schedule:
     nodes = given["steps"]
     if not isinstance(nodes, yaml.SequenceNode):
         fail(nodes, "expected a list of steps")
-    if len(nodes.value) > MAX_STEPS:
-        fail(nodes, f"{len(nodes.value)} steps, expected {MAX_STEPS} at most")
     steps = []
     for number, node in enumerate(nodes.value):
         step = read_step(node)
         if problem := step_problem(step, vendor, vcpus):
             fail(node, f"step {number}: {problem}")
         steps.append(step)
-    name = read_text(given["name"]) if "name" in given else name
-    about = read_text(given["about"]) if "about" in given else ""
-    for key, text in (("name", name), ("about", about)):
-        if "\0" in text:
-            fail(given[key], f"{key} holds a NUL")
+    name = read_line(given["name"]) if "name" in given else printable(name)
+    about = read_line(given["about"]) if "about" in given else ""
     return Schedule(vendor, vcpus, tuple(steps), name, about)
 
 
-def step_yaml(step: Step) -> str:
-    """One step in flow style, as `load` reads it, defaults left out."""
-    arguments = ARGUMENTS.get(step.op, ON_ONLY)
-    parts = []
-    for name, (field, _, default) in arguments.items():
+def step_json(step: Step) -> dict[str, dict[str, Any]]:
+    """One step as the plain mapping that its YAML stands for, defaults left out."""
+    arguments: dict[str, Any] = {}
+    for name, (field, _, default) in ARGUMENTS.get(step.op, ON_ONLY).items():
         value = getattr(step, field)
         if value == default:
             continue
         if field == "to" and value < 0:
             value = next(word for word, number in SHORTHANDS.items() if number == value)
-        elif field == "vector":
-            value = f"{value:#04x}"
         elif field == "controls":
+            value = list(value)
+        arguments[name] = value
+    return {step.op: arguments}
+
+
+def step_yaml(step: Step) -> str:
+    """One step in flow style, as `load` reads it, defaults left out."""
+    parts = []
+    for name, value in step_json(step)[step.op].items():
+        if name == "vector":
+            value = f"{value:#04x}"
+        elif isinstance(value, list):
             value = f"[{', '.join(value)}]"
         parts.append(f"{name}: {value}")
     return f"{step.op}: {{{', '.join(parts)}}}"
@@ -235,6 +289,13 @@ def dump(schedule: Schedule) -> str:
 
 
 def schedule_json(schedule: Schedule) -> dict[str, Any]:
-    """`schedule` as the mapping that `dump` writes."""
-    mapping: dict[str, Any] = yaml.safe_load(dump(schedule))
-    return mapping
+    """`schedule` as plain data, with the keys of the format."""
+    about = {"about": schedule.about} if schedule.about else {}
+    return {
+        "format": FORMAT,
+        "name": schedule.name,
+        **about,
+        "vendor": schedule.vendor,
+        "vcpus": schedule.vcpus,
+        "steps": [step_json(step) for step in schedule.steps],
+    }

@@ -53,7 +53,7 @@ def trace(schedule: Schedule, ended: Ended) -> list[Observation]:
 def acting(op: str, args: Mapping[Any, Any]) -> int:
     """The vCPU that a step is a step of."""
     key: Any = "from" if op == "icr" else "to" if op in ("smi", "nmi") else "on"
-    return int(args[key] if key in args else args[True])
+    return int(args[key])
 
 
 def outcome_of(op: str, raw: Raw) -> str:

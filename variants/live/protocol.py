@@ -60,10 +60,8 @@ def encode(number: int, schedule: Schedule) -> str:
     return "\n".join([f"S {number} {vmx} {schedule['vcpus']} {len(steps)}", *steps]) + "\n"
 
 
-def encode_step(step: Mapping[Any, Any]) -> str:
-    ((op, arguments),) = step.items()
-    # YAML 1.1 reads the key `on` as true.
-    args = {("on" if key is True else key): value for key, value in arguments.items()}
+def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
+    ((op, args),) = step.items()
     if args.get("at"):
         raise Refused("a step with `at` is for models only")
     on, to, arg0, arg1 = args.get("on", 0), 0, 0, 0

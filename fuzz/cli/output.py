@@ -1,0 +1,34 @@
+"""What the terminal gets: errors in one line, nothing that it would obey, in any encoding."""
+
+import errno
+import io
+import os
+import sys
+
+from fuzz.schedule.schedule import printable
+
+
+def escape_unencodable() -> None:
+    """Have characters escaped that the encoding of our output has not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def complain(message: object, who: str = "eventdiff") -> None:
+    """Say on stderr what is wrong, in one line."""
+    # Python has no stream, and print() another one, where the caller has closed it.
+    if sys.stderr is not None:
+        print(f"{who}: {printable(str(message))}", file=sys.stderr)
+
+
+def write(data: bytes) -> None:
+    """Write a schedule to stdout: as it would be in a file, whatever the terminal's encoding.
+
+    Raises OSError, also if stdout is closed.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
