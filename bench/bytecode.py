@@ -14,7 +14,7 @@ with atheris.instrument_imports(include=["variants", "fuzz.compare.naive"]):
     from fuzz.compare import naive
     from fuzz.compare.compared import compared
 
-from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator
+from fuzz.campaign.mutator import MAX_STEPS, Mutator, crossover_of
 from fuzz.campaign.target import Findings
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.codes import schedule_of_input
@@ -55,7 +55,7 @@ def main() -> None:
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", *options.libfuzzer],
         run,
-        custom_mutator=mutator(options.vendor),
+        custom_mutator=Mutator(options.vendor),
         custom_crossover=crossover_of(mix=False),
     )
     atheris.Fuzz()

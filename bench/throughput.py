@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fuzz.campaign.campaign import write_seeds
 from fuzz.campaign.coverage import COUNTERS, ByOutline
-from fuzz.campaign.mutator import MAX_STEPS, mutator
+from fuzz.campaign.mutator import MAX_STEPS, Mutator
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -58,7 +58,7 @@ def measure(command: list[str], work: Path) -> float:
 def warm_loop(vendor: Vendor, corpus: Path) -> float:
     """Schedules of 16 steps per second through the automaton once it knows them all."""
     automaton = Automaton(compared(vendor, choose("", [])), counting=ByOutline())
-    mutate = mutator(vendor)
+    mutate = Mutator(vendor)
     inputs = []
     seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
     for number in range(4000):

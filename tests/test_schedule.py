@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline
 from fuzz.campaign.mutator import MAX_STEPS as MAX_INPUT_STEPS
-from fuzz.campaign.mutator import crossover_of, mutator, unmixed
+from fuzz.campaign.mutator import Mutator, crossover_of, unmixed
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -132,7 +132,7 @@ def test_any_text_loads_or_is_an_error(text: str) -> None:
 @pytest.mark.parametrize("vendor", VENDORS)
 @given(data=st.binary(max_size=40), other=st.binary(max_size=40), seed=st.integers(0, 2**32 - 1))
 def test_mutations_are_schedules(vendor: Vendor, data: bytes, other: bytes, seed: int) -> None:
-    mutate = mutator(vendor)
+    mutate = Mutator(vendor)
     mutated = mutate(mutate(b"", 0, seed), 0, seed ^ 0x5A5A)
     assert len(mutated) % 2 == 0
     assert 2 <= len(mutated) <= 2 + 2 * MAX_INPUT_STEPS
@@ -147,7 +147,7 @@ def test_inputs_are_not_mixed(codes: list[int], seeds: list[int]) -> None:
     """Races, NMIs, SMIs or interrupts, and one message in a step: what is explored to the end."""
     data = unmixed(as_codes.pack([0, *codes]))
     assert unmixed(data) == data
-    mutate = mutator("svm", Walker(Automaton(compared("svm", choose("", [])))))
+    mutate = Mutator("svm", Walker(Automaton(compared("svm", choose("", [])))))
     for seed in seeds:
         data = mutate(data, 0, seed)
         steps = schedule_of_input(data).steps
@@ -163,7 +163,7 @@ def test_inputs_are_not_mixed(codes: list[int], seeds: list[int]) -> None:
 def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list[int]) -> None:
     """Mutated inputs, one after the other, lead where each leads alone."""
     walker = Walker(Automaton(compared("vmx", choose("", []))))
-    mutate = mutator("vmx", walker, mix=True)
+    mutate = Mutator("vmx", walker, mix=True)
     data = as_codes.pack([1, *codes])
     for seed in seeds:
         data = mutate(data, 0, seed)

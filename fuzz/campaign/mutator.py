@@ -21,22 +21,39 @@ from variants.machine.points import POINTS
 from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
 
 MAX_STEPS: Final = 16
-MESSAGE: Final = 2
+FRESH_INPUT: Final = 0.01
+"""How often to begin anew: another header, without steps if there are none."""
+GROWN: Final = 0.6
+"""How often to go on from the beginning of an input rather than change it anywhere."""
+KEPT_WHOLE: Final = 0.5
+"""How often that beginning is all of it."""
+MOST_ADDED: Final = 6
+DROPPED: Final = 0.4
+REPLACED: Final = 0.25
+INSERTED: Final = 0.25
+"""How often a change drops, replaces and inserts steps; else it repeats some."""
+ON_AN_AP: Final = 0.7
+"""How often an input begins on vCPU 1."""
+OTHER_VCPU: Final = 0.06
+"""How often another vCPU acts next."""
+MESSAGE_WEIGHT: Final = 2
 """How much more often a message is drawn than a step."""
-DRAWS: Final = 4
+TRIES: Final = 4
 """How often to draw for a step that has not been taken."""
-RACE: Final = "race"
-"""The family of `at` steps."""
-DRAWN: Final = (RACE,) * 6 + ("", *FAMILIES)
-"""What an input gets beside the usual steps that has nothing yet."""
 RACING: Final = 0.4
 """How often a message may land inside a step that is added."""
-ELSEWHERE: Final = 0.06
-"""How often another vCPU acts next."""
+RACING_INIT: Final = 0.4
+RACING_SIPI: Final = 0.5
+"""How often it is INIT, and SIPI."""
+RACE: Final = "race"
+"""The family of `at` steps."""
+DRAWN_FAMILIES: Final = (RACE,) * 6 + ("", *FAMILIES)
+"""What an input gets beside the usual steps that has nothing yet."""
 POINT_NAMES: Final = tuple(POINTS)
+HEADER_BYTES: Final = 2
+CODE_BYTES: Final = 2
 
 T = TypeVar("T")
-Mutate = Callable[[bytes, int, int], bytes]
 Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
@@ -101,7 +118,7 @@ def palette(vendor: Vendor, vcpus: int, on: int, family: str | None) -> tuple[in
             continue
         drawn += encode_step(step._replace(on=on))
     for mode in MESSAGES:
-        drawn += message(vcpus, on, mode, "") * MESSAGE
+        drawn += message(vcpus, on, mode, "") * MESSAGE_WEIGHT
     return tuple(code for code in drawn if family is None or families(code) <= {family})
 
 
@@ -110,127 +127,165 @@ def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
     return encode_step(Step("icr", sender_of(vcpus, on), on, mode, vector_of(mode), point))
 
 
-def mutator(
-    vendor: Vendor,
-    walker: Walker | None = None,
-    note: Note = lambda _: None,
-    mix: bool = False,
-) -> Mutate:
-    """A mutation function (data, size limit, seed) for schedules of `vendor`.
+def steps_in(data: bytes) -> int:
+    """How many codes follow the header."""
+    return max(0, len(data) - HEADER_BYTES) // CODE_BYTES
 
-    walker: without it, steps and points are drawn blindly. note: called with what is about to
-    run, because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. The
-    first seed seeds the generator, so a run is repeatable.
+
+def beginning(data: bytes, steps: int) -> bytes:
+    """The header and the first `steps` codes of an input."""
+    return data[: HEADER_BYTES + CODE_BYTES * steps]
+
+
+def rest(data: bytes, steps: int) -> bytes:
+    """The codes of an input after the first `steps`."""
+    return data[HEADER_BYTES + CODE_BYTES * steps :]
+
+
+class Mutator:
+    """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
+
+    walker: without it, steps and points are drawn blindly. note: called with what is about to run,
+    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`.
     """
-    generator = random.Random()
-    draw = generator.random
-    seeded = False
 
-    def pick(some: Sequence[T]) -> T:
-        return some[int(draw() * len(some))]
+    def __init__(
+        self,
+        vendor: Vendor,
+        walker: Walker | None = None,
+        note: Note = lambda _: None,
+        mix: bool = False,
+    ) -> None:
+        self.vendor = vendor
+        self.walker = walker
+        self.note = note
+        self.mix = mix
+        self._random = random.Random()
+        self._draw = self._random.random
+        self._seeded = False
 
-    def racing_mode() -> str:
-        r = draw()
-        return "init" if r < 0.4 else "sipi" if r < 0.9 or not mix else pick(MESSAGES)
+    def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
+        """A mutation of `data`."""
+        if not self._seeded:
+            self._random.seed(seed)
+            self._seeded = True
+        if len(data) < HEADER_BYTES or self._draw() < FRESH_INPUT:
+            vcpus = MIN_VCPUS + (self._draw() < 0.5)
+            data = code_bytes(header(self.vendor, vcpus, 0)) + data[HEADER_BYTES:]
+            data = data if self.mix else unmixed(data)
+        if self._draw() >= GROWN:
+            data = beginning(self._changed(data), MAX_STEPS)
+            return data if self.mix else unmixed(data)
+        # Near the end more often than not: that is where the input led somewhere new.
+        steps = steps_in(data)
+        kept = steps if self._draw() < KEPT_WHOLE else max(self._below(steps), self._below(steps))
+        more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
+        if self.walker:
+            return self._grown(self.walker, beginning(data, kept), more)
+        return self._grown_blindly(beginning(data, kept), more)
 
-    def family_of(data: bytes) -> str | None:
+    def _below(self, bound: int) -> int:
+        return int(self._draw() * bound)
+
+    def _pick(self, some: Sequence[T]) -> T:
+        return some[self._below(len(some))]
+
+    def _racing_mode(self) -> str:
+        """The ICR mode of a message that lands in a step."""
+        drawn = self._draw()
+        if drawn < RACING_INIT:
+            return "init"
+        return "sipi" if drawn < RACING_INIT + RACING_SIPI or not self.mix else self._pick(MESSAGES)
+
+    def _family_of(self, data: bytes) -> str | None:
         """What `data` may have beside the usual steps; None for anything."""
-        if mix:
+        if self.mix:
             return None
         for code in codes_of(data)[1:]:
             if some := families(code):
                 return min(some)
-        return pick(DRAWN)
+        return self._pick(DRAWN_FAMILIES)
 
-    def start_on(vcpus: int) -> int:
-        return 1 if draw() < 0.7 else int(draw() * vcpus)
+    def _start_on(self, vcpus: int) -> int:
+        return 1 if self._draw() < ON_AN_AP else self._below(vcpus)
 
-    def grow(walker: Walker, data: bytes, more: int) -> bytes:
-        """`data` and up to `more` steps, chosen by where it leads."""
-        family = family_of(data)
-        note(data)
-        walker.walk(data)
-        automaton, vm, vcpus = walker.automaton, walker.vm, len(walker.vm)
-        last = decode_step(int.from_bytes(data[-2:], "little")) if len(data) > 2 else None
+    def _goes_on_with(self, data: bytes, vcpus: int) -> int:
+        """The vCPU that acts after `data`: that of its last step, or whom that sends to."""
+        last = decode_step(codes_of(data)[-1]) if steps_in(data) else None
         on = -1 if last is None else last.to if last.op == "icr" else last.on
-        if not 0 <= on < vcpus:
-            on = start_on(vcpus)
-        end = min(len(data) + 2 * more, 2 + 2 * MAX_STEPS)
-        while len(data) < end:
-            if draw() < ELSEWHERE:
-                on = int(draw() * vcpus)
-            some = palette(vendor, vcpus, on, family)
-            racing = family in (RACE, None) and not walker.armed and draw() < RACING
-            codes: tuple[int, ...] = (pick(some),)
-            for _ in range(DRAWS):
-                if not walker.taken(on, codes):
-                    break
-                codes = (pick(some),)
-                if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
-                    points = automaton.passed(vm[on], walker.move(codes[0]).action)
-                    codes = message(vcpus, on, racing_mode(), pick(points or POINT_NAMES)) + codes
+        return on if 0 <= on < vcpus else self._start_on(vcpus)
+
+    def _grown(self, walker: Walker, data: bytes, more: int) -> bytes:
+        """`data` and up to `more` steps, chosen by where it leads."""
+        family = self._family_of(data)
+        self.note(data)
+        walker.walk(data)
+        vcpus = len(walker.vm)
+        on = self._goes_on_with(data, vcpus)
+        end = min(steps_in(data) + more, MAX_STEPS)
+        while steps_in(data) < end:
+            if self._draw() < OTHER_VCPU:
+                on = self._below(vcpus)
+            codes = self._next(walker, on, family)
             if walker.armed and unraced(codes[0]):
                 continue
             for code in codes:
                 data += code_bytes(code)
-                note(data)
+                self.note(data)
                 walker.step(code)
-        return data[: 2 + 2 * MAX_STEPS]
+        return beginning(data, MAX_STEPS)
 
-    def grow_blindly(data: bytes, more: int) -> bytes:
+    def _next(self, walker: Walker, on: int, family: str | None) -> tuple[int, ...]:
+        """A step for vCPU `on`, not taken from here yet if there is one; a race before it."""
+        some = palette(self.vendor, len(walker.vm), on, family)
+        racing = family in (RACE, None) and not walker.armed and self._draw() < RACING
+        codes: tuple[int, ...] = (self._pick(some),)
+        for _ in range(TRIES):
+            if not walker.taken(on, codes):
+                break
+            codes = (self._pick(some),)
+            if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
+                points = walker.automaton.passed(walker.vm[on], walker.move(codes[0]).action)
+                point = self._pick(points or POINT_NAMES)
+                codes = message(len(walker.vm), on, self._racing_mode(), point) + codes
+        return codes
+
+    def _grown_blindly(self, data: bytes, more: int) -> bytes:
         """`data` and up to `more` steps."""
-        vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
-        on, family = start_on(vcpus), family_of(data)
+        vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
+        on, family = self._start_on(vcpus), self._family_of(data)
         for number in range(more):
-            if family in (RACE, None) and number and draw() < RACING:
-                (code,) = message(vcpus, on, racing_mode(), pick(POINT_NAMES))
+            if family in (RACE, None) and number and self._draw() < RACING:
+                (code,) = message(vcpus, on, self._racing_mode(), self._pick(POINT_NAMES))
                 data += code_bytes(code)
-            data += code_bytes(pick(palette(vendor, vcpus, on, family)))
-        return data[: 2 + 2 * MAX_STEPS]
+            data += code_bytes(self._pick(palette(self.vendor, vcpus, on, family)))
+        return beginning(data, MAX_STEPS)
 
-    def change(data: bytes) -> bytes:
+    def _changed(self, data: bytes) -> bytes:
         """`data` with steps dropped, replaced, added or repeated anywhere."""
-        choice = draw()
-        steps = len(data) // 2 - 1
-        here = 2 + 2 * int(draw() * (steps + 1))
-        if choice < 0.4:
-            return data[:here] + data[here + 2 + 2 * int(draw() * 2) :]
-        if choice < 0.9:
-            vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
-            some = palette(vendor, vcpus, start_on(vcpus), family_of(data))
-            rest = data[here + 2 :] if choice < 0.65 else data[here:]
-            return data[:here] + code_bytes(pick(some)) + rest
-        start = 2 + 2 * int(draw() * (steps + 1))
-        return data[:here] + data[start : start + 2 + 2 * int(draw() * 3)] + data[here:]
-
-    def mutate(data: bytes, _size: int, seed: int) -> bytes:
-        nonlocal seeded
-        if not seeded:
-            generator.seed(seed)
-            seeded = True
-        if len(data) < 2 or draw() < 0.01:
-            vcpus = MIN_VCPUS + (draw() < 0.5)
-            data = code_bytes(header(vendor, vcpus, 0)) + data[2:]
-            data = data if mix else unmixed(data)
-        if draw() < 0.6:
-            # Near the end more often than not: that is where the input led somewhere new.
-            steps = len(data) // 2 - 1
-            kept = steps if draw() < 0.5 else max(int(draw() * steps), int(draw() * steps))
-            data, more = data[: 2 + 2 * kept], 1 + int(draw() * draw() * 6)
-            return grow(walker, data, more) if walker else grow_blindly(data, more)
-        data = change(data)[: 2 + 2 * MAX_STEPS]
-        return data if mix else unmixed(data)
-
-    return mutate
+        choice = self._draw()
+        steps = steps_in(data)
+        here = self._below(steps + 1)
+        before = beginning(data, here)
+        if choice < DROPPED:
+            return before + rest(data, here + 1 + self._below(2))
+        if choice < DROPPED + REPLACED + INSERTED:
+            vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
+            some = palette(self.vendor, vcpus, self._start_on(vcpus), self._family_of(data))
+            after = here + 1 if choice < DROPPED + REPLACED else here
+            return before + code_bytes(self._pick(some)) + rest(data, after)
+        start = self._below(steps + 1)
+        repeated = rest(beginning(data, start + 1 + self._below(3)), start)
+        return before + repeated + rest(data, here)
 
 
 def crossover_of(mix: bool) -> Crossover:
     """A crossover function: the beginning of one schedule and the end of another."""
 
     def crossover(one: bytes, other: bytes, _size: int, seed: int) -> bytes:
-        first = seed % max(1, len(one) >> 1) << 1
-        second = (seed >> 8) % max(1, len(other) >> 1) << 1
-        data = (one[: first + 2] + other[second + 2 :])[: 2 + 2 * MAX_STEPS]
+        first = seed % max(1, len(one) // CODE_BYTES)
+        second = (seed >> 8) % max(1, len(other) // CODE_BYTES)
+        data = beginning(beginning(one, first) + rest(other, second), MAX_STEPS)
         return data if mix else unmixed(data)
 
     return crossover

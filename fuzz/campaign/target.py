@@ -20,7 +20,7 @@ from typing import Any
 import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
-from fuzz.campaign.mutator import MAX_STEPS, crossover_of, mutator
+from fuzz.campaign.mutator import MAX_STEPS, Mutator, crossover_of
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence, Signature
@@ -168,7 +168,7 @@ def main() -> None:
     atheris.Setup(
         [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
         target(findings, automaton, run),
-        custom_mutator=guarded(mutator(options.vendor, walker, note, options.mix)),
+        custom_mutator=guarded(Mutator(options.vendor, walker, note, options.mix)),
         custom_crossover=crossover_of(options.mix),
     )
     atheris.Fuzz()

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from fuzz.campaign.mutator import crossover_of, mutator
+from fuzz.campaign.mutator import Mutator, crossover_of
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.codes import header, schedule_of_input
 from fuzz.schedule.schedule import Schedule
@@ -61,7 +61,7 @@ class Reach:
 def grown(vendor: Vendor, reach: Reach, tries: int, seed: int) -> Iterator[bytes]:
     """A corpus grown in this process: mutations that reach something new are kept and yielded."""
     random = Random(seed)
-    mutate, crossover = mutator(vendor, mix=True), crossover_of(mix=True)
+    mutate, crossover = Mutator(vendor, mix=True), crossover_of(mix=True)
     pool = [header(vendor, MIN_VCPUS, 0).to_bytes(2, "little")]
     seen: set[int] = set()
     for number in range(tries):
