@@ -49,8 +49,7 @@ struct nested {
 	uint8_t room[16384];
 };
 
-extern const uint8_t stub_start[], stub_end[];
-
+/* die.c */
 void die(const char *what) __attribute__((noreturn));
 
 /* vm.c */

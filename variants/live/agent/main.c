@@ -28,15 +28,6 @@
 
 static int output = 1, limit_s = 20;
 
-__asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
-	"\"\nstub_end:\n.previous\n");
-
-void die(const char *what)
-{
-	dprintf(2, "agent: %s: %s\n", what, strerror(errno));
-	_exit(1);
-}
-
 static void say(const char *text, size_t size)
 {
 	while (size) {
