@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz import conform
-from fuzz.live import races, run_live, splits
+from fuzz.live import breaks, races, run_live, splits
 from fuzz.live_text import live_text
 from fuzz.replay import traces_json
 from fuzz.schedule import Schedule
@@ -20,7 +20,7 @@ from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
 from variants.live.setup import set_up
 
-SAME, DIFFERENT = 0, 1
+SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 ABOUT = "Run schedules on real kvm.ko builds of the variants: SVM in QEMU, VMX in Bochs."
 EPILOG = """\
@@ -153,8 +153,7 @@ def do_run(options: argparse.Namespace) -> int:
         zip(schedules, run_live(schedules, kernels), strict=True)
     ):
         found = splits(traces)
-        if found:
-            status = DIFFERENT
+        status = max(status, TROUBLE if breaks(traces) else DIFFERENT if found else SAME)
         if options.json:
             shown = {
                 "schedule": schedule.name,

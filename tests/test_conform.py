@@ -14,6 +14,7 @@ from fuzz.schedule import Schedule, check
 from fuzz.schedule_bytes import encode
 from fuzz.variant_list import choose
 from variants.live.emulator import LiveError
+from variants.live.observe import broken
 from variants.machine.step import Step, Vendor
 
 VARIANTS = choose("", [])
@@ -52,12 +53,16 @@ def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
     assert "live  l1 gif=True woke=True" in text
 
 
-def test_a_live_trace_that_breaks_off_disagrees() -> None:
-    schedule, model = model_of("svm", Step("nop", 1), Step("nop", 1))
+def test_a_live_trace_that_breaks_off_counts_as_far_as_it_goes() -> None:
+    schedule, model = model_of("svm", Step("nop", 1), Step("hlt", 1), Step("nop", 1))
+    off = broken(2, 1, "QEMU ended (status -9)")
     tally = Tally()
-    count(tally, schedule, model, model[:1])
-    assert tally.agree == 1
+    count(tally, schedule, model, [*model[:2], off])
+    assert not tally.disagreements
+    count(tally, schedule, model, [*but(model[:2], 1, outcome="l1"), off])
     assert [one.step for one in tally.unexplained] == [1]
+    assert (tally.agree, tally.steps, tally.broken) == (3, 4, 2)
+    assert "3 of 4 steps agree, 0 of 2 schedules; broke off: 2" in report_text("svm", {"x": tally})
 
 
 def test_bochs_nmi_blocking_is_named_and_counted_apart() -> None:
