@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -225,3 +226,25 @@ def test_a_second_setup_waits(own_cache: Path, tmp_path: Path) -> None:
         assert (one.returncode, errors) == (0, "")
         assert printed.startswith("ready: original, ")
     assert is_sound(own_cache)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        ({"EVENTDIFF_CACHE": "/dev/null/cache"}, 1, "live setup failed: "),
+        ({"PATH": ""}, 0, "no live runs here: "),
+    ],
+    ids=["trouble", "nothing to be had"],
+)
+def test_only_what_cannot_be_had_skips_live_tests(
+    cache: Path, changed: dict[str, str], status: int, said: str
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "tests/live/test_claims.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**environment(cache), "EVENTDIFF_LIVE": "1", **changed},
+    )
+    assert (run.returncode, said in run.stdout) == (status, True), run.stdout
