@@ -26,9 +26,9 @@ fuzz-parser: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -q
 
-# Sets real KVM builds up, in EVENTDIFF_CACHE or the XDG cache, and runs schedules on them.
+# Sets real KVM builds up, in EVENTDIFF_CACHE or the XDG cache, and runs schedules on them. Skips
+# where packages cannot be had; fails if setup fails otherwise.
 test-live: $(STAMP)
-	-$(BIN)/eventdiff live setup
 	EVENTDIFF_LIVE=1 $(BIN)/python -m pytest -q -rs tests/live
 
 lint: $(STAMP)

@@ -7,16 +7,17 @@ from hypothesis import given
 
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Finding
-from fuzz.live.confirm import CONFIRMED, NOT_REPRODUCED, out_of_reach, verdict_of
+from fuzz.live.confirm import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, out_of_reach, verdict_of
 from fuzz.live.run import observation_of, splits
 from fuzz.live.text import both_text, live_text
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import WIDTH, Verdict
-from fuzz.report.replay import Replay, observation_json, replay
+from fuzz.report.replay import Replay, Trace, observation_json, replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
 from tests.strategies import schedules
 from variants.catalogue import choose
+from variants.live.observe import broken
 from variants.live.runner import Build
 from variants.machine.step import VENDORS
 
@@ -51,11 +52,43 @@ def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> No
     assert verdict_of(finding, result, live) == Verdict(CONFIRMED)
     earlier = result._replace(divergences=[(step - 1, divergence)])
     swapped = live | {"yadong": live["paolo"], "paolo": live["yadong"]}
-    broken = live | {"paolo": live["paolo"][:2]}
     alike = dict.fromkeys(live, live["paolo"])
     assert verdict_of(finding, earlier, live) == Verdict(NOT_REPRODUCED)
-    for other in (swapped, broken, alike):
+    for other in (swapped, alike):
         assert verdict_of(finding, result, other) == Verdict(NOT_REPRODUCED)
+
+
+def broken_off(trace: Trace, step: int) -> Trace:
+    """What is left of a trace if the emulator dies in `step`."""
+    return (*trace[:step], observation_of(broken(step, trace[step].on, "QEMU ended (status -9)")))
+
+
+def test_a_run_that_broke_off_parts_from_nobody() -> None:
+    result = result_of("svm-sipi-in-l2-then-hlt")
+    ((step, divergence),) = result.divergences
+    finding = Finding(divergence, result.schedule)
+    for at in range(step + 1):
+        live = {**result.traces, "paolo": broken_off(result.traces["paolo"], at)}
+        assert splits(live) == [(step, (("original",), ("yadong",)))]
+        text = live_text(result.schedule, live, splits(live))
+        assert f"paolo broke off at step {at}: QEMU ended (status -9)\n" in text
+        assert "the variants agree" not in text
+        assert f"paolo: live KVM agrees with the model in {at} of 4 steps\n" in both_text(
+            result.schedule, result.traces, live, []
+        )
+        verdict = verdict_of(finding, result, live)
+        assert verdict == Verdict(MODEL_ONLY, "the live run broke off")
+    all_broken = {name: broken_off(trace, 0) for name, trace in result.traces.items()}
+    assert splits(all_broken) == []
+
+
+def test_an_error_that_kvm_reports_is_compared() -> None:
+    """KVM_RUN failing (KVM_EXIT_FAIL_ENTRY) ends no run: it is what the variant does."""
+    result = result_of("svm-sipi-in-l2-then-hlt")
+    *before, last = result.traces["original"]
+    failed = (*before, last._replace(outcome="error", warn="kvm_vcpu_reset"))
+    (split,) = splits({"original": result.traces["original"], "paolo": failed})
+    assert split == (3, (("original",), ("paolo",)))
 
 
 NMI_IN_L2 = """format: 1

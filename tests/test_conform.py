@@ -18,7 +18,7 @@ from tests.strategies import schedules
 from variants.catalogue import choose
 from variants.live import protocol
 from variants.live.emulator import LiveError
-from variants.live.observe import acting
+from variants.live.observe import acting, broken
 from variants.machine.step import Step, Vendor
 
 VARIANTS = choose("", [])
@@ -57,12 +57,16 @@ def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
     assert "live  l1 gif=True woke=True" in text
 
 
-def test_a_live_trace_that_breaks_off_disagrees() -> None:
-    schedule, model = model_of("svm", Step("nop", 1), Step("nop", 1))
+def test_a_live_trace_that_breaks_off_counts_as_far_as_it_goes() -> None:
+    schedule, model = model_of("svm", Step("nop", 1), Step("hlt", 1), Step("nop", 1))
+    off = broken(2, 1, "QEMU ended (status -9)")
     tally = Tally()
-    count(tally, schedule, model, model[:1])
-    assert tally.agree == 1
+    count(tally, schedule, model, [*model[:2], off])
+    assert not tally.disagreements
+    count(tally, schedule, model, [*but(model[:2], 1, outcome="l1"), off])
     assert [one.step for one in tally.unexplained] == [1]
+    assert (tally.agree, tally.steps, tally.broken) == (3, 4, 2)
+    assert "3 of 4 steps agree, 0 of 2 schedules; broke off: 2" in report_text("svm", {"x": tally})
 
 
 def test_bochs_nmi_blocking_is_named_and_counted_apart() -> None:
@@ -154,7 +158,7 @@ def test_the_agent_is_told_of_every_step_and_its_vcpu(schedule: Schedule) -> Non
     plain = schedule_json(schedule)
     head, *lines = protocol.encode(7, plain).splitlines()
     count = len(schedule.steps)
-    assert head == f"S 7 {int(schedule.vendor == 'vmx')} {schedule.vcpus} {count}"
+    assert head == f"S 7 {int(schedule.vendor == 'vmx')} {schedule.vcpus} {count} 0"
     for step, described, line in zip(schedule.steps, plain["steps"], lines, strict=True):
         number, on, *_ = map(int, line.split())
         assert (number, on) == (protocol.COMMANDS[step.op], step.on)

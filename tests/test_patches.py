@@ -8,10 +8,10 @@ import pytest
 
 from variants.live.emulator import LiveError
 from variants.live.kernel import changed_functions
-from variants.live.patches import apply_patch, place, read_patch, sections
+from variants.live.patches import apply_patch, read_patch
 from variants.live.tree import check_tree
 
-pytestmark = pytest.mark.skipif(not shutil.which("patch"), reason="patch(1) is not installed")
+pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 
 FILE = "arch/x86/kvm/lapic.c"
 BEFORE = """static int limit = 3;
@@ -78,7 +78,7 @@ def test_files_of_elsewhere_are_left_out(tree: Path, tmp_path: Path) -> None:
     text = diff(f"a/{FILE}", f"b/{FILE}") + diff("a/tools/x.c", "b/tools/x.c")
     text += diff("a/tools/arch/x86/kvm/lapic.c", "b/tools/arch/x86/kvm/lapic.c")
     patch = read_patch(written(tmp_path, text))
-    left_out = ["b/tools/x.c", "b/tools/arch/x86/kvm/lapic.c"]
+    left_out = ["tools/x.c", "tools/arch/x86/kvm/lapic.c"]
     assert apply_patch(patch, tree, tmp_path / "log") == ([FILE], left_out)
     only = read_patch(written(tmp_path, diff("a/tools/x.c", "b/tools/x.c"), "other.diff"))
     with pytest.raises(LiveError, match="changes nothing of KVM"):
@@ -121,12 +121,6 @@ def test_what_is_no_diff(tmp_path: Path) -> None:
         read_patch(written(tmp_path, "hello\n"))
     with pytest.raises(LiveError, match="No such file"):
         read_patch(tmp_path / "none.patch")
-
-
-def test_no_way_out_of_the_tree(tree: Path) -> None:
-    (tree.parent / "x.c").write_text("")
-    (section,) = sections(diff("a/../x.c", "b/../x.c"))
-    assert place(section, tree) is None
 
 
 def test_trees_that_cannot_be_built(tree: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.live import conform
-from fuzz.live.run import run_live, splits
+from fuzz.live.run import breaks, run_live, splits
 from fuzz.live.text import live_text
 from fuzz.report.replay import traces_json
 from fuzz.schedule.file import files_in, read_schedule
@@ -20,7 +20,7 @@ from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
 from variants.live.setup import set_up
 
-SAME, DIFFERENT = 0, 1
+SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 ABOUT = "Run schedules on real kvm.ko builds of the variants: SVM in QEMU, VMX in Bochs."
 EPILOG = """\
@@ -153,8 +153,7 @@ def do_run(options: argparse.Namespace) -> int:
         zip(schedules, run_live(schedules, kernels), strict=True)
     ):
         found = splits(traces)
-        if found:
-            status = DIFFERENT
+        status = max(status, TROUBLE if breaks(traces) else DIFFERENT if found else SAME)
         if options.json:
             shown = {
                 "schedule": schedule.name,

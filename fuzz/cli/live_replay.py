@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fuzz.live.run import Split, run_live
+from fuzz.live.run import Split, breaks, known, run_live
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, Trace, replay_json, traces_json
 from variants.catalogue import BUILT_IN
@@ -27,13 +27,18 @@ def built_of(names: Sequence[str]) -> dict[str, Build]:
 
 
 def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: bool) -> int:
-    """Print each result with its live run; 1 if variants differ, or model and live do."""
+    """Print each result with its live run; 1 if variants differ, or model and live do.
+
+    2 if a live run broke off.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 0
     lives = run_live([result.schedule for result in results], kernels)
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
-        if result.divergences or any(trace != result.traces[name] for name, trace in live.items()):
-            status = 1
+        unlike = any(
+            known(trace) != result.traces[name][: len(known(trace))] for name, trace in live.items()
+        )
+        status = max(status, 2 if breaks(live) else int(bool(result.divergences) or unlike))
         if as_json:
             print(json.dumps(with_live(result, live)))
             continue

@@ -7,7 +7,7 @@ from typing import Final
 
 from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Finding, Signature
-from fuzz.live.run import Split, quirk, run_live, splits
+from fuzz.live.run import Split, known, quirk, run_live, splits
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import Verdict, slug, trace_text, write_summary
@@ -39,7 +39,8 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
 def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> Verdict:
     """Confirmed if the live variants part at the same step as the models, and as they do.
 
-    result: what the models do. A quirk of the emulator that explains why not is the reason.
+    result: what the models do. A quirk of the emulator that explains why not is the reason. A run
+    that broke off before it could tell says nothing about KVM.
     """
     signature = finding.divergence.signature
     step = next(at for at, one in result.divergences if one.signature == signature)
@@ -47,6 +48,8 @@ def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> V
     parted = [set(map(frozenset, split.groups)) for split in splits(live) if split.step == step]
     if wanted in parted:
         return Verdict(CONFIRMED)
+    if any(len(known(seen)) <= step for seen in live.values()):
+        return Verdict(MODEL_ONLY, "the live run broke off")
     quirks = [quirk(finding.schedule, result.traces[name], seen) for name, seen in live.items()]
     return Verdict(NOT_REPRODUCED, next((f"quirk {why}" for why in quirks if why), ""))
 

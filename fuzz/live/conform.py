@@ -21,12 +21,13 @@ from fuzz.schedule.text import dump, schedule_json
 from variants.catalogue import choose
 from variants.link import Variant
 from variants.live.cache import builds
+from variants.live.observe import why_broken
 from variants.live.runner import Build, run_variants
 from variants.machine.step import VENDORS, Vendor
 
 Trace = Sequence[Mapping[str, Any]]
 
-AGREE, DISAGREE = 0, 1
+AGREE, DISAGREE, TROUBLE = 0, 1, 2
 SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
 REPORTS: Final = Path("reports")
 
@@ -51,12 +52,15 @@ class Tally:
     """Agreement of one vendor and variant.
 
     agree: the steps before each schedule's first disagreement. What follows it starts from
-    different states, so it counts as disagreement too.
+    different states, so it counts as disagreement too. whole: the schedules that agree in all
+    steps. broken: those in which the emulator died or hung; only the steps before that count.
     """
 
     schedules: int = 0
     steps: int = 0
     agree: int = 0
+    whole: int = 0
+    broken: int = 0
     disagreements: list[Disagreement] = field(default_factory=list)
 
     @property
@@ -82,16 +86,19 @@ def model_traces(automaton: Automaton, schedule: Schedule) -> dict[str, Trace]:
 def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
     """Compare two traces of `schedule` and add the result to `tally`."""
     tally.schedules += 1
-    tally.steps += len(model)
-    for number, expected in enumerate(model):
-        seen = live[number] if number < len(live) else {}
-        differ = tuple(name for name, value in expected.items() if seen.get(name) != value)
+    if why_broken(live[-1]["warn"]):
+        tally.broken += 1
+        live = live[:-1]
+    tally.steps += len(live)
+    for number, (expected, seen) in enumerate(zip(model, live, strict=False)):
+        differ = tuple(name for name, value in expected.items() if seen[name] != value)
         if differ:
             quirk = quirk_of(schedule, number, model, live)
             found = Disagreement(schedule, number, differ, quirk, model, live)
             tally.disagreements.append(found)
             return
         tally.agree += 1
+    tally.whole += len(live) == len(model)
 
 
 def conform(
@@ -125,11 +132,11 @@ def report_text(vendor: Vendor, tallies: Tallies) -> str:
     """Counts by variant, then every disagreement once, with the variants that show it."""
     lines = []
     for name, tally in tallies.items():
-        whole = tally.schedules - len(tally.disagreements)
         line = f"{vendor} {name}: {tally.agree} of {tally.steps} steps agree"
-        line += f", {whole} of {tally.schedules} schedules"
+        line += f", {tally.whole} of {tally.schedules} schedules"
         quirks = Counter(one.quirk for one in tally.disagreements if one.quirk)
         line += "".join(f"; quirk {quirk}: {times}" for quirk, times in sorted(quirks.items()))
+        line += f"; broke off: {tally.broken}" if tally.broken else ""
         if tally.unexplained:
             line += f"; unexplained: {len(tally.unexplained)}"
         lines.append(line)
@@ -209,7 +216,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The command: 0 all agree or a listed quirk is why not, 1 disagreements.
+    """The command: 0 all agree or a listed quirk is why not, 1 disagreements, 2 runs broke off.
 
     Raises LiveError, ScheduleError, VariantError and OSError.
     """
@@ -239,8 +246,10 @@ def run(options: argparse.Namespace) -> int:
         for line in troubles:
             say(line)
         counts[vendor] = {name: tally.as_json() for name, tally in tallies.items()}
-        if any(tally.unexplained for tally in tallies.values()):
-            status = DISAGREE
+        if any(tally.broken for tally in tallies.values()):
+            status = TROUBLE
+        elif any(tally.unexplained for tally in tallies.values()):
+            status = max(status, DISAGREE)
         if not options.json:
             print(report_text(vendor, tallies), flush=True)
     if options.json:

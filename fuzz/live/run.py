@@ -11,6 +11,7 @@ from fuzz.report.replay import Trace, traces_json
 from fuzz.schedule.schedule import Schedule, printable, races
 from fuzz.schedule.text import schedule_json
 from variants.live.host import HostAgent
+from variants.live.observe import why_broken
 from variants.live.runner import Build, run_variants
 from variants.machine.machine import Observation
 from variants.machine.step import VENDORS
@@ -94,14 +95,33 @@ def seen_at(trace: Trace, step: int) -> Observation | None:
     return trace[step] if step < len(trace) else None
 
 
+def known(trace: Trace) -> Trace:
+    """A live trace as far as it was observed: where the run broke off, nothing was."""
+    return trace[:-1] if trace and why_broken(trace[-1].warn) else trace
+
+
+def breaks(traces: Mapping[str, Trace]) -> list[str]:
+    """The variants whose run broke off, a line each."""
+    return [
+        f"{name} broke off at step {len(known(trace))}: {why_broken(trace[-1].warn)}"
+        for name, trace in traces.items()
+        if known(trace) != trace
+    ]
+
+
 def splits(traces: Mapping[str, Trace]) -> list[Split]:
-    """Where the variants part: as `fuzz.compare.joint` compares models, without what is hidden."""
-    groups: list[tuple[str, ...]] = [tuple(traces)]
+    """Where the variants part: as `fuzz.compare.joint` compares models, without what is hidden.
+
+    A variant whose run broke off is in no group from that step on.
+    """
+    seen = {name: known(trace) for name, trace in traces.items()}
+    groups: list[tuple[str, ...]] = [tuple(seen)]
     found = []
-    for step in range(max(map(len, traces.values()), default=0)):
+    for step in range(max(map(len, seen.values()), default=0)):
         left = []
         for group in groups:
-            parts = parted(group, {name: seen_at(traces[name], step) for name in group})
+            going_on = [name for name in group if step < len(seen[name])]
+            parts = parted(going_on, {name: seen[name][step] for name in going_on})
             if len(parts) > 1:
                 found.append(Split(step, tuple(parts)))
             left += [part for part in parts if len(part) > 1]
@@ -118,17 +138,16 @@ def parted(group: Iterable[str], seen: Mapping[str, object]) -> list[tuple[str, 
 
 def quirk(schedule: Schedule, model: Trace, live: Trace) -> str:
     """The emulator's quirk that explains where `live` first differs from `model`, "" if none."""
-    differ = [step for step, expected in enumerate(model) if seen_at(live, step) != expected]
+    seen = known(live)
+    differ = [step for step, one in enumerate(seen) if one != model[step]]
     if not differ:
         return ""
-    both = traces_json({"model": model, "live": live})
+    both = traces_json({"model": model, "live": seen})
     return quirk_of(schedule, differ[0], both["model"], both["live"])
 
 
-def differing_fields(model: Observation, live: Observation | None) -> list[str]:
-    """The fields in which the two differ, with both values; outcome alone if live broke off."""
-    if live is None:
-        return [f"outcome: model {model.outcome}, live nothing"]
+def differing_fields(model: Observation, live: Observation) -> list[str]:
+    """The fields in which the two differ, with both values."""
     return [
         f"{name}: model {getattr(model, name)}, live {getattr(live, name)}"
         for name in Observation._fields

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from fuzz.live.run import Split, differing_fields, quirk, seen_at
+from fuzz.live.run import Split, breaks, differing_fields, known, quirk, seen_at
 from fuzz.report.folder import WIDTH, short
 from fuzz.report.replay import Trace
 from fuzz.schedule.schedule import Schedule
@@ -87,7 +87,8 @@ def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> st
     marks = {split.step: ">" for split in splits}
     legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs, live; `>` marks a divergence"
     lines = [*head(schedule, legend), *table(schedule, {"": traces}, list(traces), marks), ""]
-    lines += split_lines(splits) or ["the variants agree"]
+    broken = [line for text in breaks(traces) for line in textwrap.wrap(text, WIDTH)]
+    lines += [*split_lines(splits), *broken] or ["the variants agree"]
     return "\n".join([*lines, ""])
 
 
@@ -96,18 +97,17 @@ def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str
     lines, marks = [], {}
     for name, trace in live.items():
         differ = []
-        for number, expected in enumerate(model[name]):
-            seen = seen_at(trace, number)
-            if seen != expected:
+        seen = known(trace)
+        for number, (expected, one) in enumerate(zip(model[name], seen, strict=False)):
+            if one != expected:
                 marks[number] = "!"
-                fields = "; ".join(differing_fields(expected, seen))
+                fields = "; ".join(differing_fields(expected, one))
                 differ.append(f"  step {number}: {fields}")
-        count = len(model[name])
-        lines.append(
-            f"{name}: live KVM agrees with the model in {count - len(differ)} of {count} steps"
-        )
+        agree, count = len(seen) - len(differ), len(model[name])
+        lines.append(f"{name}: live KVM agrees with the model in {agree} of {count} steps")
         if why := quirk(schedule, model[name], trace):
             differ.append(f"  the emulator's quirk {why}, see docs/live-quirks.md")
+        differ += breaks({name: trace})
         lines += [line for text in differ for line in textwrap.wrap(text, WIDTH)]
     return lines, marks
 

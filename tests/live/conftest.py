@@ -1,7 +1,7 @@
 """What live tests share: the cache, and copies of it to spoil.
 
 They run where EVENTDIFF_LIVE is 1 (`make test-live`), and skip where the tools or Debian's
-packages are not to be had.
+packages are not to be had. If setup fails for another reason, nothing is run and pytest fails.
 """
 
 import os
@@ -12,20 +12,24 @@ import pytest
 
 from tests.live.running import link_or_copy
 from variants.live.cache import SETUP, cache_folder
-from variants.live.emulator import Unavailable
+from variants.live.emulator import LiveError, Unavailable
 from variants.live.setup import set_up
 
 
 @pytest.fixture(scope="session")
-def cache() -> Path:
-    """The cache, set up."""
+def cache(request: pytest.FixtureRequest) -> Path:
+    """The cache, set up; how setup goes on is shown."""
     if os.environ.get("EVENTDIFF_LIVE") != "1":
         pytest.skip("live tests run with `make test-live`")
+    capturing = request.config.pluginmanager.getplugin("capturemanager")
     try:
-        for _ in set_up(None, None, False, None, []):
-            pass
+        with capturing.global_and_fixture_disabled():
+            for line in set_up(None, None, False, None, []):
+                print(f"live setup: {line}", flush=True)
     except Unavailable as error:
         pytest.skip(f"no live runs here: {error}")
+    except (LiveError, OSError) as error:
+        pytest.exit(f"live setup failed: {error}", returncode=1)
     return cache_folder().resolve()
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = ROOT / "corpus" / "seeds"
@@ -36,14 +37,16 @@ def eventdiff(cache: Path, *arguments: str | Path) -> "subprocess.CompletedProce
     )
 
 
-def start(cache: Path, scratch: Path, *arguments: str | Path) -> "subprocess.Popen[str]":
+def start(
+    cache: Path, scratch: Path, *arguments: str | Path, stdout: int | IO[str] = subprocess.PIPE
+) -> "subprocess.Popen[str]":
     """Start `eventdiff` with its scratch folders in `scratch`.
 
     Ctrl-C works there even if it does not here, as in a shell's background jobs.
     """
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,

@@ -66,6 +66,27 @@ def test_a_patch_is_compared_with_its_base(own_cache: Path, tmp_path: Path) -> N
     assert f"{patch} has changed" in stale.stderr
 
 
+def test_a_patch_that_kills_the_kernel_is_trouble(own_cache: Path, tmp_path: Path) -> None:
+    """The kernel panics when L2's vCPU takes its INIT, in step 3: no verdict from there on."""
+    source = (source_of(own_cache) / FILE).read_text()
+    at = source.index("kvm_vcpu_reset(", source.index(f"void {FUNCTION}("))
+    patch = tmp_path / "mine.patch"
+    names = (f"a/{FILE}", f"b/{FILE}")
+    lines = (source.splitlines(True), f"{source[:at]}BUG();{source[at:]}".splitlines(True))
+    patch.write_text("".join(difflib.unified_diff(*lines, *names)))
+    setup = eventdiff(own_cache, "live", "setup", "--kernel-patch", patch)
+    assert setup.returncode == 0, setup.stderr
+    seed = SEEDS / "svm-init-startup.yaml"
+    run = eventdiff(own_cache, "live", "run", "--json", "--variants", "original,mine", seed)
+    assert run.returncode == 2, run.stdout
+    assert "live mine: svm-init-startup: QEMU ended (status 0), given up at step 3\n" in run.stderr
+    shown = json.loads(run.stdout)
+    assert shown["divergences"] == []
+    original, mine = shown["traces"]["original"], shown["traces"]["mine"]
+    assert (original[:3], len(original)) == (mine[:3], 5)
+    assert [one["outcome"] for one in mine[3:]] == ["error"]
+
+
 def test_a_patch_that_does_not_apply_changes_nothing(own_cache: Path, tmp_path: Path) -> None:
     before = (own_cache / SETUP).read_text()
     patch = tmp_path / "mine.patch"

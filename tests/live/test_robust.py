@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -70,33 +71,58 @@ def test_a_killed_emulator_costs_nothing_but_time(cache: Path, tmp_path: Path) -
     assert list(scratch.iterdir()) == []
 
 
-def test_an_emulator_that_always_dies_costs_one_schedule(cache: Path, tmp_path: Path) -> None:
+def lines_of_second(serial: Path) -> int:
+    """How many steps of the second schedule have been printed; -1 if it is not under way."""
+    begun = serial.read_bytes().replace(b"\r", b"").rpartition(b"B 1\n")
+    return -1 if not begun[1] or b"\nE 1 " in begun[2] else begun[2].count(b"\n")
+
+
+def test_an_emulator_that_dies_twice_is_trouble(cache: Path, tmp_path: Path) -> None:
+    """One of two variants loses its emulator in the second schedule, twice: no verdict on that."""
     files = many(tmp_path, 3)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    killed: set[int] = set()
+    killed: list[Path] = []
+    first: set[Path] = set()
 
     def kill_in_second() -> None:
-        """Whenever the second schedule is under way, the emulator dies."""
-        for file in scratch.glob("*/serial"):
-            if file.read_bytes().replace(b"\r", b"").endswith(b"B 1\n"):
-                for process in processes_in(scratch):
-                    if process not in killed:
-                        killed.add(process)
-                        os.kill(process, signal.SIGKILL)
+        for serial in scratch.glob("*/serial"):
+            folder, lines = serial.parent, lines_of_second(serial)
+            if not killed and lines >= 0:
+                first.update(scratch.glob("*/"))
+            elif not killed or folder in first or folder in killed or lines < 10:
+                continue
+            killed.append(folder)
+            for process in processes_in(folder):
+                os.kill(process, signal.SIGKILL)
 
     text = files[1].read_text().partition("steps:\n")
-    spin = "".join("- sti: {on: 1}\n- cli: {on: 1}\n- hlt: {on: 1}\n" for _ in range(80))
+    spin = "".join("- sti: {on: 1}\n- cli: {on: 1}\n- hlt: {on: 1}\n" for _ in range(200))
     files[1].write_text(f"{text[0]}steps:\n{spin}")
-    with start(cache, scratch, "live", "run", "--json", "--variants", "yadong", *files) as run:
+    names = ("original", "paolo")
+    printing = tmp_path / "printed"
+    command = ["live", "run", "--json", "--variants", ",".join(names), *map(str, files)]
+    with printing.open("w") as output, start(cache, scratch, *command, stdout=output) as run:
         while run.poll() is None:
             kill_in_second()
-            time.sleep(0.005)
-        printed, errors = run.communicate()
-    assert run.returncode == 0, errors
-    assert "case-001: QEMU ended (status -9), given up" in errors
-    ends = [json.loads(line)["traces"]["yadong"][-1]["outcome"] for line in printed.splitlines()]
-    assert ends == ["l2", "error", "l2"]
+            time.sleep(0.002)
+        _, errors = run.communicate()
+    assert len(killed) == 2
+    assert run.returncode == 2, errors
+    shown = [json.loads(line) for line in printing.read_text().splitlines()]
+    assert [one["divergences"] for one in shown] == [[], [], []]
+    (lost,) = [name for name in names if shown[1]["traces"][name][-1]["outcome"] == "error"]
+    (kept,) = {*names} - {lost}
+    trace, whole = (shown[1]["traces"][name] for name in (lost, kept))
+    assert len(whole) == 600
+    at = trace[-1]["step"]
+    assert 10 <= at == len(trace) - 1 < 600
+    assert trace[:-1] == whole[:at]
+    assert trace[-1]["warn"] == "live run: QEMU ended (status -9)"
+    told = f"live {lost}: case-001: QEMU ended (status -9)"
+    assert f"{told}, run again\n" in errors
+    assert f"{told}, given up at step {at}\n" in errors
+    assert errors.count("\n") == 2
 
 
 def test_a_triple_fault_is_an_observation(cache: Path, tmp_path: Path) -> None:
@@ -200,3 +226,25 @@ def test_a_second_setup_waits(own_cache: Path, tmp_path: Path) -> None:
         assert (one.returncode, errors) == (0, "")
         assert printed.startswith("ready: original, ")
     assert is_sound(own_cache)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "said"),
+    [
+        ({"EVENTDIFF_CACHE": "/dev/null/cache"}, 1, "live setup failed: "),
+        ({"PATH": ""}, 0, "no live runs here: "),
+    ],
+    ids=["trouble", "nothing to be had"],
+)
+def test_only_what_cannot_be_had_skips_live_tests(
+    cache: Path, changed: dict[str, str], status: int, said: str
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "tests/live/test_claims.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**environment(cache), "EVENTDIFF_LIVE": "1", **changed},
+    )
+    assert (run.returncode, said in run.stdout) == (status, True), run.stdout

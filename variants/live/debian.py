@@ -41,6 +41,13 @@ APT::Sandbox::User "root";
 """
 SUITE_URI: Final = re.compile(r"^'(\S+?)/?/dists/(\S+)/InRelease'")
 HEADERS: Final = re.compile(r"linux-headers-(5\.10\.\d+-\d+)-cloud-amd64")
+NOT_TO_BE_HAD: Final = re.compile(
+    r"resolving '|resolve '|[Cc]onnect|Network is unreachable|No route to host"
+    r"|timed out|Error reading from server|require authentication|[45]\d\d  [A-Z]"
+    r"|does not have a Release file|File not found|Unable to locate package"
+    r"|No packages found|Version '.*' for '.*' was not found"
+)
+"""How apt says that a mirror cannot be reached or has no such file."""
 PARTS: Final = ("image", "headers")
 FIXED: Final = (f"linux-source-{SERIES}", f"linux-kbuild-{SERIES}")
 
@@ -83,10 +90,16 @@ class Apt:
         self.debs = root / "debs"
 
     def run(self, tool: str, *arguments: str, folder: Path | None = None) -> str:
+        """What the tool prints. Raises Unavailable if the mirror cannot be reached or lacks a file.
+
+        Anything else that fails is a LiveError: a wrong signature, a full disk.
+        """
         try:
             return execute([tool, "-c", self.configuration, *arguments], folder=folder)
         except LiveError as error:
-            raise Unavailable(str(error)) from None
+            if NOT_TO_BE_HAD.search(str(error)):
+                raise Unavailable(str(error)) from None
+            raise
 
     def offered(self) -> tuple[str, str]:
         """The newest version of which source, image and headers are there, and its ABI name."""

@@ -91,16 +91,23 @@ def functions(text: str) -> dict[str, str]:
 
 
 def changed_functions(before: Path, after: Path, files: Iterable[str]) -> list[str]:
-    """The functions in which `files` differ between two trees; the file where it is none."""
-    changed: list[str] = []
+    """The functions in which two trees differ in `files`; the file where it is none.
+
+    A function that moves to another of `files` is none, unless it differs there.
+    """
+    files = list(files)
+    one, other = all_functions(before, files), all_functions(after, files)
+    return [name for name in one | other if one.get(name) != other.get(name)]
+
+
+def all_functions(tree: Path, files: Iterable[str]) -> dict[str, list[str]]:
+    """The functions of those of `files` that are there, by name; several may have the same."""
+    found: dict[str, list[str]] = {}
     for file in files:
-        one, other = (
-            functions((tree / file).read_text(errors="replace")) if (tree / file).exists() else {}
-            for tree in (before, after)
-        )
-        names = [name for name in one | other if one.get(name) != other.get(name)]
-        changed += [name or file for name in names]
-    return changed
+        if (tree / file).exists():
+            for name, text in functions((tree / file).read_text(errors="replace")).items():
+                found.setdefault(name or file, []).append(text)
+    return {name: sorted(texts) for name, texts in found.items()}
 
 
 def copy_source(origin: Path, headers: Path, tree: Path) -> None:

@@ -11,6 +11,8 @@ RAN: Final = {"1": "blocked", "2": "busy", "3": "shutdown", "4": "error"}
 DEAD: Final = {"1": "shutdown", "2": "error"}
 PORTS: Final = {"91": "l1", "92": "l1", "93": "l1", "94": "l2", "95": "smm"}
 BOOT: Final = "96"
+BROKE_OFF: Final = "live run: "
+"""How `warn` begins where the run broke off: no function of KVM has such a name."""
 BSP_RESET: Final = 0xFFFF
 GUEST_MODE: Final = 1
 GIF_SET: Final = 0x100
@@ -48,6 +50,11 @@ def trace(schedule: Schedule, ended: Ended) -> list[Observation]:
         op, args = steps[len(seen)]
         seen.append(broken(len(seen), acting(op, args), ended.word or "lost"))
     return seen
+
+
+def why_broken(warn: str | None) -> str:
+    """Why a run broke off, from the `warn` of its last observation; "" if it did not."""
+    return warn.removeprefix(BROKE_OFF) if warn and warn.startswith(BROKE_OFF) else ""
 
 
 def acting(op: str, args: Mapping[Any, Any]) -> int:
@@ -133,5 +140,5 @@ def broken(number: int, on: int, why: str) -> Observation:
         "mp_state": None,
         "taken": [],
         "woke": False,
-        "warn": f"live run: {why}",
+        "warn": BROKE_OFF + why,
     }

@@ -1,29 +1,27 @@
-"""A user's change of KVM as a unified diff: applied with patch(1), whatever root it was made at."""
+"""A user's change of KVM as a unified diff: applied with git, whatever root it was made at."""
 
 import re
-import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from variants.live.emulator import LiveError
+from variants.live.git_apply import Change, Refused, changes, git_apply
 
 KVM: Final = "arch/x86/kvm"
 ROOTS: Final = (f"{KVM}/", "virt/kvm/", "arch/x86/include/", "include/")
 """What of a kernel tree is built here; a patch's other files are left out."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-SECTION: Final = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+).*\n(?=@@ )", re.MULTILINE)
-FAILED: Final = re.compile(r"^Hunk #(\d+) FAILED at (\d+)", re.MULTILINE)
-NOTHING: Final = "/dev/null"
-
-
-@dataclass(frozen=True)
-class Section:
-    """The part of a diff for one file. path: of the file, as the diff names it."""
-
-    path: str
-    created: bool
-    text: str
+DIFF: Final = re.compile(r"^(?:diff --git |--- \S.*\n\+\+\+ \S)", re.MULTILINE)
+PREFIXED: Final = re.compile(r"^(?:diff --git |--- a/|\+\+\+ b/)", re.MULTILINE)
+COMMIT: Final = re.compile(r"^(?=From \S+ .*:\d\d \d{4}$|commit [0-9a-f]{40}\b)", re.MULTILINE)
+GLOB: Final = re.compile(r"[*?[\\]")
+DEEPEST: Final = 20
+FUZZ: Final = "-C1"
+FAILED: Final = re.compile(r"^error: patch failed: (.*):(\d+)$", re.MULTILINE)
+REJECTED: Final = re.compile(r"^Rejected hunk #(\d+)\.$", re.MULTILINE)
+ERROR: Final = re.compile(r"^(?:error|fatal): (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,16 @@ class KernelPatch:
     text: str
 
 
+class Root(NamedTuple):
+    """Where a diff was made: folders to strip from its names, and the folder they are below."""
+
+    strip: int
+    below: str
+
+    def options(self) -> list[str]:
+        return [f"-p{self.strip}", *([f"--directory={self.below}"] if self.below else [])]
+
+
 def read_patch(file: Path) -> KernelPatch:
     """The patch in `file`; LiveError if it is no unified diff or its name does not do."""
     try:
@@ -44,75 +52,139 @@ def read_patch(file: Path) -> KernelPatch:
     name = file.name.rsplit(".", 1)[0] if file.suffix in (".patch", ".diff") else file.name
     if not NAME.fullmatch(name):
         raise LiveError(f"{file}: a variant cannot be named {name!r}: rename the file")
-    if not sections(text):
+    if not DIFF.search(text):
         raise LiveError(f"{file}: no unified diff in it")
     return KernelPatch(name, file.resolve(), text)
 
 
-def sections(text: str) -> list[Section]:
-    """A diff cut up at its files."""
-    starts = list(SECTION.finditer(text))
-    ends = [match.start() for match in starts] + [len(text)]
-    found = []
-    for match, end in zip(starts, ends[1:], strict=True):
-        created = match[1] == NOTHING
-        path = match[2] if match[2] != NOTHING else match[1]
-        found.append(Section(path, created, text[match.start() : end]))
-    return found
-
-
-def place(section: Section, tree: Path) -> str | None:
-    """The file of `tree` that the section is for; None if that is not there or not built here."""
-    parts = PurePosixPath(section.path).parts
-    if ".." in parts:
-        return None
-    prefixed = parts[0] in ("a", "b")
-    from_root = ["/".join(parts[drop:]) for drop in range(2 if prefixed else len(parts))]
-    from_kvm = ["/".join((KVM, *parts[drop:])) for drop in range(min(2, len(parts)))]
-    for candidate in [path for path in from_root if path.startswith(ROOTS)] + from_kvm:
-        file = tree / candidate
-        if file.is_file() or (section.created and file.parent.is_dir()):
-            return candidate
-    return None
+def commits(text: str) -> list[str]:
+    """A series cut up at its commits: in each, names are those before and after it."""
+    return COMMIT.split(text)
 
 
 def apply_patch(patch: KernelPatch, tree: Path, log: Path) -> tuple[list[str], list[str]]:
-    """Change `tree`; returns the files changed and those of the diff that are left out.
+    """Change `tree`; returns the files it is about and those of the diff that are left out.
 
-    LiveError says what does not apply; the rejected hunks are then in `log`.
+    LiveError says what does not apply; what git said and the rejected hunks are then in `log`.
     """
-    changed: list[str] = []
+    about: set[str] = set()
     left_out: list[str] = []
-    for section in sections(patch.text):
-        path = place(section, tree)
-        if path is None:
-            left_out.append(section.path)
-            continue
-        changed.append(path)
-        apply_section(patch, section, tree / path, path, log)
-    if not changed:
+    for diff in commits(patch.text):
+        taken, left = apply_commit(patch, diff, tree, log)
+        about.update(name for change in taken for name in (change.old, change.new))
+        left_out += left
+    if not about:
         raise LiveError(f"{patch.file}: changes nothing of KVM, only {', '.join(left_out)}")
-    return sorted(set(changed)), left_out
+    return sorted(about), left_out
 
 
-def apply_section(patch: KernelPatch, section: Section, file: Path, path: str, log: Path) -> None:
-    command = ["patch", "--batch", "--forward", "--no-backup-if-mismatch", "--remove-empty-files"]
+def apply_commit(
+    patch: KernelPatch, diff: str, tree: Path, log: Path
+) -> tuple[list[Change], list[str]]:
+    """`apply_patch` for one commit of a series."""
+    try:
+        root, found = root_of(diff, tree)
+    except Refused as refused:
+        raise LiveError(f"{patch.file}: {first_error(refused)}") from None
+    taken = in_tree(found, root, tree)
+    edited = {change.new for change in found if change.old == change.new}
+    for change in found:
+        if outside := [name for name in (change.old, change.new) if leaves(name)]:
+            raise LiveError(f"{patch.file}: names a file outside the tree: {outside[0]}")
+        if change.odd and change in taken:
+            raise LiveError(f"{patch.file}: makes {change.new} a link or a submodule")
+        if change.moved and change.old in edited:
+            raise LiveError(
+                f"{patch.file}: edits {change.old} and renames it in one diff: "
+                "make it a series with `git format-patch`"
+            )
+    if taken:
+        apply_changes(patch, diff, root, taken, tree, log)
+    above = f"{root.below}/" if root.below else ""
+    return taken, [change.new.removeprefix(above) for change in found if change not in taken]
+
+
+def root_of(diff: str, tree: Path) -> tuple[Root, list[Change]]:
+    """The root with which most of a diff's files are in `tree`, and the diff's changes with it.
+
+    Raises Refused if git can read it with none.
+    """
+    strips: Sequence[int] = (1, 0) if PREFIXED.search(diff) else range(DEEPEST)
+    read = []
+    refusals = []
+    for root in [Root(strip, below) for below in ("", KVM) for strip in strips]:
+        try:
+            read.append((root, changes(tree, diff, *root.options())))
+        except Refused as refused:
+            refusals.append(refused)
+    if not read:
+        raise refusals[0]
+    return max(read, key=lambda one: len(in_tree(one[1], one[0], tree)))
+
+
+def in_tree(found: Sequence[Change], root: Root, tree: Path) -> list[Change]:
+    """Those of a diff's changes that are for files of `tree`, or for new ones that belong there."""
+    taken: list[Change] = []
+    for change in found:
+        belongs = change.new.startswith(ROOTS) and not leaves(change.new)
+        if change.created:
+            there = not root.below or (tree / change.new).parent.is_dir()
+        else:
+            made = any(change.old == before.new for before in taken)
+            there = made or (tree / change.old).is_file()
+        if belongs and there:
+            taken.append(change)
+    return taken
+
+
+def leaves(name: str) -> bool:
+    """Does a file's name lead out of the tree that it is relative to?"""
+    return name.startswith("/") or ".." in PurePosixPath(name).parts
+
+
+def apply_changes(
+    patch: KernelPatch, diff: str, root: Root, taken: Sequence[Change], tree: Path, log: Path
+) -> None:
+    """Apply those changes of `diff`, all or none; LiveError says what does not apply."""
+    names = sorted({name for change in taken for name in (change.old, change.new)})
+    wanted = ["--include=" + GLOB.sub(r"\\\g<0>", name) for name in names]
+    options = [*root.options(), FUZZ, *wanted]
     log.unlink(missing_ok=True)
     try:
-        done = subprocess.run(
-            [*command, f"--reject-file={log}", str(file)],
-            input=section.text.encode(errors="surrogateescape"),
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise LiveError("patch missing: apt-get install patch") from None
-    if done.returncode == 0:
-        return
-    said = (done.stdout + done.stderr).decode(errors="replace")
-    hunks = [f"hunk {number} at line {line}" for number, line in FAILED.findall(said)]
-    if "previously applied" in said:
-        hunks = ["it looks reversed or already applied"]
-    what = ", ".join(hunks) or " | ".join(said.split("\n"))[-200:]
-    rejects = f" (rejects: {log})" if log.exists() else ""
-    raise LiveError(f"{patch.file} does not apply: {path}: {what}{rejects}")
+        git_apply(tree, diff, *options)
+    except Refused as refused:
+        why = reason(diff, options, tree, log, str(refused))
+        raise LiveError(f"{patch.file} does not apply: {why} (rejects: {log})") from None
+
+
+def reason(diff: str, options: Sequence[str], tree: Path, log: Path, said: str) -> str:
+    """Why git does not apply `diff`; spoils `tree`, to have the rejected hunks in `log`."""
+    try:
+        git_apply(tree, diff, *options, "--check", "--reverse")
+    except Refused:
+        applied = False
+    else:
+        applied = True
+    try:
+        git_apply(tree, diff, *options, "--reject", "--verbose")
+    except Refused as refused:
+        said = str(refused)
+    rejects = sorted(tree.rglob("*.rej"))
+    log.write_text(said + "".join(file.read_text(errors="replace") for file in rejects))
+    failed = FAILED.findall(said)
+    if not failed:
+        return first_error(said)
+    first = failed[0][0]
+    if applied:
+        return f"{first}: it looks reversed or already applied"
+    hunks = [
+        f"hunk {number} at line {line}"
+        for (file, line), number in zip(failed, REJECTED.findall(said), strict=False)
+        if file == first
+    ]
+    return f"{first}: {', '.join(hunks) or f'line {failed[0][1]}'}"
+
+
+def first_error(said: object) -> str:
+    """The first thing that git complains of."""
+    return next(iter(ERROR.findall(str(said))), " ".join(str(said).split()))

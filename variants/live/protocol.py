@@ -53,11 +53,12 @@ class Ended:
     milliseconds: int = 0
 
 
-def encode(number: int, schedule: Schedule) -> str:
-    """The agent's input for one schedule."""
+def encode(number: int, schedule: Schedule, aloud: bool = False) -> str:
+    """The agent's input for one schedule. aloud: print each step as soon as it is done."""
     steps = [encode_step(step) for step in schedule["steps"]]
     vmx = int(schedule["vendor"] == "vmx")
-    return "\n".join([f"S {number} {vmx} {schedule['vcpus']} {len(steps)}", *steps]) + "\n"
+    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d}"
+    return "\n".join([head, *steps]) + "\n"
 
 
 def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
@@ -86,7 +87,10 @@ def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:
-    """What an emulator printed: results by schedule number, the one under way, and whether done."""
+    """What an emulator printed: results by schedule number, the one under way, and whether done.
+
+    A last line without its end is none. A schedule that begins again starts from nothing.
+    """
     ended: dict[int, Ended] = {}
     current: int | None = None
     done = False

@@ -74,7 +74,8 @@ def run(
     """The traces of `schedules`, all of one vendor, in order.
 
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
-    new boot, and so does that one, once more, if the emulator ended in it.
+    new boot, and so does that one, once more, if the emulator ended in it. That time the agent
+    prints each step at once: a trace that breaks off again does so at the step under way.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
@@ -84,7 +85,7 @@ def run(
     fruitless = 0
     while todo:
         batch = todo[:BATCH]
-        text = "".join(encode(number, schedules[number]) for number in batch)
+        text = "".join(encode(number, schedules[number], number in broken) for number in batch)
         booted = run_batch(build, vendor, text, stop)
         if stop.is_set():
             raise Stopped
@@ -93,11 +94,14 @@ def run(
             report.milliseconds += ended.milliseconds
             results[number] = ended
             if ended.word in ("died", "hung"):
-                report.troubles.append(f"{name_of(schedules[number])}: the agent {ended.word}")
+                step = len(ended.lines)
+                name = name_of(schedules[number])
+                report.troubles.append(f"{name}: the agent {ended.word} at step {step}")
         if booted.under_way is not None:
             number = booted.under_way
             results[number].word = booted.why
-            what = "given up" if number in broken else "run again"
+            step = len(results[number].lines)
+            what = f"given up at step {step}" if number in broken else "run again"
             report.troubles.append(f"{name_of(schedules[number])}: {booted.why}, {what}")
             if number not in broken:
                 broken.add(number)

@@ -36,7 +36,7 @@ TOOLS: Final = {
     "gcc": "gcc",
     "ld": "binutils",
     "make": "make",
-    "patch": "patch",
+    "git": "git",
     "spatch": "coccinelle",
     "qemu-system-x86_64": "qemu-system-x86",
     "bochs": "bochs",

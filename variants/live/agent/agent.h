@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "guest.h"
 
@@ -22,7 +23,7 @@ struct step {
 };
 
 struct schedule {
-	int number, vmx, vcpus, nsteps;
+	int number, vmx, vcpus, nsteps, aloud;
 	struct step steps[MAX_STEPS];
 };
 
@@ -49,8 +50,7 @@ struct nested {
 	uint8_t room[16384];
 };
 
-extern const uint8_t stub_start[], stub_end[];
-
+/* die.c */
 void die(const char *what) __attribute__((noreturn));
 
 /* vm.c */
@@ -78,7 +78,7 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked);
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
-bool run_schedule(struct schedule *s, int kvm, int out);
+bool run_schedule(struct schedule *s, int kvm, FILE *out);
 
 /* kmsg.c */
 void kmsg_start(void);

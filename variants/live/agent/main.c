@@ -1,7 +1,8 @@
 /* init of the guest system, or a plain program on a host: reads schedules, runs each in a child.
  *
- * Input, one schedule after another:  S number vmx vcpus nsteps, then nsteps lines
+ * Input, one schedule after another:  S number vmx vcpus nsteps aloud, then nsteps lines
  *   op on to arg0 arg1.   Output: B number, R lines (step.c), E number ok|died|hung; D at the end.
+ *   A second B with the same number takes back the lines since the first.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -10,9 +11,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -27,15 +28,6 @@
 #define TRIES 5
 
 static int output = 1, limit_s = 20;
-
-__asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
-	"\"\nstub_end:\n.previous\n");
-
-void die(const char *what)
-{
-	dprintf(2, "agent: %s: %s\n", what, strerror(errno));
-	_exit(1);
-}
 
 static void say(const char *text, size_t size)
 {
@@ -98,7 +90,8 @@ static long now_ms(void)
 
 static bool parse(FILE *in, struct schedule *s)
 {
-	if (fscanf(in, " S %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps) != 4)
+	if (fscanf(in, " S %d %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps,
+		   &s->aloud) != 5)
 		return false;
 	if (s->vcpus > MAX_VCPUS || s->nsteps > MAX_STEPS)
 		return false;
@@ -111,48 +104,42 @@ static bool parse(FILE *in, struct schedule *s)
 	return true;
 }
 
-/* Returns whether a timer tick interfered; then there is no output, unless it must do. */
-static bool in_child(struct schedule *s, int kvm, bool must_do)
+/* Runs a schedule in a child. Its lines stay in `text` until it has ended, as output would disturb
+ * its steps; with `aloud` each is printed at once, to be there if the whole system dies in the next.
+ * Returns whether a timer tick interfered; then nothing counts, unless it must do.
+ */
+static bool in_child(struct schedule *s, int kvm, char *text, bool must_do)
 {
-	static char text[ROOM];
-	size_t used = 0;
 	int ends[2], status;
 	long start = now_ms();
 	pid_t child;
-	bool hung = false, ticked;
+	bool hung, ticked;
+	struct pollfd ended;
 
+	dprintf(output, "B %d\n", s->number);
+	text[0] = 0;
 	if (pipe(ends))
 		die("pipe");
-	fcntl(ends[1], F_SETPIPE_SZ, 1 << 20);
 	child = fork();
 	if (!child) {
-		close(ends[0]);
-		_exit(run_schedule(s, kvm, ends[1]) ? TICKED : 0);
-	}
-	close(ends[1]);
-	for (;;) {
-		struct pollfd p = { ends[0], POLLIN, 0 };
-		long left = start + limit_s * 1000 - now_ms();
-		ssize_t got;
+		FILE *out = s->aloud ? fdopen(output, "w") : fmemopen(text, ROOM, "w");
 
-		if (left <= 0 || poll(&p, 1, left) <= 0) {
-			kill(child, SIGKILL);
-			hung = true;
-			break;
-		}
-		got = read(ends[0], text + used, ROOM - 64 - used);
-		if (got <= 0)
-			break;
-		used += got;
+		_exit(run_schedule(s, kvm, out) ? TICKED : 0);
 	}
+	close(ends[1]); /* the child never writes: it ends, and with it the pipe */
+	ended = (struct pollfd){ ends[0], POLLIN, 0 };
+	hung = poll(&ended, 1, limit_s * 1000) <= 0;
+	if (hung)
+		kill(child, SIGKILL);
 	close(ends[0]);
 	waitpid(child, &status, 0);
 	ticked = WIFEXITED(status) && WEXITSTATUS(status) == TICKED;
 	if (ticked && !must_do)
 		return true;
-	used += snprintf(text + used, 64, "E %d %s %ld\n", s->number,
-			 hung ? "hung" : status && !ticked ? "died" : "ok", now_ms() - start);
-	say(text, used);
+	say(text, strlen(text));
+	snprintf(text, ROOM, "E %d %s %ld\n", s->number,
+		 hung ? "hung" : status && !ticked ? "died" : "ok", now_ms() - start);
+	say(text, strlen(text));
 	return false;
 }
 
@@ -160,9 +147,12 @@ int main(int argc, char **argv)
 {
 	static struct schedule s;
 	bool init = getpid() == 1;
+	char *text = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	FILE *in;
 	int kvm;
 
+	if (text == MAP_FAILED)
+		die("memory");
 	if (init)
 		system_init();
 	in = fopen(argc > 1 && !init ? argv[1] : "/batch", "r");
@@ -174,8 +164,7 @@ int main(int argc, char **argv)
 		while (parse(in, &s)) {
 			int tries = 0;
 
-			dprintf(output, "B %d\n", s.number);
-			while (in_child(&s, kvm, ++tries == TRIES))
+			while (in_child(&s, kvm, text, ++tries == TRIES))
 				;
 		}
 		say("D\n", 2);

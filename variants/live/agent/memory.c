@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+__asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
+	"\"\nstub_end:\n.previous\n");
+
+extern const uint8_t stub_start[], stub_end[];
+
 static uint64_t *at64(struct vm *vm, uint64_t gpa) { return (uint64_t *)(vm->mem + gpa); }
 
 uint64_t stub_symbol(int index) { return ((const uint64_t *)stub_start)[index]; }

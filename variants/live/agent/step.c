@@ -2,10 +2,9 @@
 #include "agent.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
+#include <termios.h>
 
 #define VMCS12_LAUNCH 8
 #define VMCS12_QUALIFICATION 408
@@ -156,18 +155,20 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, b
 }
 
 /* Returns whether a timer tick interfered. */
-bool run_schedule(struct schedule *s, int kvm, int to)
+bool run_schedule(struct schedule *s, int kvm, FILE *out)
 {
 	static struct vm vm;
 	bool ticked = false;
-	FILE *out = fdopen(to, "w");
 
 	run_init();
 	vm_create(&vm, kvm, s->vmx, s->vcpus);
 	vm_start(&vm);
 	kmsg_start();
-	for (int i = 0; i < s->nsteps; i++)
+	for (int i = 0; i < s->nsteps; i++) {
 		one_step(&vm, s, i, out, &ticked);
-	fclose(out);
+		fflush(out);
+		if (s->aloud)
+			tcdrain(fileno(out));
+	}
 	return ticked;
 }
