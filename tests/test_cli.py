@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fuzz.cli.main import main
-from fuzz.report.folder import WIDTH, slug, trace_text
+from fuzz.report.folder import slug
+from fuzz.report.trace import WIDTH, trace_text
 from fuzz.schedule.text import load
 
 ROOT = Path(__file__).parent.parent

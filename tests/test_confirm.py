@@ -7,12 +7,14 @@ from hypothesis import given
 
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Finding
+from fuzz.compare.traces import Trace, observation_json, observation_of
 from fuzz.live.confirm import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, out_of_reach, verdict_of
-from fuzz.live.run import observation_of, splits
+from fuzz.live.run import live_splits
 from fuzz.live.text import both_text, live_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import WIDTH, Verdict
-from fuzz.report.replay import Replay, Trace, observation_json, replay
+from fuzz.report.folder import Verdict
+from fuzz.report.replay import Replay, replay
+from fuzz.report.trace import WIDTH
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
 from tests.strategies import schedules
@@ -35,7 +37,7 @@ def result_of(seed: str) -> Replay:
 def test_live_traces_split_as_models_do(schedule: Schedule) -> None:
     result = replay(AUTOMATA[schedule.vendor], schedule)
     shown = [(at, one.groups) for at, one in result.divergences if one.kind != "latent"]
-    assert [tuple(split) for split in splits(result.traces)] == shown
+    assert [tuple(split) for split in live_splits(result.traces)] == shown
 
 
 @given(schedules())
@@ -69,8 +71,8 @@ def test_a_run_that_broke_off_parts_from_nobody() -> None:
     finding = Finding(divergence, result.schedule)
     for at in range(step + 1):
         live = {**result.traces, "paolo": broken_off(result.traces["paolo"], at)}
-        assert splits(live) == [(step, (("original",), ("yadong",)))]
-        text = live_text(result.schedule, live, splits(live))
+        assert live_splits(live) == [(step, (("original",), ("yadong",)))]
+        text = live_text(result.schedule, live, live_splits(live))
         assert f"paolo broke off at step {at}: QEMU ended (status -9)\n" in text
         assert "the variants agree" not in text
         assert f"paolo: live KVM agrees with the model in {at} of 4 steps\n" in both_text(
@@ -79,7 +81,7 @@ def test_a_run_that_broke_off_parts_from_nobody() -> None:
         verdict = verdict_of(finding, result, live)
         assert verdict == Verdict(MODEL_ONLY, "the live run broke off")
     all_broken = {name: broken_off(trace, 0) for name, trace in result.traces.items()}
-    assert splits(all_broken) == []
+    assert live_splits(all_broken) == []
 
 
 def test_an_error_that_kvm_reports_is_compared() -> None:
@@ -87,7 +89,7 @@ def test_an_error_that_kvm_reports_is_compared() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     *before, last = result.traces["original"]
     failed = (*before, last._replace(outcome="error", warn="kvm_vcpu_reset"))
-    (split,) = splits({"original": result.traces["original"], "paolo": failed})
+    (split,) = live_splits({"original": result.traces["original"], "paolo": failed})
     assert split == (3, (("original",), ("paolo",)))
 
 
@@ -146,9 +148,9 @@ def test_live_tables_fit_a_mail(times: int) -> None:
     }
     live = traces | {"paolo-0": traces["original-0"][:4]}
     texts = [
-        both_text(result.schedule, traces, live, splits(traces)),
-        both_text(result.schedule, traces, {}, splits(traces)),
-        live_text(result.schedule, live, splits(live)),
+        both_text(result.schedule, traces, live, live_splits(traces)),
+        both_text(result.schedule, traces, {}, live_splits(traces)),
+        live_text(result.schedule, live, live_splits(live)),
     ]
     for text in texts:
         assert max(map(len, text.splitlines())) <= WIDTH

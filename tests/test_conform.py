@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from fuzz.live import conform
+from fuzz.cli import conform as cli_conform
 from fuzz.live.conform import Tally, Trace, count, model_traces, report_text
 from fuzz.live.sample import Reach, grown, read_input, sample
 from fuzz.report.replay import automaton_of
@@ -135,7 +135,7 @@ def test_a_corpus_is_read_leniently_and_races_become_writes(tmp_path: Path) -> N
 
 def options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    conform.add_parser(parser.add_subparsers())
+    cli_conform.add_parser(parser.add_subparsers())
     return parser.parse_args(["conform", *arguments])
 
 
@@ -150,7 +150,7 @@ def test_options() -> None:
 
 def test_without_a_setup_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(LiveError, match="nothing is set up in"):
-        conform.run(options("--cache", str(tmp_path), "--samples", "0,0"))
+        cli_conform.do_conform(options("--cache", str(tmp_path), "--samples", "0,0"))
 
 
 @given(schedules(races=False))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.report.folder import short
 from fuzz.report.replay import automaton_of, replay
+from fuzz.report.trace import short
 from fuzz.schedule.text import load
 from variants.catalogue import choose
 

@@ -3,14 +3,14 @@
 import argparse
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
-from fuzz.live import conform
-from fuzz.live.run import breaks, run_live, splits
+from fuzz.cli import conform
+from fuzz.cli.output import TELLING, complain
+from fuzz.compare.traces import traces_json
+from fuzz.live.run import breaks, live_splits, run_live
 from fuzz.live.text import live_text
-from fuzz.report.replay import traces_json
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import Schedule, races
 from variants.catalogue import BUILT_IN
@@ -128,7 +128,7 @@ def of_host(schedules: list[Schedule]) -> list[Schedule]:
         raise LiveError(f"this host's KVM runs {vendor} schedules only")
     if len(mine) < len(schedules):
         left_out = len(schedules) - len(mine)
-        print(f"eventdiff: {left_out} schedules are not {vendor}: left out", file=sys.stderr)
+        complain(f"{left_out} schedules are not {vendor}: left out")
     return mine
 
 
@@ -150,9 +150,9 @@ def do_run(options: argparse.Namespace) -> int:
         kernels |= chosen_builds(options)
     status = SAME
     for number, (schedule, traces) in enumerate(
-        zip(schedules, run_live(schedules, kernels), strict=True)
+        zip(schedules, run_live(schedules, kernels, TELLING), strict=True)
     ):
-        found = splits(traces)
+        found = live_splits(traces)
         status = max(status, TROUBLE if breaks(traces) else DIFFERENT if found else SAME)
         if options.json:
             shown = {
@@ -171,7 +171,7 @@ def do_run(options: argparse.Namespace) -> int:
     return status
 
 
-COMMANDS = {"setup": do_setup, "run": do_run, "conform": conform.run}
+COMMANDS = {"setup": do_setup, "run": do_run, "conform": conform.do_conform}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,9 +5,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fuzz.live.run import Split, breaks, known, run_live
+from fuzz.cli.output import TELLING
+from fuzz.compare.traces import Split, Traces, traces_json
+from fuzz.live.run import breaks, known, run_live
 from fuzz.live.text import both_text
-from fuzz.report.replay import Replay, Trace, replay_json, traces_json
+from fuzz.report.replay import Replay, replay_json
 from variants.catalogue import BUILT_IN
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
@@ -33,7 +35,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 0
-    lives = run_live([result.schedule for result in results], kernels)
+    lives = run_live([result.schedule for result in results], kernels, TELLING)
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
         unlike = any(
             known(trace) != result.traces[name][: len(known(trace))] for name, trace in live.items()
@@ -48,7 +50,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
     return status
 
 
-def with_live(result: Replay, live: Mapping[str, Trace]) -> dict[str, Any]:
+def with_live(result: Replay, live: Traces) -> dict[str, Any]:
     """What `replay --live --json` prints: `live` holds the live variants' traces, as `traces`."""
     plain = replay_json(result)
     divergences = plain.pop("divergences")

@@ -13,13 +13,14 @@ from fuzz.campaign import campaign
 from fuzz.cli import live as live_cli
 from fuzz.cli.explore import AlphabetError, add_arguments, do_explore
 from fuzz.cli.live_replay import built_of, show_live
-from fuzz.cli.output import complain, escape_unencodable, write
+from fuzz.cli.output import TELLING, complain, escape_unencodable, write
 from fuzz.compare.compared import HookError, compared
 from fuzz.compare.signature import Finding
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import slug, summary_text, trace_text
+from fuzz.report.folder import slug, summary_text
 from fuzz.report.replay import automaton_of, replay, replay_json
+from fuzz.report.trace import trace_text
 from fuzz.schedule import codes, text
 from fuzz.schedule.file import is_yaml, read_data, read_schedule, schedule_in, write_whole
 from fuzz.schedule.schedule import ScheduleError, printable
@@ -168,7 +169,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
     outcome = campaign.run(automata, settings, announce, progress)
     if on_terminal:
         print("\r\033[K", end="", file=sys.stderr)
-    verdicts = confirm(outcome, automata, kernels, options.out) if options.confirm else {}
+    verdicts = confirm(outcome, automata, kernels, options.out, TELLING) if options.confirm else {}
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:

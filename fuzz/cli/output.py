@@ -4,7 +4,11 @@ import errno
 import io
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from fuzz.live.run import Telling
 from fuzz.schedule.schedule import printable
 
 
@@ -32,3 +36,24 @@ def write(data: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+@contextmanager
+def ticking(what: str) -> Iterator[Callable[[], None]]:
+    """A function that tells on a terminal for how long `what` has been going on."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    began = time.monotonic()
+
+    def tick() -> None:
+        if shown:
+            elapsed = time.monotonic() - began
+            print(f"\r\033[K{what}: {elapsed:.0f} s", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tick
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+TELLING = Telling(complain, ticking)

@@ -14,9 +14,9 @@ the cause of the step that did it. That is what a reviewer would discuss, howeve
 it shows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fuzz.compare.cause import Question, answer, own_answer
 from fuzz.compare.compared import Compared, Group
@@ -24,6 +24,8 @@ from fuzz.compare.signature import Cause, Divergence, latent, visible
 from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
+
+T = TypeVar("T")
 
 
 class Unequal(NamedTuple):
@@ -90,7 +92,7 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
     divergences = []
     unequal = []
     for group in before.groups:
-        parts = split(group, observed.__getitem__)
+        parts = parted(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
             why = own_answer(question(i, j, of=i), question(i, j, of=j)) or known[i, j]
@@ -108,9 +110,9 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
     return Taken(after, tuple(divergences), tuple(senders))
 
 
-def split(group: Group, key: Callable[[int], object]) -> list[Group]:
+def parted(group: Iterable[T], key: Callable[[T], object]) -> list[tuple[T, ...]]:
     """The members of `group` by `key`, in order of their first member."""
-    parts: dict[object, list[int]] = {}
+    parts: dict[object, list[T]] = {}
     for member in group:
         parts.setdefault(key(member), []).append(member)
     return [tuple(part) for part in parts.values()]
@@ -158,7 +160,7 @@ def latents(compared: Compared, vm: Sequence[JointVcpu]) -> tuple[Divergence, ..
     if not causes:
         return ()
     for group in vm[0].groups:
-        parts = split(group, lambda member: tuple(vcpu.vcpus[member] for vcpu in vm))
+        parts = parted(group, lambda member: tuple(vcpu.vcpus[member] for vcpu in vm))
         if len(parts) > 1:
             cause = causes[parts[0][0], parts[1][0]]
             divergences.append(latent(compared, parts, cause))

@@ -1,17 +1,18 @@
 """`eventdiff fuzz --confirm`: is a model's divergence also one of real KVM?"""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Finding, Signature
-from fuzz.live.run import Split, known, quirk, run_live, splits
+from fuzz.compare.traces import Split, Traces
+from fuzz.live.run import Telling, known, live_splits, quirk, run_live
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict, slug, trace_text, write_summary
-from fuzz.report.replay import Replay, Trace, replay
+from fuzz.report.folder import Verdict, slug, write_summary
+from fuzz.report.replay import Replay, replay
+from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import races
 from variants.live.runner import Build
@@ -36,7 +37,7 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     return f"no live build of {', '.join(missing)}" if missing else ""
 
 
-def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> Verdict:
+def verdict_of(finding: Finding, result: Replay, live: Traces) -> Verdict:
     """Confirmed if the live variants part at the same step as the models, and as they do.
 
     result: what the models do. A quirk of the emulator that explains why not is the reason. A run
@@ -45,7 +46,9 @@ def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> V
     signature = finding.divergence.signature
     step = next(at for at, one in result.divergences if one.signature == signature)
     wanted = {frozenset(group) for group in finding.divergence.groups}
-    parted = [set(map(frozenset, split.groups)) for split in splits(live) if split.step == step]
+    parted = [
+        set(map(frozenset, split.groups)) for split in live_splits(live) if split.step == step
+    ]
     if wanted in parted:
         return Verdict(CONFIRMED)
     if any(len(known(seen)) <= step for seen in live.values()):
@@ -55,12 +58,16 @@ def verdict_of(finding: Finding, result: Replay, live: Mapping[str, Trace]) -> V
 
 
 def verdicts_of(
-    findings: Sequence[Finding], automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+    findings: Sequence[Finding],
+    automata: Mapping[Vendor, Automaton],
+    kernels: Kernels,
+    out: Path,
+    telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
     reasons = [out_of_reach(finding, kernels) for finding in findings]
     todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
-    lives = iter(run_live([finding.schedule for finding in todo], kernels))
+    lives = iter(run_live([finding.schedule for finding in todo], kernels, telling))
     verdicts = {}
     for finding, reason in zip(findings, reasons, strict=True):
         live = {} if reason else next(lives)
@@ -79,16 +86,20 @@ def verdicts_of(
 
 
 def confirm(
-    outcome: Outcome, automata: Mapping[Vendor, Automaton], kernels: Kernels, out: Path
+    outcome: Outcome,
+    automata: Mapping[Vendor, Automaton],
+    kernels: Kernels,
+    out: Path,
+    telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
 
     Raises LiveError when nothing can be run, OSError when reports cannot be written.
     """
     try:
-        verdicts = verdicts_of(outcome.findings, automata, kernels, out)
+        verdicts = verdicts_of(outcome.findings, automata, kernels, out, telling)
     except KeyboardInterrupt:
-        print("eventdiff: interrupted, nothing is confirmed", file=sys.stderr)
+        telling.trouble("interrupted, nothing is confirmed")
         return {}
     write_summary(out, *outcome, verdicts)
     return verdicts

@@ -1,35 +1,22 @@
-"""`eventdiff live conform`: do the models and real KVM agree, step by step?"""
+"""Do the models and real KVM agree, step by step?"""
 
-import argparse
-import json
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from fuzz.compare.traces import observation_json
 from fuzz.live.quirks import quirk_of
-from fuzz.live.sample import sample
 from fuzz.memory.automaton import Automaton
-from fuzz.report.replay import automaton_of, observation_json, replay
-from fuzz.schedule.file import files_in, read_schedule
-from fuzz.schedule.schedule import Schedule, printable, races
-from fuzz.schedule.seeds import seed_files
+from fuzz.report.replay import automaton_of, replay
+from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump, schedule_json
-from variants.catalogue import choose
 from variants.link import Variant
-from variants.live.cache import builds
 from variants.live.observe import why_broken
 from variants.live.runner import Build, run_variants
-from variants.machine.step import VENDORS, Vendor
+from variants.machine.step import Vendor
 
 Trace = Sequence[Mapping[str, Any]]
-
-AGREE, DISAGREE, TROUBLE = 0, 1, 2
-SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
-REPORTS: Final = Path("reports")
 
 
 @dataclass(frozen=True)
@@ -171,91 +158,3 @@ def brief(trace: Trace, number: int) -> str:
     skip = ("step", "on", "outcome")
     seen = {k: v for k, v in trace[number].items() if k not in skip and v not in (None, False, [])}
     return " ".join([str(trace[number]["outcome"]), *(f"{k}={v}" for k, v in seen.items())])
-
-
-def samples(text: str) -> dict[Vendor, int]:
-    """`--samples`: SVM,VMX."""
-    parts = text.split(",")
-    if len(parts) != len(VENDORS) or not all(part.isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"expected two numbers, SVM,VMX, not {text!r}")
-    return dict(zip(VENDORS, map(int, parts), strict=True))
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    """Add `conform` to the sub-commands of `eventdiff live`."""
-    about = "Run schedules on models and real KVM and say where they agree."
-    parser = subparsers.add_parser("conform", help=about, description=about)
-    parser.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="schedules or folders of them, instead of the default set: "
-        "seeds, reproducers under reports/, and samples",
-    )
-    parser.add_argument(
-        "--samples",
-        type=samples,
-        metavar="SVM,VMX",
-        help="how many sampled schedules to run (500,100; with FILE 0,0)",
-    )
-    parser.add_argument(
-        "--corpus", type=Path, metavar="DIR", help="sample from this libFuzzer corpus"
-    )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="other samples (1)")
-    parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
-    parser.add_argument("--variants", default="", metavar="A,B,..", help="(all three)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where setup put the kernels")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=(os.cpu_count() or 1) + 1,
-        metavar="N",
-        help="emulators at a time (one more than cores)",
-    )
-    parser.add_argument("--json", action="store_true", help="counts by vendor and variant only")
-
-
-def run(options: argparse.Namespace) -> int:
-    """The command: 0 all agree or a listed quirk is why not, 1 disagreements, 2 runs broke off.
-
-    Raises LiveError, ScheduleError, VariantError and OSError.
-    """
-    paths = options.files or [
-        *map(str, seed_files()),
-        *([str(REPORTS)] if REPORTS.is_dir() else []),
-    ]
-    given = [read_schedule(path) for path in files_in(paths)]
-    wanted = options.samples or ({} if options.files else SAMPLES)
-    variants = choose(options.variants, [])
-    kernels = builds(options.cache, [variant.name for variant in variants])
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    status = AGREE
-    for vendor in [options.vendor] if options.vendor else VENDORS:
-        mine = [one for one in given if one.vendor == vendor]
-        racing = [one for one in mine if races(one)]
-        chosen = sample(vendor, variants, wanted.get(vendor, 0), options.corpus, options.seed)
-        todo = [one for one in mine if not races(one)] + list(chosen.schedules)
-        if not todo:
-            continue
-        say(
-            f"{vendor}: {len(todo)} schedules, {len(chosen.schedules)} of them sampled "
-            f"({chosen.covered} of {chosen.reached} joint states reached)"
-            + (f"; {len(racing)} left out: races run on models only" if racing else "")
-        )
-        tallies, troubles = conform(todo, vendor, variants, kernels, options.jobs)
-        for line in troubles:
-            say(line)
-        counts[vendor] = {name: tally.as_json() for name, tally in tallies.items()}
-        if any(tally.broken for tally in tallies.values()):
-            status = TROUBLE
-        elif any(tally.unexplained for tally in tallies.values()):
-            status = max(status, DISAGREE)
-        if not options.json:
-            print(report_text(vendor, tallies), flush=True)
-    if options.json:
-        print(json.dumps(counts))
-    return status
-
-
-def say(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)

@@ -1,85 +1,12 @@
-"""Live traces as text: a table a schedule, the model's observations above those of live KVM."""
+"""Live traces as text: alone, or below what the models do."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from fuzz.live.run import Split, breaks, differing_fields, known, quirk, seen_at
-from fuzz.report.folder import WIDTH, short
-from fuzz.report.replay import Trace
+from fuzz.compare.traces import Split, Traces, differing_fields
+from fuzz.live.run import breaks, known, quirk
+from fuzz.report.trace import WIDTH, head, split_lines, table
 from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import step_yaml
-from variants.machine.machine import Observation
-
-LABEL = 8
-"""Columns for who is shown: `model`, `live`, or nothing where there is one of them only."""
-NARROWEST = 14
-"""Columns under which variants are listed below each other."""
-
-Traces = Mapping[str, Trace]
-"""By variant."""
-
-
-def cell(observation: Observation | None) -> str:
-    """One observation; where a live run broke off, why."""
-    if observation is None:
-        return "-"
-    if observation.outcome == "error" and observation.warn:
-        return observation.warn
-    return short(observation)
-
-
-def head(schedule: Schedule, legend: str) -> list[str]:
-    lines = textwrap.wrap(schedule.name, WIDTH) + textwrap.wrap(schedule.about, WIDTH)
-    return [*lines, *textwrap.wrap(legend, WIDTH), ""]
-
-
-def row(label: str, cells: Sequence[str], names: Sequence[str], indent: int) -> list[str]:
-    """The cells side by side, or below each other where there are too many."""
-    column = (WIDTH - indent) // len(names)
-    if column < NARROWEST:
-        listed = [
-            textwrap.wrap(f"{name} {label}: {text}", WIDTH - 7, subsequent_indent="  ")
-            for name, text in zip(names, cells, strict=True)
-        ]
-        return [f"     {line}" for lines in listed for line in lines]
-    wrapped = [textwrap.wrap(text, column - 2) for text in cells]
-    rows = []
-    for number in range(max(map(len, wrapped))):
-        parts = [lines[number] if number < len(lines) else "" for lines in wrapped]
-        start = f"  {label if not number else ''}".ljust(indent)
-        rows.append((start + "".join(part.ljust(column) for part in parts)).rstrip())
-    return rows
-
-
-def table(
-    schedule: Schedule, rows: Mapping[str, Traces], names: Sequence[str], marks: Mapping[int, str]
-) -> list[str]:
-    """A line a step, then a row for each label of `rows`. marks: by step, what stands before it."""
-    indent = LABEL if len(rows) > 1 else 2
-    column = (WIDTH - indent) // len(names)
-    lines = []
-    if column >= NARROWEST:
-        for parts in (names, ["-" * (column - 1)] * len(names)):
-            titles = "".join(part[: column - 1].ljust(column) for part in parts)
-            lines.append((" " * indent + titles).rstrip())
-    for number, step in enumerate(schedule.steps):
-        title = f"{marks.get(number, ' ')} {number}. {step_yaml(step)}"
-        lines += textwrap.wrap(title, WIDTH, subsequent_indent="     ", drop_whitespace=False)
-        for label, traces in rows.items():
-            cells = [
-                cell(seen_at(traces[name], number)) if name in traces else "no live build"
-                for name in names
-            ]
-            lines += row(label, cells, names, indent)
-    return lines
-
-
-def split_lines(splits: Sequence[Split], what: str = "") -> list[str]:
-    lines = []
-    for split in splits:
-        groups = " | ".join(" + ".join(group) for group in split.groups)
-        lines += textwrap.wrap(f"step {split.step}: {what}{groups}", WIDTH)
-    return lines
 
 
 def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Group
-from fuzz.compare.joint import JointVcpu, Unequal, latents, split
+from fuzz.compare.joint import JointVcpu, Unequal, latents, parted
 from fuzz.compare.signature import Answer, Divergence
 from fuzz.memory.numbers import (
     ANSWER_BITS,
@@ -207,7 +207,7 @@ class Packed:
 
     def _split(self, label: Label, observed: tuple[SeenId, ...]) -> Split:
         seen = dict(zip(label.members, observed, strict=True))
-        parts = [split(group, seen.__getitem__) for group in label.groups]
+        parts = [parted(group, seen.__getitem__) for group in label.groups]
         groups = tuple(part for some in parts for part in some if len(part) > 1)
         left = {pair for group in groups for pair in combinations(group, 2)}
         unequal = tuple(one for one in label.unequal if one.pair in left)

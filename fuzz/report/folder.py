@@ -2,21 +2,17 @@
 
 import json
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
 from fuzz.memory.automaton import Automaton
-from fuzz.report.replay import Replay, replay, replay_json
+from fuzz.report.replay import replay, replay_json
+from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import printable
-from fuzz.schedule.text import dump, step_yaml
-from variants.machine.machine import Observation
-
-WIDTH = 78
-"""Columns that fit a mail."""
+from fuzz.schedule.text import dump
 
 
 class Verdict(NamedTuple):
@@ -37,72 +33,6 @@ def slug(signature: Signature) -> str:
     """A stable folder name for `signature`."""
     words = str(signature).lower().replace(" | ", " vs ").replace("+", " and ").replace("=", " is ")
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
-
-
-def short(observation: Observation) -> str:
-    """One observation in a few words."""
-    words = [observation.outcome]
-    if observation.vector is not None:
-        words.append(f"{observation.vector:#04x}")
-    if observation.nested_exit:
-        reason, qualification, activity = observation.nested_exit
-        words.append(f"exit {reason}" + (f" {qualification:#x}" if qualification else ""))
-        if activity not in ("", "active"):
-            words.append(f"(saved {activity})")
-    if not observation.executed:
-        words.append("not-executed")
-    words += observation.taken
-    if observation.mp_state:
-        words.append(observation.mp_state)
-    if observation.latched_init is not None:
-        words.append(f"latched_init={int(observation.latched_init)}")
-    if observation.gif is False:
-        words.append("GIF=0")
-    if observation.woke:
-        words.append("woke")
-    if observation.warn:
-        words.append(f"WARN {observation.warn}")
-    return " ".join(words)
-
-
-def trace_text(result: Replay, signature: Signature | None = None) -> str:
-    """The traces of all variants side by side, at most `WIDTH` columns, divergences marked."""
-    schedule = result.schedule
-    marks = dict(reversed(result.divergences))
-    lines = textwrap.wrap(str(signature or schedule.name), WIDTH)
-    lines += textwrap.wrap(schedule.about, WIDTH)
-    lines.append(f"{schedule.vendor}, {schedule.vcpus} vCPUs; `>` marks a divergence")
-    lines.append("")
-    names = list(result.traces)
-    column = (WIDTH - 2) // len(names)
-    if column >= 14:
-        lines.append("  " + "".join(name[: column - 1].ljust(column) for name in names).rstrip())
-        lines.append("  " + "".join(("-" * (column - 1)).ljust(column) for _ in names).rstrip())
-    for number, step in enumerate(schedule.steps):
-        mark = ">" if number in marks else " "
-        head = f"{mark} {number}. {step_yaml(step)}"
-        lines += textwrap.wrap(head, WIDTH, subsequent_indent="     ")
-        cells = [short(result.traces[name][number]) for name in names]
-        lines += beside(cells, column) if column >= 14 else below(names, cells)
-    for number, found in result.divergences:
-        lines.append("")
-        groups = " | ".join(" + ".join(group) for group in found.groups)
-        lines += textwrap.wrap(f"step {number}: {found.kind}: {groups}", WIDTH)
-    return "\n".join([*lines, ""])
-
-
-def beside(cells: list[str], column: int) -> list[str]:
-    wrapped = [textwrap.wrap(cell, column - 2) for cell in cells]
-    height = max(len(cell) for cell in wrapped)
-    rows = [[cell[row] if row < len(cell) else "" for cell in wrapped] for row in range(height)]
-    return ["  " + "".join(part.ljust(column) for part in row).rstrip() for row in rows]
-
-
-def below(names: list[str], cells: list[str]) -> list[str]:
-    lines = []
-    for name, cell in zip(names, cells, strict=True):
-        lines += textwrap.wrap(f"     {name}: {cell}", WIDTH, subsequent_indent="       ")
-    return lines
 
 
 WHAT = {

@@ -1,24 +1,23 @@
 """Replay: every variant's whole trace of a schedule, and where they diverge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence
+from fuzz.compare.traces import Traces, traces_json
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.schedule import Schedule
 from variants.link import Variant
-from variants.machine.machine import Observation, initial_state, step
+from variants.machine.machine import initial_state, step
 from variants.machine.step import Vendor
-
-Trace = tuple[Observation, ...]
 
 
 class Replay(NamedTuple):
     """What `schedule` does. divergences: step number and divergence, in order."""
 
     schedule: Schedule
-    traces: Mapping[str, Trace]
+    traces: Traces
     divergences: Sequence[tuple[int, Divergence]]
 
 
@@ -39,25 +38,6 @@ def replay(automaton: Automaton, schedule: Schedule) -> Replay:
             trace.append(observation)
         traces[name] = tuple(trace)
     return Replay(schedule, traces, automaton.compare(schedule))
-
-
-def observation_json(number: int, observation: Observation) -> dict[str, Any]:
-    """An observation as DESIGN.md section 4 has it."""
-    fields: dict[str, Any] = {"step": number, **observation._asdict()}
-    nested_exit = observation.nested_exit
-    if nested_exit is not None:
-        fields["nested_exit"] = nested_exit._asdict()
-        if not nested_exit.activity:
-            del fields["nested_exit"]["activity"]
-    fields["taken"] = list(observation.taken)
-    return fields
-
-
-def traces_json(traces: Mapping[str, Trace]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        name: [observation_json(number, one) for number, one in enumerate(trace)]
-        for name, trace in traces.items()
-    }
 
 
 def replay_json(result: Replay) -> dict[str, Any]:

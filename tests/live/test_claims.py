@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fuzz.cli.main import main
-from fuzz.report.folder import WIDTH
+from fuzz.report.trace import WIDTH
 from tests.live.running import SEEDS, eventdiff
 
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
