@@ -6,10 +6,13 @@ import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz.compare.compared import compared
+from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
 from fuzz.report.folder import summary, summary_text, write_finding
@@ -37,6 +40,10 @@ steps are explored to the end alone, with NMIs, with SMIs, with interrupts, and 
 
 class AlphabetError(Exception):
     """A word of --steps that means nothing: one line."""
+
+
+class ExplorerError(Exception):
+    """A process that explores died: one line."""
 
 
 class Request(NamedTuple):
@@ -100,14 +107,16 @@ def run(request: Request) -> Explored:
             line += f"{rate:,.0f} transitions/s, {signatures} signatures"
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
-    subject = compared(request.vendor, choose(request.variants, request.files))
     # Ctrl-C ends this process's exploration, though the parent waits for it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    explored = explore(subject, request.alphabets, request.depth, progress)
-    signal.signal(signal.SIGINT, before)
-    if on_terminal:
-        print("\r\033[K", end="", file=sys.stderr)
-    return explored
+    try:
+        with watched():
+            subject = compared(request.vendor, choose(request.variants, request.files))
+            return explore(subject, request.alphabets, request.depth, progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if on_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def run_all(requests: list[Request]) -> list[Explored]:
@@ -117,7 +126,15 @@ def run_all(requests: list[Request]) -> list[Explored]:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with ProcessPoolExecutor(len(requests)) as pool:
-            return list(pool.map(run, requests))
+            try:
+                return list(pool.map(run, requests))
+            except BaseException:
+                for process in active_children():
+                    process.terminate()
+                raise
+    except BrokenProcessPool:
+        own = f", with {', '.join(requests[0].files)}" if requests[0].files else ""
+        raise ExplorerError(f"an exploring process ended early{own}") from None
     finally:
         signal.signal(signal.SIGINT, before)
 
