@@ -174,8 +174,12 @@ def do_explore(options: argparse.Namespace) -> int:
     else:
         findings = [finding for one in explored.values() for finding in one.found.values()]
         print(summary_text(extent(found), findings, options.out), end="")
-        print("\n".join(["", *what_latent_ones_lead_to(explored)]))
-    return 1 if any(one.found for one in explored.values()) else 0
+        print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
+    if any(one.found for one in explored.values()):
+        return 1
+    if any(one.interrupted for one in explored.values()):
+        raise KeyboardInterrupt
+    return 0
 
 
 def read_certificate(path: Path) -> dict[str, Any]:
@@ -210,22 +214,28 @@ def write_reports(
             smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
             findings.append(finding._replace(schedule=smallest))
             write_finding(out, automaton, findings[-1], options)
-    latent = "".join(f"- {line}\n" for line in what_latent_ones_lead_to(explored))
+    lines = what_latent_ones_lead_to(explored, found["bound"])
+    latent = "".join(f"- {line}\n" for line in lines)
     table = summary("Exploration", extent(found), findings)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
 
 
-def what_latent_ones_lead_to(explored: dict[Vendor, Explored]) -> list[str]:
+def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:
     """For each latent signature, what it shows as and after how many steps, a line each."""
     lines = []
     for one in explored.values():
-        for signature, later in sorted(one.shown.items()):
-            if later is None:
-                lines.append(f"{signature}: never shows")
-            else:
+        within = f"within {bound} steps" if bound and not one.interrupted else "so far"
+        for signature, finding in sorted(one.found.items()):
+            if finding.divergence.kind != "latent":
+                continue
+            if signature not in one.shown:
+                lines.append(f"{signature}: not seen to show {within}, not followed to an end")
+            elif later := one.shown[signature]:
                 steps = len(later.schedule.steps)
                 lines.append(f"{signature}: {steps} steps, {later.divergence.signature}")
+            else:
+                lines.append(f"{signature}: never shows")
     return lines
 
 
