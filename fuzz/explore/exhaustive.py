@@ -91,12 +91,12 @@ def explore(
             done.append(explore_all(compared, alphabet, max_depth, progress))
     found: dict[str, Finding] = {}
     shown: dict[str, Finding | None] = {}
-    # Stable: of the equally good the first counts, and of what they lead to likewise.
-    pairs = [(one, signature) for one in done for signature in one.found]
-    for one, signature in sorted(pairs, key=lambda pair: rank(pair[0].found[pair[1]].schedule)):
-        found.setdefault(signature, one.found[signature])
-        if signature in one.shown:
-            shown[signature] = shown.get(signature) or one.shown[signature]
+    for one in done:
+        for signature, finding in one.found.items():
+            found[signature] = better(found.get(signature), finding)
+        for signature, later in one.shown.items():
+            known = shown.get(signature)
+            shown[signature] = better(known, later) if later else known
     fixpoint = all(one.fixpoint for one in done)
     open_ended = {signature for one in done for signature in one.found.keys() - one.shown.keys()}
     return Explored(
@@ -112,6 +112,11 @@ def explore(
             if later or (fixpoint and signature not in open_ended)
         },
     )
+
+
+def better(known: Finding | None, other: Finding) -> Finding:
+    """The one with the better reproducer, `known` if they are equally good."""
+    return other if known is None or rank(other.schedule) < rank(known.schedule) else known
 
 
 def explore_all(
