@@ -21,8 +21,10 @@ from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
 from variants.catalogue import choose
+from variants.link import Variant, replaces
+from variants.machine import events
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
-from variants.machine.vcpu import Irq
+from variants.machine.vcpu import KVM_APIC_SIPI, Irq, Vcpu
 
 VARIANTS = choose("", [])
 INIT, SIPI = Irq("init", 0), Irq("sipi", 0x12)
@@ -164,9 +166,56 @@ def test_what_is_found_shows_and_latent_differences_come_out(vendor: Vendor) -> 
             continue
         assert later.divergence.kind != "latent"
         assert later.signature.cause == explored.found[name].signature.cause
-        prefix = explored.found[name].schedule.steps
-        assert later.schedule.steps[: len(prefix)] == prefix
         assert later.divergence in [found for _, found in automaton.compare(later.schedule)]
+        steps = later.schedule.steps
+        beginnings = [later.schedule._replace(steps=steps[:end]) for end in range(1, len(steps))]
+        ended_in = [one.signature for some in beginnings for _, one in automaton.compare(some)]
+        assert name in ended_in
+
+
+def test_what_is_hidden_on_an_ap_may_show_on_the_bsp() -> None:
+    """The shortest schedule leads to nothing; one as short, on the other vCPU, does."""
+
+    @replaces(events.kvm_apic_accept_events)
+    def kvm_apic_accept_events(vcpu: Vcpu) -> None:
+        pending = vcpu.pending_events
+        events.kvm_apic_accept_events(vcpu)
+        if pending & KVM_APIC_SIPI and vcpu.bsp:
+            vcpu.pending_events |= KVM_APIC_SIPI
+        elif pending & KVM_APIC_SIPI:
+            vcpu.sipi_vector = 1
+
+    mine = Variant("mine", "nothing of it is seen on an AP", (kvm_apic_accept_events,))
+    subject = compared("svm", (VARIANTS[0], mine))
+    alphabet = Alphabet((Step("nop", 0), Step("hlt", 0)), (SIPI,), ())
+    explored = explore(subject, (alphabet,), None, quiet)
+    ((name, later),) = explored.shown.items()
+    assert explored.fixpoint
+    assert explored.found[name].schedule.steps[-1].on == 1
+    assert later
+    assert later.divergence.kind == "liveness"
+    assert later.schedule.steps[-1].on == 0
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_never_is_said_at_the_end_only(
+    vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With few steps, nobody can tell what a latent difference leads to."""
+    options = ["--vendor", vendor, "--no-races", "--depth", "4", "--out", str(tmp_path)]
+    assert main(["explore", *options]) == 1
+    printed, summary = capsys.readouterr().out, (tmp_path / "summary.md").read_text()
+    certified = json.loads((tmp_path / "certificate.json").read_text())["signatures"]
+    latent = [one for one in certified if ": latent: " in one["signature"]]
+    assert latent
+    for one in latent:
+        shows = one.get("shows", "not known")
+        assert shows is not None
+        said = f"{one['signature']}: "
+        said += "not seen to show within 4 steps" if shows == "not known" else f"{shows['length']} "
+        assert said in printed
+        assert said in summary
+    assert "never shows" not in printed + summary
 
 
 def test_a_certificate_is_checked_by_exploring_again(

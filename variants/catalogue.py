@@ -26,10 +26,15 @@ def built_in() -> dict[str, Variant]:
     for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise VariantError(f"variant {point.name} ({point.value}): {describe(error)}") from None
         variants[point.name] = expect_variant(loaded, point.value)
     return variants
+
+
+def offered() -> list[str]:
+    """Where the variants come from that installed packages offer."""
+    return [point.value for point in entry_points(group=ENTRY_POINT_GROUP)]
 
 
 def load_file(path: str) -> Variant:
@@ -42,7 +47,7 @@ def load_file(path: str) -> Variant:
         spec.loader.exec_module(module)
     except FileNotFoundError:
         raise VariantError(f"{path}: no such file") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise VariantError(f"{path}: {describe(error)}") from None
     return expect_variant(getattr(module, "VARIANT", None), path)
 

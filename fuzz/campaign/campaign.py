@@ -15,10 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from fuzz.compare.compared import HookError
 from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.watch import ASK, HangError
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import write_finding, write_summary
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
@@ -31,6 +34,11 @@ from fuzz.shrink.atlas import atlas_of
 from fuzz.shrink.minimize import minimize
 from variants.machine.step import MIN_VCPUS, Vendor
 
+GRACE: Final = 10
+"""Seconds after its time in which a process has to start and to end."""
+MAX_SEED: Final = 2**32 - 1
+"""The greatest that libFuzzer takes."""
+
 
 class Settings(NamedTuple):
     """seconds: how long to fuzz. options: the variants, as command-line options.
@@ -42,6 +50,13 @@ class Settings(NamedTuple):
     options: tuple[str, ...]
     seed: int
     mix: bool
+
+
+class Fuzzer(NamedTuple):
+    """A fuzzer process, and what it says."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
 
 
 class Outcome(NamedTuple):
@@ -117,19 +132,19 @@ class Collector:
         write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
 
 
-def start(
-    vendor: Vendor, number: int, seconds: float, settings: Settings, work: Path
-) -> "subprocess.Popen[bytes]":
+def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
     """Start fuzzer process `number` of the campaign. It imports what this process imports."""
     corpus = work / f"corpus-{vendor}"
     command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", vendor, *settings.options]
     command += ["--mix"] if settings.mix else []
-    command += ["--findings", str(work), "--", f"-max_total_time={max(1, int(seconds))}"]
+    command += ["--findings", str(work), "--", f"-max_total_time={settings.seconds}"]
     command += ["-rss_limit_mb=0"]
-    command += [f"-seed={settings.seed + number if settings.seed else 0}", str(corpus)]
+    seed = (settings.seed + number - 1) % MAX_SEED + 1 if settings.seed else 0
+    command += [f"-seed={seed}", str(corpus)]
     imports = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    with (work / f"{vendor}-{number}.log").open("wb") as log:
-        return subprocess.Popen(
+    path = work / f"{vendor}-{number}.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -138,6 +153,7 @@ def start(
             env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
+    return Fuzzer(process, path)
 
 
 def schedules_run(work: Path) -> int:
@@ -154,7 +170,7 @@ def run(
 ) -> Outcome:
     """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
 
-    Raises OSError when the reports cannot be written.
+    Raises OSError when the reports cannot be written, and FuzzerError once they are.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -168,49 +184,67 @@ def run(
         collector.write_summary(0, 0.0)
         began = time.monotonic()
         workers = max(len(settings.vendors), os.cpu_count() or 1)
-        processes: list[subprocess.Popen[bytes]] = []
-        stack.callback(stop, processes)
+        fuzzers: list[Fuzzer] = []
+        stack.callback(stop, fuzzers)
         for number in range(workers):
             vendor = settings.vendors[number % len(settings.vendors)]
-            processes.append(start(vendor, number, settings.seconds, settings, work))
-        interrupted = False
+            fuzzers.append(start(vendor, number, settings, work))
+        own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
+        trouble = ""
         try:
-            while any(process.poll() is None for process in processes):
-                time.sleep(0.2)
-                known = dict(collector.best)
-                collect(work, collector)
-                ran, seconds = schedules_run(work), time.monotonic() - began
-                if collector.best != known:
-                    collector.write_summary(ran, seconds)
-                progress(ran, seconds, len(collector.best))
-                if any(process.returncode for process in processes):
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
-            stop(processes)
-            # It may have come in the middle of a search.
-            atlas_of.cache_clear()
-        seconds = time.monotonic() - began
-        collect(work, collector)
-        schedules = schedules_run(work)
+            try:
+                while not trouble and any(one.process.poll() is None for one in fuzzers):
+                    time.sleep(0.2)
+                    late = time.monotonic() - began > settings.seconds + GRACE
+                    known = dict(collector.best)
+                    collect(work, collector)
+                    ran, seconds = schedules_run(work), time.monotonic() - began
+                    if collector.best != known:
+                        collector.write_summary(ran, seconds)
+                    progress(ran, seconds, len(collector.best))
+                    wrong = [gone_wrong(fuzzer, late, own) for fuzzer in fuzzers]
+                    trouble = next(filter(None, wrong), "")
+            except KeyboardInterrupt:
+                # It may have come in the middle of a search.
+                atlas_of.cache_clear()
+            stop(fuzzers)
+            collect(work, collector)
+        except (HookError, HangError) as error:
+            trouble = str(error)
+        schedules, seconds = schedules_run(work), time.monotonic() - began
         collector.write_summary(schedules, seconds)
-        if not interrupted and any(process.returncode for process in processes):
-            raise FuzzerError(last_words(work))
+        if trouble:
+            raise FuzzerError(trouble)
     return Outcome(schedules, seconds, list(collector.best.values()))
 
 
 class FuzzerError(Exception):
-    """A fuzzer process died; what it found before is reported."""
+    """A variant or a fuzzer process failed; what was found before is reported."""
 
 
-def last_words(work: Path) -> str:
-    """The last telling line of the fuzzers' logs."""
-    for log in sorted(work.glob("*.log")):
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if "Error: " in line and not line.startswith("==")]
-        if errors:
-            return f"a fuzzer process died: {errors[-1].strip()}"
-    return "a fuzzer process died"
+def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
+    """What is wrong with a process, in one line: it died, or is `late` to end; else "".
+
+    own: the user's variants, to be named where nothing says which it was.
+    """
+    process, log = fuzzer
+    status = process.poll()
+    if status is None and not late:
+        return ""
+    if status is None:
+        process.send_signal(ASK)
+        time.sleep(0.5)
+    said = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    if status is None:
+        where = [line for line in said if line.startswith("File ")]
+        return f"a fuzzer process does not end: {where[0] if where else 'killed'}"
+    if status == 0 and any(line.startswith("Done ") for line in said):
+        return ""
+    errors = [line for line in said if "Error: " in line and not line.startswith("==")]
+    if errors:
+        return f"a fuzzer process died: {errors[-1]}"
+    how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+    return f"a fuzzer process died: it ended early {how}{own and f', with {own}'}"
 
 
 def collect(work: Path, collector: Collector) -> None:
@@ -221,10 +255,10 @@ def collect(work: Path, collector: Collector) -> None:
         path.unlink()
 
 
-def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+def stop(fuzzers: Sequence[Fuzzer]) -> None:
     """End what still runs."""
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-    for process in processes:
-        process.wait()
+    for fuzzer in fuzzers:
+        if fuzzer.process.poll() is None:
+            fuzzer.process.kill()
+    for fuzzer in fuzzers:
+        fuzzer.process.wait()

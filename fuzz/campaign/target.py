@@ -6,6 +6,7 @@ Run by `fuzz.campaign.campaign` as `python -m fuzz.campaign.target`. What diverg
 
 import argparse
 import ctypes
+import faulthandler
 import importlib
 import json
 import os
@@ -15,7 +16,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import atheris
 
@@ -24,6 +25,7 @@ from fuzz.campaign.mutator import MAX_STEPS, Mutator, crossover_of
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence, Signature
+from fuzz.compare.watch import ASK, watched
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.codes import schedule_of_input
 from fuzz.schedule.file import write_whole
@@ -52,6 +54,8 @@ def coverage_counters(count: int) -> memoryview:
     KEPT.append(table)
     return memoryview(buffer).cast("B")
 
+
+R = TypeVar("R")
 
 KEPT: list[object] = []
 """What libFuzzer holds pointers to."""
@@ -152,26 +156,31 @@ def main() -> None:
     def note(data: bytes) -> None:
         findings.current = data
 
-    def guarded(change: Callable[..., bytes]) -> Callable[..., bytes]:
-        """Atheris hangs when a mutator raises, as a variant's hook may make it: end instead."""
+    def guarded(call: Callable[..., R]) -> Callable[..., R]:
+        """Atheris hangs when a mutator raises, as a variant may make it, or libFuzzer does over
+        an option: end instead."""
 
-        def call(*arguments: Any) -> bytes:
+        def guard(*arguments: Any) -> R:
             try:
-                return change(*arguments)
-            except Exception:
+                return call(*arguments)
+            except BaseException:
                 traceback.print_exc()
                 sys.stderr.flush()
                 os._exit(1)
 
-        return call
+        return guard
 
+    # No timeout of libFuzzer's: it would take SIGALRM from the watch.
+    always = (f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", "-timeout=0")
     atheris.Setup(
-        [sys.argv[0], f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", *options.libfuzzer],
+        [sys.argv[0], *always, *options.libfuzzer],
         target(findings, automaton, run),
         custom_mutator=guarded(Mutator(options.vendor, walker, note, options.mix)),
         custom_crossover=crossover_of(options.mix),
     )
-    atheris.Fuzz()
+    faulthandler.register(ASK, all_threads=False)
+    with watched():
+        guarded(atheris.Fuzz)()
 
 
 if __name__ == "__main__":

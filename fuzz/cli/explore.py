@@ -6,10 +6,13 @@ import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz.compare.compared import compared
+from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
 from fuzz.report.folder import summary, summary_text, write_finding
@@ -38,6 +41,10 @@ steps are explored to the end alone, with NMIs, with SMIs, with interrupts, and 
 
 class AlphabetError(Exception):
     """A word of --steps that means nothing: one line."""
+
+
+class ExplorerError(Exception):
+    """A process that explores died: one line."""
 
 
 class Request(NamedTuple):
@@ -101,14 +108,16 @@ def run(request: Request) -> Explored:
             line += f"{rate:,.0f} transitions/s, {signatures} signatures"
             print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
-    subject = compared(request.vendor, choose(request.variants, request.files))
     # Ctrl-C ends this process's exploration, though the parent waits for it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    explored = explore(subject, request.alphabets, request.depth, progress)
-    signal.signal(signal.SIGINT, before)
-    if on_terminal:
-        print("\r\033[K", end="", file=sys.stderr)
-    return explored
+    try:
+        with watched():
+            subject = compared(request.vendor, choose(request.variants, request.files))
+            return explore(subject, request.alphabets, request.depth, progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if on_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def run_all(requests: list[Request]) -> list[Explored]:
@@ -118,7 +127,15 @@ def run_all(requests: list[Request]) -> list[Explored]:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with ProcessPoolExecutor(len(requests)) as pool:
-            return list(pool.map(run, requests))
+            try:
+                return list(pool.map(run, requests))
+            except BaseException:
+                for process in active_children():
+                    process.terminate()
+                raise
+    except BrokenProcessPool:
+        own = f", with {', '.join(requests[0].files)}" if requests[0].files else ""
+        raise ExplorerError(f"an exploring process ended early{own}") from None
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -159,8 +176,12 @@ def do_explore(options: argparse.Namespace) -> int:
     else:
         findings = [finding for one in explored.values() for finding in one.found.values()]
         print(summary_text(extent(found), findings, options.out), end="")
-        print("\n".join(["", *what_latent_ones_lead_to(explored)]))
-    return 1 if any(one.found for one in explored.values()) else 0
+        print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
+    if any(one.found for one in explored.values()):
+        return 1
+    if any(one.interrupted for one in explored.values()):
+        raise KeyboardInterrupt
+    return 0
 
 
 def read_certificate(path: Path) -> dict[str, Any]:
@@ -195,22 +216,28 @@ def write_reports(
             smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
             findings.append(finding._replace(schedule=smallest))
             write_finding(out, automaton, findings[-1], options)
-    latent = "".join(f"- {line}\n" for line in what_latent_ones_lead_to(explored))
+    lines = what_latent_ones_lead_to(explored, found["bound"])
+    latent = "".join(f"- {line}\n" for line in lines)
     table = summary("Exploration", extent(found), findings)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
 
 
-def what_latent_ones_lead_to(explored: dict[Vendor, Explored]) -> list[str]:
+def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:
     """For each latent signature, what it shows as and after how many steps, a line each."""
     lines = []
     for one in explored.values():
-        for signature, later in sorted(one.shown.items()):
-            if later is None:
-                lines.append(f"{signature}: never shows")
-            else:
+        within = f"within {bound} steps" if bound and not one.interrupted else "so far"
+        for signature, finding in sorted(one.found.items()):
+            if finding.divergence.kind != "latent":
+                continue
+            if signature not in one.shown:
+                lines.append(f"{signature}: not seen to show {within}, not followed to an end")
+            elif later := one.shown[signature]:
                 steps = len(later.schedule.steps)
                 lines.append(f"{signature}: {steps} steps, {later.divergence.signature}")
+            else:
+                lines.append(f"{signature}: never shows")
     return lines
 
 

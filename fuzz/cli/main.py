@@ -4,18 +4,20 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
 
 from fuzz.campaign import campaign
 from fuzz.cli import live as live_cli
-from fuzz.cli.explore import AlphabetError, add_arguments, do_explore
+from fuzz.cli.apart import Ended, apart
+from fuzz.cli.explore import AlphabetError, ExplorerError, add_arguments, do_explore
 from fuzz.cli.live_replay import built_of, show_live
 from fuzz.cli.output import TELLING, complain, escape_unencodable, write
 from fuzz.compare.compared import HookError, compared
 from fuzz.compare.signature import Finding
+from fuzz.compare.watch import HangError, watched
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug, summary_text
@@ -25,12 +27,14 @@ from fuzz.schedule import codes, text
 from fuzz.schedule.file import is_yaml, read_data, read_schedule, schedule_in, write_whole
 from fuzz.schedule.schedule import ScheduleError, printable
 from fuzz.shrink.minimize import minimize
-from variants.catalogue import VariantError, built_in, choose, load_file
-from variants.link import Variant
+from variants.catalogue import VariantError, built_in, choose, describe, load_file, offered
+from variants.link import LinkError, Variant
 from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
+MAX_SECONDS = 2**31 - 1
+"""The most that libFuzzer takes."""
 
 EPILOG = """\
 examples:
@@ -41,6 +45,8 @@ examples:
   eventdiff convert case.yaml case.bin
 
 exit status: 0 the variants agree, 1 they differ, 2 trouble
+
+With PYTHONDEVMODE=1 in the environment an unexpected error also prints its traceback.
 """
 
 
@@ -78,7 +84,9 @@ def parser() -> Parser:
         "--out", type=Path, default=Path("reports/latest"), metavar="DIR", help="(reports/latest)"
     )
     fuzz.add_argument("--vendor", choices=VENDORS, help="one vendor only")
-    fuzz.add_argument("--seed", type=int, default=0, metavar="N", help="repeat libFuzzer's choices")
+    fuzz.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
+    )
     fuzz.add_argument(
         "--mix",
         action="store_true",
@@ -117,8 +125,15 @@ def parser() -> Parser:
 
 
 def seconds(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds from 1, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SECONDS} seconds, not {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > campaign.MAX_SEED:
+        what = f"expected a number from 0 to {campaign.MAX_SEED}, not {text!r}"
+        raise argparse.ArgumentTypeError(what)
     return int(text)
 
 
@@ -250,27 +265,63 @@ COMMANDS = {
 
 
 ERRORS = (
-    *(ScheduleError, VariantError, HookError, AlphabetError, LiveError),
-    campaign.FuzzerError,
-    BrokenProcessPool,
+    *(ScheduleError, VariantError, LinkError, HookError, HangError, AlphabetError, LiveError),
+    *(campaign.FuzzerError, ExplorerError),
 )
 """What is said in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. Without `arguments` it is the one this process was
+    started for, and one that runs code of the user's runs in a process of its own."""
     escape_unencodable()
     options = parser().parse_args(arguments)
+    if arguments is not None or not (code := code_of_users(options)):
+        return run(options)
     try:
-        return COMMANDS[options.command](options)
+        return apart(lambda: run(options))
+    except Ended as how:
+        complain(f"{', '.join(code)}: {how}")
+        return TROUBLE
+
+
+def code_of_users(options: argparse.Namespace) -> list[str]:
+    """Where the variants come from that the command may run, besides the project's."""
+    if options.command not in ("fuzz", "explore", "replay", "minimize", "variants"):
+        return []
+    checked = getattr(options, "check", None)
+    return [*options.variant, *offered(), *([str(checked)] if checked else [])]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one command; the exit status. What goes wrong is told in one line."""
+    try:
+        with watched():
+            status = COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return status
     except ERRORS as error:
         complain(error)
     except BrokenPipeError:
-        # The reader of our output left; say nothing more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # The reader of our output left; say nothing more.
     except OSError as error:
         what = error.strerror or " ".join(str(error).split())
-        complain(": ".join(filter(None, (error.filename, what))))
+        complain(": ".join(str(word) for word in (error.filename, what) if word))
     except KeyboardInterrupt:
         complain("interrupted")
+    except BaseException as error:
+        # Also what a variant may raise where nobody expects it: no crash is a verdict.
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        complain(f"{at.filename}:{at.lineno}: {describe(error)}")
+        if sys.flags.dev_mode:
+            traceback.print_exception(error)
+    flush_or_drop()
     return TROUBLE
+
+
+def flush_or_drop() -> None:
+    """Write what is printed, or drop it if it cannot be written: Python would try again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

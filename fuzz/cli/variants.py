@@ -78,9 +78,14 @@ def new(name: str) -> int:
     if name in BUILT_IN or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise VariantError(f"{name!r} will not do: a new name, a word as for a Python module")
     text = inspect.getsource(template).replace("template", name)
-    text = text.replace(f"What `eventdiff variants --new` writes: a variant to start from.", f"{name}: a variant to start from.")
+    text = text.replace(
+        "What `eventdiff variants --new` writes: a variant to start from.",
+        f"{name}: a variant to start from.",
+    )
     write_new(Path(f"{name}.py"), text)
-    print(f"{name}.py: written; next: eventdiff fuzz --time 10 --variants original --variant {name}.py")
+    print(
+        f"{name}.py: written; next: eventdiff fuzz --time 10 --variants original --variant {name}.py"
+    )
     return SAME
 
 
@@ -108,7 +113,9 @@ def differences(a: Variant, b: Variant) -> Iterator[tuple[str, str]]:
         if functions[0] is functions[1]:
             continue
         texts = [text_of(function) for function in functions]
-        names = [f"{variant.name}: {where(f)}" for variant, f in zip((a, b), functions, strict=True)]
+        names = [
+            f"{variant.name}: {where(f)}" for variant, f in zip((a, b), functions, strict=True)
+        ]
         lines = difflib.unified_diff(*texts, *names, n=100)
         yield name_of(target), "".join(lines)
 

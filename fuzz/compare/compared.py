@@ -1,15 +1,17 @@
 """What is compared: a vendor and the variants, each as the step function of one vCPU."""
 
 import traceback
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, ParamSpec, TypeVar
 
+from fuzz.compare.watch import HangError, Hanging, doing
 from variants.link import Variant, linked, step_vcpu_of
 from variants.machine import vmx
-from variants.machine.machine import Arrivals, StepVcpu, VcpuStep
+from variants.machine.machine import StepVcpu
 from variants.machine.step import Step, Vendor
-from variants.machine.vcpu import VcpuState
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Group = tuple[int, ...]
 """Indices into the compared variants, ascending."""
 
@@ -25,29 +27,41 @@ class Compared(NamedTuple):
 
 
 def compared(vendor: Vendor, variants: Sequence[Variant]) -> Compared:
-    """Compare `variants`, the first being the base, without memory of earlier steps."""
+    """Compare `variants`, the first being the base, without memory of earlier steps.
+
+    Raises LinkError if one does not fit the machine, HookError and HangError as its steps do.
+    """
     names = tuple(variant.name for variant in variants)
-    steps = tuple(guarded(variant, vendor) for variant in variants)
+    steps = tuple(guarded(variant, step_vcpu_of(variant, vendor)) for variant in variants)
     check = vmx.nested_check_guest_non_reg_state
-    waits = tuple(not linked(variant, vendor, check)("wait-for-sipi") for variant in variants)
-    return Compared(vendor, names, steps, waits)
+    checks = [guarded(variant, linked(variant, vendor, check)) for variant in variants]
+    return Compared(vendor, names, steps, tuple(not one("wait-for-sipi") for one in checks))
 
 
 class HookError(Exception):
-    """A variant's hook raised: one line that says which, where and why."""
+    """A variant's code raised, or called sys.exit: one line that says which, where and why."""
 
 
-def guarded(variant: Variant, vendor: Vendor) -> StepVcpu:
-    """The vCPU step of `variant`; what its hooks raise becomes a HookError."""
-    step_vcpu = step_vcpu_of(variant, vendor)
+def guarded(variant: Variant, function: Callable[P, R]) -> Callable[P, R]:
+    """`function`, of `variant`; what is raised in it becomes a HookError, and a HangError if it
+    does not end and there is a watch."""
 
-    def guard(state: VcpuState, taken: Step, arrivals: Arrivals) -> VcpuStep:
+    def guard(*arguments: P.args, **named: P.kwargs) -> R:
         try:
-            return step_vcpu(state, taken, arrivals)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
+            doing[0] = arguments
+            return function(*arguments, **named)
+        except Hanging as where:
+            steps = [one.op for one in arguments if isinstance(one, Step)]
+            what = f"{(*steps, function.__name__)[0]} does not end"
+            raise HangError(f"{where}: variant {variant.name}: {what}") from None
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            message = f"{where.filename}:{where.lineno}: variant {variant.name}: {what}"
+            message = f"{at.filename}:{at.lineno}: variant {variant.name}: {what}"
             raise HookError(message) from None
+        finally:
+            doing[0] = None
 
     return guard

@@ -73,7 +73,8 @@ def result(explored: dict[Vendor, Explored]) -> dict[str, Any]:
 
 def signature_json(finding: Finding, shown: dict[Signature, Finding | None]) -> dict[str, Any]:
     """A signature, with the length of its shortest schedule. A latent one also has `shows`: the
-    signature that it leads to and the length of the schedule, or null if it leads to none."""
+    signature that it leads to and the length of the schedule, or null if it leads to none; nothing
+    if that has not been explored to an end."""
     signature = finding.signature
     described: dict[str, Any] = {"signature": str(signature), "length": len(finding.schedule.steps)}
     if signature in shown:
@@ -96,7 +97,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if old.get(key) != new[key]:
             lines.append(f"{key}: not the certified ones")
     before, after = (
-        {one["signature"]: (one["length"], one.get("shows")) for one in some.get("signatures", [])}
+        {
+            one["signature"]: (one["length"], one.get("shows", "not known"))
+            for one in some.get("signatures", [])
+        }
         for some in (old, new)
     )
     for signature in sorted(before.keys() | after.keys()):

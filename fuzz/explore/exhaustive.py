@@ -38,16 +38,29 @@ THIRD: Final = 2
 
 class Explored(NamedTuple):
     """states: joint vCPUs reached. transitions: steps and messages taken from them. depth: the
-    most steps it took to reach one. fixpoint: nothing is left to explore. found: by signature.
-    shown: for a latent signature, the shortest schedule found that begins with its own and makes
-    the difference show; None if none does, however it goes on (or to the bound)."""
+    most steps it took to reach one. fixpoint: nothing is left to explore. interrupted:
+    KeyboardInterrupt ended it early. found: by signature.
+
+    shown: for a latent signature, the shortest schedule found that begins with one of its own and
+    makes the difference show; None if none does, however it goes on and on whichever vCPU. A
+    latent signature that is not in it has not been followed to an end."""
 
     states: int
     transitions: int
     depth: int
     fixpoint: bool
+    interrupted: bool
     found: dict[Signature, Finding]
     shown: dict[Signature, Finding | None]
+
+
+class Way(NamedTuple):
+    """A schedule for a signature, and how the search got there."""
+
+    finding: Finding
+    prefix: "Prefix"
+    search: Search
+    path: Path
 
 
 class Prefix(NamedTuple):
@@ -72,34 +85,44 @@ def explore(
     KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
     """
     calm = [alphabet._replace(points=()) for alphabet in alphabets]
-    done = []
-    interrupted = False
+    done: list[Explored] = []
     for alphabet in dict.fromkeys((*calm, *alphabets)):
-        if not interrupted:
-            one, interrupted = explore_all(compared, alphabet, max_depth, progress)
-            done.append(one)
+        if not any(one.interrupted for one in done):
+            done.append(explore_all(compared, alphabet, max_depth, progress))
     found: dict[Signature, Finding] = {}
     shown: dict[Signature, Finding | None] = {}
     for one in done:
         for signature, finding in one.found.items():
-            if signature not in found or rank(finding.schedule) < rank(found[signature].schedule):
-                found[signature] = finding
-                if signature in one.shown:
-                    shown[signature] = one.shown[signature]
+            found[signature] = better(found.get(signature), finding)
+        for signature, later in one.shown.items():
+            known = shown.get(signature)
+            shown[signature] = better(known, later) if later else known
+    fixpoint = all(one.fixpoint for one in done)
+    open_ended = {signature for one in done for signature in one.found.keys() - one.shown.keys()}
     return Explored(
         sum(one.states for one in done),
         sum(one.transitions for one in done),
         max(one.depth for one in done),
-        not interrupted and all(one.fixpoint for one in done),
+        fixpoint,
+        any(one.interrupted for one in done),
         found,
-        shown,
+        {
+            signature: later
+            for signature, later in shown.items()
+            if later or (fixpoint and signature not in open_ended)
+        },
     )
+
+
+def better(known: Finding | None, other: Finding) -> Finding:
+    """The one with the better reproducer, `known` if they are equally good."""
+    return other if known is None or rank(other.schedule) < rank(known.schedule) else known
 
 
 def explore_all(
     compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
-) -> tuple[Explored, bool]:
-    """Explore with the whole alphabet at once. The flag: KeyboardInterrupt ended it early."""
+) -> Explored:
+    """Explore with the whole alphabet at once."""
     tables = Tables(compared, alphabet.steps)
     searches: list[tuple[Prefix, Search]] = []
     interrupted = False
@@ -117,31 +140,32 @@ def explore_all(
                 search.run(left)
     except KeyboardInterrupt:
         interrupted = True
-    found: dict[Signature, Finding] = {}
-    ways: dict[Signature, tuple[Search, Path, Prefix]] = {}
+    ways: dict[Signature, list[Way]] = {}
     for prefix, search in searches:
         for signature, (divergence, path) in search.found.items():
             finding = Finding(divergence, schedule_of(search, path, prefix))
-            known = found.get(signature)
-            if known is None or len(finding.schedule.steps) < len(known.schedule.steps):
-                found[signature] = finding
-                ways[signature] = (search, path, prefix)
+            ways.setdefault(signature, []).append(Way(finding, prefix, search, path))
+    for some in ways.values():
+        some.sort(key=lambda way: len(way.finding.schedule.steps))
+    fixpoint = not interrupted and all(search.fixpoint for _, search in searches)
     shown: dict[Signature, Finding | None] = {}
     try:
-        for signature, finding in found.items():
-            if finding.divergence.kind == "latent" and not interrupted:
-                shown[signature] = resolve(finding, *ways[signature], max_depth, progress)
+        for signature, some in ways.items():
+            if some[0].finding.divergence.kind == "latent" and not interrupted:
+                later, to_an_end = resolve(some, max_depth, progress)
+                if later or (to_an_end and fixpoint):
+                    shown[signature] = later
     except KeyboardInterrupt:
         interrupted = True
-    explored = Explored(
+    return Explored(
         sum(search.states for _, search in searches),
         sum(search.transitions for _, search in searches),
         max((len(prefix.before) + search.depth for prefix, search in searches), default=0),
-        not interrupted and all(search.fixpoint for _, search in searches),
-        found,
+        fixpoint and not interrupted,
+        interrupted,
+        {signature: some[0].finding for signature, some in ways.items()},
         shown,
     )
-    return explored, interrupted
 
 
 def after_splits(
@@ -163,29 +187,38 @@ def after_splits(
 
 
 def resolve(
-    latent: Finding,
-    search: Search,
-    path: Path,
-    prefix: Prefix,
-    max_depth: int | None,
-    progress: Progress,
-) -> Finding | None:
-    """The shortest continuation that makes a latent divergence show, if there is one."""
-    cause = latent.signature.cause
+    ways: Sequence[Way], max_depth: int | None, progress: Progress
+) -> tuple[Finding | None, bool]:
+    """The shortest schedule that goes on from one of `ways`, all of a latent signature, and makes
+    the difference show; None if there is none. The flag: all were followed to an end."""
+    shortest: Finding | None = None
+    to_an_end = True
+    for way in ways:
+        most = len(shortest.schedule.steps) - 1 if shortest else max_depth
+        later, ended = follow(way, most, progress)
+        shortest = later or shortest
+        to_an_end = to_an_end and ended
+    return shortest, to_an_end
+
+
+def follow(way: Way, max_depth: int | None, progress: Progress) -> tuple[Finding | None, bool]:
+    """The shortest continuation that makes a latent divergence show, in `max_depth` steps in all.
+    The flag: there is nothing more to explore."""
+    search, schedule = way.search, way.finding.schedule
+    cause = way.finding.signature.cause
 
     def tells(divergence: Divergence) -> bool:
         return divergence.kind != "latent" and divergence.signature.cause == cause
 
-    rest = Search(search.tables, search.alphabet, search.end(path), progress)
-    left = None if max_depth is None else max_depth - len(latent.schedule.steps)
+    rest = Search(search.tables, search.alphabet, search.end(way.path), progress)
+    left = None if max_depth is None else max_depth - len(schedule.steps)
     rest.run(left, until=lambda: any(tells(one) for one, _ in rest.found.values()))
     telling = [(path, one) for one, path in rest.found.values() if tells(one)]
     if not telling:
-        return None
+        return None, rest.fixpoint
     path, divergence = min(telling, key=lambda one: one[0].length)
-    schedule = latent.schedule
-    more = steps(rest.events(path), prefix)
-    return Finding(divergence, schedule._replace(steps=(*schedule.steps, *more)))
+    more = steps(rest.events(path), way.prefix)
+    return Finding(divergence, schedule._replace(steps=(*schedule.steps, *more))), False
 
 
 def schedule_of(search: Search, path: Path, prefix: Prefix) -> Schedule:
