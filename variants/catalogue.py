@@ -1,14 +1,19 @@
 """Which variants there are, and how a user's own is loaded."""
 
+import hashlib
 import importlib
 import importlib.util
+import os
 import re
+import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
-from variants.link import Variant
+from variants.link import LinkError, Variant, marked_in, replaced, step_vcpu_of
+from variants.machine.step import VENDORS
 
 BUILT_IN: Final = ("original", "yadong", "paolo")
 ENTRY_POINT_GROUP: Final = "eventdiff.variants"
@@ -39,29 +44,62 @@ def offered() -> list[str]:
 
 def load_file(path: str) -> Variant:
     """The `VARIANT` that the Python file at `path` defines."""
-    spec = importlib.util.spec_from_file_location(f"eventdiff_variant_{Path(path).stem}", path)
+    known = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{known}", path)
     if spec is None or spec.loader is None:
         raise VariantError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up there.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
+        variant = expect_variant(getattr(module, "VARIANT", None), path)
+        check_linked(variant, module.__name__)
+    except VariantError:
+        raise
     except FileNotFoundError:
         raise VariantError(f"{path}: no such file") from None
     except (Exception, SystemExit) as error:
-        raise VariantError(f"{path}: {describe(error)}") from None
-    return expect_variant(getattr(module, "VARIANT", None), path)
+        raise VariantError(f"{line_in(path, error)}: {describe(error)}") from None
+    return variant
+
+
+def line_in(path: str, error: BaseException) -> str:
+    """`path`, with the line that raised `error` if it is in there."""
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == path]
+    return f"{path}:{lines[-1]}" if lines else path
 
 
 def expect_variant(candidate: object, source: str) -> Variant:
     if not isinstance(candidate, Variant):
         raise VariantError(f"{source}: defines no VARIANT of type variants.link.Variant")
-    if not re.fullmatch(r"[\w.-]+", candidate.name):
-        raise VariantError(f"{source}: a variant's name is one word, not {candidate.name!r}")
+    try:
+        check_name(candidate.name)
+    except VariantError as error:
+        raise VariantError(f"{source}: {error}") from None
     return candidate
 
 
+def check_name(name: object) -> None:
+    """Raise VariantError unless `name` is one word, of letters and digits, not too long."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,40}", name, re.ASCII):
+        raise VariantError(f"a variant's name is one word, 40 characters at most, not {name!r}")
+
+
+def check_linked(variant: Variant, module: str) -> None:
+    """Raise LinkError if `variant` cannot be linked, or its module marks what it does not list."""
+    for vendor in VENDORS:
+        step_vcpu_of(variant, vendor)
+    for function in marked_in(module):
+        if function not in replaced(variant).values():
+            what = f"{function.__name__} is marked with @replaces, but VARIANT does not list it"
+            raise LinkError(what)
+
+
 def describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """An error in one line."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, LinkError) else f"{type(error).__name__}: {said}"
 
 
 def choose(names: str, files: Sequence[str]) -> tuple[Variant, ...]:

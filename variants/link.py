@@ -136,8 +136,12 @@ class Variant:
     on: "Variant | None" = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.provenance, str):
+            raise LinkError(f"variant {self.name}: its provenance is no text")
         if not isinstance(self.replacements, tuple):
             raise LinkError(f"variant {self.name}: replacements is no tuple of functions")
+        if not isinstance(self.on, Variant | None):
+            raise LinkError(f"variant {self.name}: it can be built on a Variant, not {self.on!r}")
         known: dict[FunctionType, Callable[..., Any]] = {}
         for function in self.replacements:
             target = _targets.get(function)
@@ -162,6 +166,11 @@ def replaced(variant: Variant) -> dict[FunctionType, FunctionType]:
         for layer in layers(variant)
         for function in layer.replacements
     }
+
+
+def marked_in(module: str) -> list[FunctionType]:
+    """The replacements that the module of this name defines."""
+    return [one for one in _targets if isinstance(one, FunctionType) and one.__module__ == module]
 
 
 def machine_modules() -> list[ModuleType]:

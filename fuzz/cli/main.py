@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from fuzz.campaign import campaign
 from fuzz.cli import live as live_cli
+from fuzz.cli import variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.explore import AlphabetError, ExplorerError, add_arguments, do_explore
 from fuzz.cli.live_replay import built_of, show_live
@@ -27,7 +28,7 @@ from fuzz.schedule import codes, text
 from fuzz.schedule.file import is_yaml, read_data, read_schedule, schedule_in, write_whole
 from fuzz.schedule.schedule import ScheduleError, printable
 from fuzz.shrink.minimize import minimize
-from variants.catalogue import VariantError, built_in, choose, describe, load_file, offered
+from variants.catalogue import VariantError, choose, describe, offered
 from variants.link import LinkError, Variant
 from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
@@ -112,9 +113,7 @@ def parser() -> Parser:
     shrink.add_argument("file", metavar="FILE")
     shrink.add_argument("--signature", help="which divergence, if not the first")
 
-    listing = command("variants", "List the variants and where they come from.")
-    listing.add_argument("--variant", action="append", default=[], metavar="FILE")
-    listing.add_argument("--json", action="store_true")
+    variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
 
     convert = command("convert", "Convert a schedule from YAML to bytes or back.")
     convert.add_argument("file", metavar="FILE")
@@ -230,17 +229,6 @@ def do_minimize(options: argparse.Namespace) -> int:
     return DIFFERENT
 
 
-def do_variants(options: argparse.Namespace) -> int:
-    variants = [*built_in().values(), *(load_file(path) for path in options.variant)]
-    if options.json:
-        print(json.dumps([{"name": v.name, "provenance": v.provenance} for v in variants]))
-        return SAME
-    width = max(len(variant.name) for variant in variants)
-    for variant in variants:
-        print(f"{variant.name:{width}}  {printable(variant.provenance)}")
-    return SAME
-
-
 def do_convert(options: argparse.Namespace) -> int:
     data = read_data(options.file)
     schedule = schedule_in(data, options.file)
@@ -258,7 +246,7 @@ COMMANDS = {
     "explore": do_explore,
     "replay": do_replay,
     "minimize": do_minimize,
-    "variants": do_variants,
+    "variants": variants.do_variants,
     "convert": do_convert,
     "live": live_cli.run,
 }

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import FunctionType
 
 from fuzz.cli.output import write
-from fuzz.schedule.file import write_new
+from fuzz.schedule.schedule import printable
 from variants import template
 from variants.catalogue import BUILT_IN, VariantError, built_in, check_name, load_file
 from variants.link import Variant, machine_functions, name_of, replaced
 
 SAME, DIFFERENT = 0, 1
+WHOLE = 1000
+"""Lines of context: functions are shown whole."""
 
 EPILOG = """\
 examples:
@@ -51,13 +53,14 @@ def do_variants(options: argparse.Namespace) -> int:
         return list_functions(options.json)
     known = built_in() | {one.name: one for one in map(load_file, options.variant)}
     if options.diff:
-        return show_difference(*(chosen(known, name) for name in options.diff), options.json)
+        one, other = (chosen(known, name) for name in options.diff)
+        return show_difference(one, other, options.json)
     if options.json:
         print(json.dumps([described(variant) for variant in known.values()]))
         return SAME
     width = max(map(len, known))
     for name, variant in known.items():
-        print(f"{name:{width}}  {variant.provenance}")
+        print(f"{name:{width}}  {printable(variant.provenance)}")
     return SAME
 
 
@@ -77,15 +80,12 @@ def new(name: str) -> int:
     check_name(name)
     if name in BUILT_IN or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise VariantError(f"{name!r} will not do: a new name, a word as for a Python module")
-    text = inspect.getsource(template).replace("template", name)
-    text = text.replace(
-        "What `eventdiff variants --new` writes: a variant to start from.",
-        f"{name}: a variant to start from.",
-    )
-    write_new(Path(f"{name}.py"), text)
-    print(
-        f"{name}.py: written; next: eventdiff fuzz --time 10 --variants original --variant {name}.py"
-    )
+    title = "What `eventdiff variants --new` writes: a variant to start from."
+    text = inspect.getsource(template).replace(title, "A variant to start from.")
+    with Path(f"{name}.py").open("x") as file:
+        file.write(text.replace("template", name))
+    command = f"eventdiff fuzz --time 10 --variants original --variant {name}.py"
+    print(f"{name}.py: written; next: {command}")
     return SAME
 
 
@@ -112,12 +112,9 @@ def differences(a: Variant, b: Variant) -> Iterator[tuple[str, str]]:
         functions = one.get(target, target), other.get(target, target)
         if functions[0] is functions[1]:
             continue
-        texts = [text_of(function) for function in functions]
-        names = [
-            f"{variant.name}: {where(f)}" for variant, f in zip((a, b), functions, strict=True)
-        ]
-        lines = difflib.unified_diff(*texts, *names, n=100)
-        yield name_of(target), "".join(lines)
+        before, after = map(text_of, functions)
+        names = f"{a.name}: {where(functions[0])}", f"{b.name}: {where(functions[1])}"
+        yield name_of(target), "".join(difflib.unified_diff(before, after, *names, n=WHOLE))
 
 
 def text_of(function: FunctionType) -> list[str]:
