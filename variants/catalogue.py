@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from variants.link import LinkError, Variant, marked_in, replaced, step_vcpu_of
@@ -54,7 +55,7 @@ def load_file(path: str) -> Variant:
     try:
         spec.loader.exec_module(module)
         variant = expect_variant(getattr(module, "VARIANT", None), path)
-        check_linked(variant, module.__name__)
+        check_linked(variant, module)
     except VariantError:
         raise
     except FileNotFoundError:
@@ -82,11 +83,11 @@ def expect_variant(candidate: object, source: str) -> Variant:
 
 def check_name(name: object) -> None:
     """Raise VariantError unless `name` is one word, of letters and digits, not too long."""
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,40}", name, re.ASCII):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,40}", name):
         raise VariantError(f"a variant's name is one word, 40 characters at most, not {name!r}")
 
 
-def check_linked(variant: Variant, module: str) -> None:
+def check_linked(variant: Variant, module: ModuleType) -> None:
     """Raise LinkError if `variant` cannot be linked, or its module marks what it does not list."""
     for vendor in VENDORS:
         step_vcpu_of(variant, vendor)

@@ -168,9 +168,15 @@ def replaced(variant: Variant) -> dict[FunctionType, FunctionType]:
     }
 
 
-def marked_in(module: str) -> list[FunctionType]:
-    """The replacements that the module of this name defines."""
-    return [one for one in _targets if isinstance(one, FunctionType) and one.__module__ == module]
+def marked_in(module: ModuleType) -> list[FunctionType]:
+    """The replacements that a module defines."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, FunctionType)
+        and value in _targets
+        and value.__module__ == module.__name__
+    ]
 
 
 def machine_modules() -> list[ModuleType]:

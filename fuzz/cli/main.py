@@ -286,7 +286,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with watched():
             status = COMMANDS[options.command](options)
-        sys.stdout.flush()
+        flush()
         return status
     except ERRORS as error:
         complain(error)
@@ -307,9 +307,16 @@ def run(options: argparse.Namespace) -> int:
     return TROUBLE
 
 
+def flush() -> None:
+    """Write what is printed. Raises OSError."""
+    # Python has no stream where the caller has closed it.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def flush_or_drop() -> None:
     """Write what is printed, or drop it if it cannot be written: Python would try again at exit."""
     try:
-        sys.stdout.flush()
+        flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
