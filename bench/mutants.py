@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import NamedTuple
 
-from fuzz.compare.compared import HookError, compared
+from fuzz.compare.compared import StepError, compared
 from fuzz.compare.joint import start
 from fuzz.explore.search import Search
 from fuzz.memory.tables import Tables
@@ -190,7 +190,7 @@ def shortest(vendor: Vendor, variant: str, path: Path) -> int | None:
 
             try:
                 search.run(depth, until=lambda: bool(shown()))
-            except HookError:
+            except StepError:
                 return 0
             if shown():
                 return min(shown())

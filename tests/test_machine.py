@@ -16,7 +16,7 @@ from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump
 from tests.strategies import schedules
 from variants.catalogue import choose
-from variants.link import step_vcpu_of
+from variants.link import machine_of
 from variants.machine.machine import (
     Observation,
     State,
@@ -37,7 +37,7 @@ def walk(schedule: Schedule) -> list[tuple[str, State, Observation]]:
     for variant in VARIANTS:
         state = initial_state(schedule.vcpus)
         for taken in schedule.steps:
-            state, observation = step(step_vcpu_of(variant, schedule.vendor), state, taken)
+            state, observation = step(machine_of(variant, schedule.vendor), state, taken)
             seen.append((variant.name, state, observation))
     return seen
 
@@ -64,7 +64,7 @@ def test_only_the_acting_vcpu_moves_on_its_own(schedule: Schedule) -> None:
     for variant in VARIANTS:
         state = initial_state(schedule.vcpus)
         for taken in schedule.steps:
-            after, _ = step(step_vcpu_of(variant, schedule.vendor), state, taken)
+            after, _ = step(machine_of(variant, schedule.vendor), state, taken)
             for number, (old, new) in enumerate(zip(state.vcpus, after.vcpus, strict=True)):
                 if number != taken.on and old != new:
                     received = Vcpu(*old).mp_state, Vcpu(*new).mp_state
@@ -89,7 +89,7 @@ def test_init_latched_by_gif_is_not_lost(schedule: Schedule) -> None:
     state = initial_state(schedule.vcpus)
     for taken in schedule.steps:
         before = thaw(state.vcpus[taken.on])
-        state, observation = step(step_vcpu_of(variant, "svm"), state, taken)
+        state, observation = step(machine_of(variant, "svm"), state, taken)
         after = thaw(state.vcpus[taken.on])
         held = before.pending_events & KVM_APIC_INIT and not before.gif and not after.gif
         ran = observation.outcome in ("l1", "blocked", "busy")
@@ -103,7 +103,8 @@ def test_a_message_lands_only_at_points_that_the_step_passes(schedule: Schedule,
     """Elsewhere it comes when the step is over. What is explored rests on that."""
     message = Irq(mode, 0x12)
     for variant in VARIANTS:
-        step_vcpu = step_vcpu_of(variant, schedule.vendor)
+        machine = machine_of(variant, schedule.vendor)
+        step_vcpu = machine.step_vcpu
         state = initial_state(schedule.vcpus)
         for taken in schedule.steps:
             before = state.vcpus[taken.on]
@@ -112,7 +113,7 @@ def test_a_message_lands_only_at_points_that_the_step_passes(schedule: Schedule,
                 raced = step_vcpu(before, taken, ((point, message),))
                 assert raced.observation == calm.observation
                 assert raced.vcpu == deliver(calm.vcpu, message)
-            state, _ = step(step_vcpu, state, taken)
+            state, _ = step(machine, state, taken)
 
 
 @given(schedules())

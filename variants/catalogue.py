@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from variants.link import LinkError, Variant, marked_in, replaced, step_vcpu_of
+from variants.link import LinkError, Variant, machine_of, marked_in, replaced
 from variants.machine.step import VENDORS
 
 BUILT_IN: Final = ("original", "yadong", "paolo")
@@ -90,7 +90,7 @@ def check_name(name: object) -> None:
 def check_linked(variant: Variant, module: ModuleType) -> None:
     """Raise LinkError if `variant` cannot be linked, or its module marks what it does not list."""
     for vendor in VENDORS:
-        step_vcpu_of(variant, vendor)
+        machine_of(variant, vendor)
     for function in marked_in(module):
         if function not in replaced(variant).values():
             what = f"{function.__name__} is marked with @replaces, but VARIANT does not list it"

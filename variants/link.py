@@ -59,7 +59,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from variants import machine as package
 from variants.machine import machine
-from variants.machine.machine import StepVcpu
+from variants.machine.machine import Machine
 from variants.machine.ops import X86Ops, kvm_x86_ops
 from variants.machine.step import Vendor
 from variants.machine.svm import SVM
@@ -69,6 +69,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ROOT: Final = "variants.machine"
+VOCABULARY: Final = ("ops", "points", "step")
+"""Modules without a function of KVM's."""
 TABLES: Final = {"svm": SVM, "vmx": VMX}
 
 
@@ -180,9 +182,9 @@ def marked_in(module: ModuleType) -> list[FunctionType]:
 
 
 def machine_modules() -> list[ModuleType]:
-    """The modules of the machine."""
+    """The modules of the machine that do something."""
     names = [module.name for module in iter_modules(package.__path__)]
-    return [import_module(f"{ROOT}.{name}") for name in names]
+    return [import_module(f"{ROOT}.{name}") for name in names if name not in VOCABULARY]
 
 
 def machine_functions() -> dict[str, FunctionType]:
@@ -196,9 +198,29 @@ def machine_functions() -> dict[str, FunctionType]:
 
 
 @cache
-def step_vcpu_of(variant: Variant, vendor: Vendor) -> StepVcpu:
-    """The step function of one vCPU under `variant`, without memory."""
-    return linked(variant, vendor, machine.step_vcpu)
+def machine_of(variant: Variant, vendor: Vendor) -> Machine:
+    """The machine under `variant`, without memory. Raises LinkError.
+
+    Variants that receive messages as the machine does share that function.
+    """
+    own = replaced(variant).keys() & reached(cast(FunctionType, machine.deliver))
+    return Machine(
+        linked(variant, vendor, machine.step_vcpu),
+        linked(variant, vendor, machine.deliver) if own else machine.deliver,
+    )
+
+
+def reached(function: FunctionType) -> set[FunctionType]:
+    """A function of the machine and those that it calls by their names, and so on."""
+    found: set[FunctionType] = set()
+    todo = [function]
+    while todo:
+        one = todo.pop()
+        if one not in found:
+            found.add(one)
+            named = [one.__globals__.get(name) for name in one.__code__.co_names]
+            todo += [other for other in named if isinstance(other, FunctionType)]
+    return found
 
 
 def linked(variant: Variant, vendor: Vendor, function: Callable[P, R]) -> Callable[P, R]:

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fuzz.compare.compared import HookError
+from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Finding, Signature
 from fuzz.compare.watch import ASK, HangError
 from fuzz.memory.automaton import Automaton
@@ -209,7 +209,7 @@ def run(
                 atlas_of.cache_clear()
             stop(fuzzers)
             collect(work, collector)
-        except (HookError, HangError) as error:
+        except (StepError, HangError) as error:
             trouble = str(error)
         schedules, seconds = schedules_run(work), time.monotonic() - began
         collector.write_summary(schedules, seconds)

@@ -16,7 +16,7 @@ from fuzz.cli.apart import Ended, apart
 from fuzz.cli.explore import AlphabetError, ExplorerError, add_arguments, do_explore
 from fuzz.cli.live_replay import built_of, show_live
 from fuzz.cli.output import TELLING, complain, escape_unencodable, write
-from fuzz.compare.compared import HookError, compared
+from fuzz.compare.compared import StepError, compared
 from fuzz.compare.signature import Finding
 from fuzz.compare.watch import HangError, watched
 from fuzz.live.confirm import confirm
@@ -253,7 +253,7 @@ COMMANDS = {
 
 
 ERRORS = (
-    *(ScheduleError, VariantError, LinkError, HookError, HangError, AlphabetError, LiveError),
+    *(ScheduleError, VariantError, LinkError, StepError, HangError, AlphabetError, LiveError),
     *(campaign.FuzzerError, ExplorerError),
 )
 """What is said in one line."""

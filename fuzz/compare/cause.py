@@ -21,10 +21,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from fuzz.compare.compared import Compared, HookError
+from fuzz.compare.compared import Compared, StepError
 from fuzz.compare.signature import ELSEWHERE, Answer, Cause, look, telling
 from fuzz.compare.wording import (
     ENTRIES,
+    EVENTS,
     PENDING,
     RELEASES,
     context,
@@ -33,9 +34,9 @@ from fuzz.compare.wording import (
     pending_events,
     waits_in_l2,
 )
-from variants.machine.machine import Arrivals, VcpuStep, deliver
+from variants.machine.machine import Arrivals, VcpuStep
 from variants.machine.step import IOCTL_OPS, Step
-from variants.machine.vcpu import Mp, Vcpu, VcpuState, thaw
+from variants.machine.vcpu import Irq, Mp, Vcpu, VcpuState, thaw
 
 IDLE: Final = Step("nop", 0)
 REMEMBERED: Final = 1 << 16
@@ -57,7 +58,7 @@ class Question(NamedTuple):
 
     def ends(self) -> tuple[VcpuStep, VcpuStep]:
         """What i and j make of the step."""
-        one, other = [self.compared.step_vcpus[member] for member in (self.i, self.j)]
+        one, other = [self.compared.machines[member].step_vcpu for member in (self.i, self.j)]
         asked = self.before, self.step, self.arrivals
         return one(*asked), other(*asked)
 
@@ -65,11 +66,19 @@ class Question(NamedTuple):
         """What every variant would make of it, even one that has already been told apart: so that
         one bug has one name, whoever is still in the group when it shows."""
         asked = self.before, self.step, self.arrivals
-        return [step_vcpu(*asked) for step_vcpu in self.compared.step_vcpus]
+        return [machine.step_vcpu(*asked) for machine in self.compared.machines]
 
     def what(self) -> str:
         """The name of the step itself."""
         return itself(self.step, self.compared.vendor, thaw(self.before))
+
+
+def arrived(compared: Compared, i: int, j: int, before: VcpuState, irq: Irq) -> Cause:
+    """Why a message makes variants i and j differ, whose vCPUs were alike."""
+    after = [machine.deliver(before, irq) for machine in compared.machines]
+    alike = [[n for n, one in enumerate(after) if one == after[member]] for member in (i, j)]
+    event = f"{EVENTS.get(irq.mode, irq.mode)} arriving in {context(compared.vendor, thaw(before))}"
+    return Cause(tuple(tuple(compared.names[n] for n in side) for side in sorted(alike)), event)
 
 
 def own_answer(one: Question, other: Question) -> Answer | None:
@@ -93,7 +102,7 @@ def _own_answer(one: Question, other: Question) -> Answer | None:
     asked = other if told[0] == "warning" and showed[1].warn else one
     try:
         ends = [end.observation for end in asked.ends()]
-    except HookError:
+    except StepError:
         return None
     return answer(asked) if ends[0] != ends[1] and look(*ends) == told else None
 
@@ -106,7 +115,7 @@ def answer(question: Question) -> Answer:
     """
     try:
         return answered_by(question)[1]
-    except HookError:
+    except StepError:
         names = question.compared.names
         sides = ((names[question.i],), (names[question.j],))
         return Answer(Cause(sides, question.what()), ELSEWHERE)
@@ -156,10 +165,17 @@ def without_a_message(question: Question) -> Iterator[Question]:
         calm = rest.ends()
         if difference(*calm) == wanted or (shows and calm[0].observation != calm[1].observation):
             yield rest
-        early = rest._replace(before=deliver(rest.before, irq))
-        if difference(*early.ends()) == wanted:
+        delivers = [
+            question.compared.machines[member].deliver for member in (question.i, question.j)
+        ]
+        before = [deliver(rest.before, irq) for deliver in delivers]
+        early = rest._replace(before=before[0])
+        if before[0] == before[1] and difference(*early.ends()) == wanted:
             yield early
-        one, other = [end._replace(vcpu=deliver(end.vcpu, irq)) for end in calm]
+        one, other = [
+            end._replace(vcpu=deliver(end.vcpu, irq))
+            for end, deliver in zip(calm, delivers, strict=True)
+        ]
         if difference(one, other) == wanted:
             yield rest
         later = question._replace(before=one.vcpu, step=IDLE, arrivals=())

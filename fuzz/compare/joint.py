@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeVar
 
-from fuzz.compare.cause import Question, answer, own_answer
+from fuzz.compare.cause import Question, answer, arrived, own_answer
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.signature import Cause, Divergence, latent, visible
-from variants.machine.machine import Arrivals, Observation, deliver, initial_vcpu
+from variants.machine.machine import Arrivals, Observation, initial_vcpu
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
@@ -78,7 +78,7 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
     observed: dict[int, Observation] = {}
     senders = []
     for member in (member for group in before.groups for member in group):
-        step_vcpu = compared.step_vcpus[member]
+        step_vcpu = compared.machines[member].step_vcpu
         done = step_vcpu(before.vcpu(member), step, before.arrivals[member])
         vcpus[member], observed[member] = done.vcpu, done.observation
         if done.sent:
@@ -118,7 +118,9 @@ def parted(group: Iterable[T], key: Callable[[T], object]) -> list[tuple[T, ...]
     return [tuple(part) for part in parts.values()]
 
 
-def receive(before: JointVcpu, members: Group, point: str, irq: Irq) -> JointVcpu:
+def receive(
+    compared: Compared, before: JointVcpu, members: Group, point: str, irq: Irq
+) -> JointVcpu:
     """A message reaches the vCPU in the variants `members`; with a `point` it is armed."""
     if point:
         arrivals = list(before.arrivals)
@@ -130,8 +132,24 @@ def receive(before: JointVcpu, members: Group, point: str, irq: Irq) -> JointVcp
     for member in members:
         vcpu = vcpus[member]
         if vcpu is not None:
-            vcpus[member] = deliver(vcpu, irq)
-    return still_unequal(before._replace(vcpus=tuple(vcpus)))
+            vcpus[member] = compared.machines[member].deliver(vcpu, irq)
+    known = {one.pair: one.cause for one in before.unequal}
+    unequal = []
+    for i, j in (pair for group in before.groups for pair in combinations(group, 2)):
+        if vcpus[i] != vcpus[j]:
+            cause = known.get((i, j)) or arrived(compared, i, j, before.vcpu(i), irq)
+            unequal.append(Unequal(i, j, cause))
+    return before._replace(vcpus=tuple(vcpus), unequal=tuple(unequal))
+
+
+def settle(compared: Compared, before: JointVcpu) -> JointVcpu:
+    """What has been armed reaches the vCPU, as another one acts first."""
+    after = before._replace(arrivals=((),) * len(before.arrivals))
+    for arrivals in dict.fromkeys(before.arrivals):
+        members = tuple(n for n, armed in enumerate(before.arrivals) if armed == arrivals)
+        for _, irq in arrivals:
+            after = receive(compared, after, members, "", irq)
+    return after
 
 
 def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
@@ -143,14 +161,6 @@ def regroup(before: JointVcpu, groups: tuple[Group, ...]) -> JointVcpu:
         tuple(one for one in before.unequal if where.get(one.i, ()) == where.get(one.j)),
         tuple(some if n in where else () for n, some in enumerate(before.arrivals)),
     )
-
-
-def still_unequal(vcpu: JointVcpu) -> JointVcpu:
-    """`vcpu` without the causes of differences that have gone."""
-    if not vcpu.unequal:
-        return vcpu
-    left = tuple(one for one in vcpu.unequal if vcpu.vcpus[one.i] != vcpu.vcpus[one.j])
-    return vcpu._replace(unequal=left)
 
 
 def latents(compared: Compared, vm: Sequence[JointVcpu]) -> tuple[Divergence, ...]:

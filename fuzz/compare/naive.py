@@ -35,7 +35,7 @@ def take(compared: Compared, before: Vms, taken: Step) -> tuple[Vms, list[list[G
         for member in group:
             state = before.states[member]
             assert state is not None
-            states[member], observed = step(compared.step_vcpus[member], state, taken)
+            states[member], observed = step(compared.machines[member], state, taken)
             parts[observed] = (*parts.get(observed, ()), member)
         if len(parts) > 1:
             splits.append(list(parts.values()))

@@ -18,7 +18,7 @@ def plain_search(subject: Compared, alphabet: Alphabet) -> Iterator[tuple[int, i
     while frontier:
         vcpu = frontier.popleft()
         after = [take(subject, vcpu, step).after for step in alphabet.steps]
-        after += [receive(vcpu, everyone, "", irq) for irq in alphabet.messages]
+        after += [receive(subject, vcpu, everyone, "", irq) for irq in alphabet.messages]
         transitions += len(after)
         for new in after:
             if new.groups and new not in seen:

@@ -185,7 +185,8 @@ class Search:
         step, irq, point = self._events[path.event]
         before = self.joint_vcpu(path.parent)
         if irq is not None:
-            before = receive(before, tuple(range(len(before.vcpus))), point, irq)
+            everyone = tuple(range(len(before.vcpus)))
+            before = receive(self.tables.compared, before, everyone, point, irq)
         if step is None:
             return Taken(before, (), ())
         return take(self.tables.compared, before, step)
@@ -202,8 +203,14 @@ class Search:
         plain, ones = label.plain, label.ones
         length = self.depth + 1
         for event, message in enumerate(self._messages):
-            joined = packed.join(label.number, [tables.received(vcpu, message) for vcpu in vcpus])
-            if joined is not None and joined not in seen:
+            received = [
+                tables.received(member, vcpu, message)
+                for member, vcpu in zip(label.members, vcpus, strict=True)
+            ]
+            joined = packed.join(label.number, received)
+            if joined is None:
+                joined = self._take(Path(length, index, event))
+            if joined not in seen:
                 self._add(joined, Path(length, index, event))
         pairs = zip(label.members, vcpus, strict=True)
         rows = [tables.row(member, vcpu) for member, vcpu in pairs]

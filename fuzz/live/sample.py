@@ -43,18 +43,18 @@ class Reach:
     """What schedules of one vendor reach in the models of `variants`, as small numbers."""
 
     def __init__(self, vendor: Vendor, variants: Sequence[Variant]) -> None:
-        self.step_vcpus = automaton_of(vendor, variants).compared.step_vcpus
+        self.machines = automaton_of(vendor, variants).compared.machines
         self.known: dict[object, int] = {}
 
     def of(self, schedule: Schedule) -> frozenset[int]:
         """The joint states that `schedule` takes a step in, each with the step."""
-        states = [initial_state(schedule.vcpus)] * len(self.step_vcpus)
+        states = [initial_state(schedule.vcpus)] * len(self.machines)
         found = set()
         for taken in schedule.steps:
             key = (taken, *(state.vcpus[taken.on] for state in states))
             found.add(self.known.setdefault(key, len(self.known)))
-            pairs = zip(self.step_vcpus, states, strict=True)
-            states = [step(step_one, state, taken)[0] for step_one, state in pairs]
+            pairs = zip(self.machines, states, strict=True)
+            states = [step(machine, state, taken)[0] for machine, state in pairs]
         return frozenset(found)
 
 

@@ -7,11 +7,11 @@ computed by `Node.__missing__`. A VM is a list of nodes, one per vCPU.
 Memory is bounded: at `max_edges` look-ups remembered, everything is forgotten and grows anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
-from fuzz.compare.joint import JointVcpu, latents, regroup, start, take
+from fuzz.compare.joint import JointVcpu, latents, receive, regroup, settle, start, take
 from fuzz.compare.signature import Divergence
 from fuzz.memory.numbers import (
     NO_ARRIVALS,
@@ -19,7 +19,6 @@ from fuzz.memory.numbers import (
     JointId,
     MessageId,
     StepId,
-    VcpuId,
 )
 from fuzz.memory.packed import NOTHING, Mark, Packed
 from fuzz.memory.tables import Tables
@@ -260,28 +259,30 @@ class Automaton:
                     armed[member] = self._tables.arrivals_id((*before, (point, irq)))
             return self._node(node.joint, tuple(armed), (), ())
         vcpus = [
-            self._tables.received(vcpu, message) if member in senders else vcpu
+            self._tables.received(member, vcpu, message) if member in senders else vcpu
             for member, vcpu in zip(members, self._packed.vcpu_ids(node.joint), strict=True)
         ]
-        return self._node(self._joined(node, vcpus), node.armed, (), ())
+        after = self._packed.join(self._packed.label(node.joint).number, vcpus)
+        if after is None:
+            irq = self._tables.message(message)
+            after = self._packed.pack(
+                receive(self.compared, self._joint_vcpu(node), senders, "", irq)
+            )
+        return self._node(after, node.armed, (), ())
 
     def _settle(self, node: Node) -> Node:
         """Another vCPU acts first: armed writes land at once."""
-        members = self._packed.label(node.joint).members
+        label = self._packed.label(node.joint)
         vcpus = []
-        for member, vcpu in zip(members, self._packed.vcpu_ids(node.joint), strict=True):
-            after = vcpu
+        for member, vcpu in zip(label.members, self._packed.vcpu_ids(node.joint), strict=True):
+            settled = vcpu
             for _, irq in self._tables.arrivals(node.armed[member]):
-                after = self._tables.received(after, self._tables.message_id(irq))
-            vcpus.append(after)
-        return self._node(self._joined(node, vcpus), self._calm, (), ())
-
-    def _joined(self, node: Node, vcpus: Sequence[VcpuId]) -> JointId:
-        """The joint vCPU of `node` once its states are these."""
-        after = self._packed.join(self._packed.label(node.joint).number, vcpus)
-        # Those of a group have shown the same, so a message reaches all of them or none.
-        assert after is not None
-        return after
+                settled = self._tables.received(member, settled, self._tables.message_id(irq))
+            vcpus.append(settled)
+        after = self._packed.join(label.number, vcpus)
+        if after is None:
+            after = self._packed.pack(settle(self.compared, self._joint_vcpu(node)))
+        return self._node(after, self._calm, (), ())
 
     def _joint_vcpu(self, node: Node) -> JointVcpu:
         arrivals = tuple(self._tables.arrivals(armed) for armed in node.armed)

@@ -29,7 +29,7 @@ from fuzz.memory.numbers import (
     seen_in,
     vcpu_of,
 )
-from variants.machine.machine import Arrivals, Observation, StepVcpu, VcpuStep, deliver
+from variants.machine.machine import Arrivals, Machine, Observation, VcpuStep
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
@@ -55,9 +55,11 @@ class Tables:
     def __init__(self, compared: Compared, alphabet: Sequence[Step] = ()) -> None:
         self._steps = Numbers[Step, StepId]("steps", STEP_BITS)
         self._messages = Numbers[Irq, MessageId]("messages", MESSAGE_BITS)
-        self._uncached = compared.step_vcpus
-        looked_up = tuple(self._step_vcpu(member) for member in range(len(compared.names)))
-        self.compared = compared._replace(step_vcpus=looked_up)
+        self._uncached = compared.machines
+        delivers = [machine.deliver for machine in compared.machines]
+        self._delivers_as = [delivers.index(deliver) for deliver in delivers]
+        looked_up = tuple(self._machine(member) for member in range(len(compared.names)))
+        self.compared = compared._replace(machines=looked_up)
         self._alphabet = [self._steps.of(step) for step in alphabet]
         self.forget()
 
@@ -72,7 +74,7 @@ class Tables:
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._results: list[dict[int, Result]] = [{} for _ in members]
-        self._received: dict[int, VcpuId] = {}
+        self._received: list[dict[int, VcpuId]] = [{} for _ in members]
         self.arrivals_id(())
 
     def vcpu_id(self, vcpu: VcpuState) -> VcpuId:
@@ -148,7 +150,7 @@ class Tables:
                     landing = ((point, self.message(message)),)
                     results.append(self._compute(member, vcpu, step, landing))
                 else:
-                    after = self.received(vcpu_of(calm), message)
+                    after = self.received(member, vcpu_of(calm), message)
                     results.append(result_of(after, seen_in(calm)))
             row = self._raced[member][key] = packed_row(results)
         return row
@@ -158,32 +160,36 @@ class Tables:
         key = vcpu << STEP_BITS | step
         passed = self._passed[member].get(key)
         if passed is None:
-            passed = self._uncached[member](self.vcpu(vcpu), self.step(step), ()).passed
+            passed = self._uncached[member].step_vcpu(self.vcpu(vcpu), self.step(step), ()).passed
             passed = self._passed[member][key] = self._passes.setdefault(passed, passed)
         return passed
 
-    def received(self, vcpu: VcpuId, message: MessageId) -> VcpuId:
+    def received(self, member: int, vcpu: VcpuId, message: MessageId) -> VcpuId:
         """The state after a message has reached the local APIC."""
+        known = self._received[self._delivers_as[member]]
         key = vcpu << MESSAGE_BITS | message
-        after = self._received.get(key)
+        after = known.get(key)
         if after is None:
-            after = self.vcpu_id(deliver(self.vcpu(vcpu), self.message(message)))
-            self._received[key] = after
+            deliver = self._uncached[member].deliver
+            after = known[key] = self.vcpu_id(deliver(self.vcpu(vcpu), self.message(message)))
         return after
 
     def _compute(self, member: int, vcpu: VcpuId, step: StepId, arrivals: Arrivals) -> Result:
-        taken = self._uncached[member](self.vcpu(vcpu), self.step(step), arrivals)
+        taken = self._uncached[member].step_vcpu(self.vcpu(vcpu), self.step(step), arrivals)
         seen = self._seen.of(Seen(taken.observation, taken.sent))
         return result_of(self.vcpu_id(taken.vcpu), seen)
 
-    def _step_vcpu(self, member: int) -> StepVcpu:
+    def _machine(self, member: int) -> Machine:
         def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
             armed = self.arrivals_id(arrivals)
             result = self.result(member, self.vcpu_id(state), self.step_id(step), armed)
             observation, sent = self._seen.values[seen_in(result)]
             return VcpuStep(self.vcpu(vcpu_of(result)), observation, sent, ())
 
-        return step_vcpu
+        def deliver(state: VcpuState, irq: Irq) -> VcpuState:
+            return self.vcpu(self.received(member, self.vcpu_id(state), self.message_id(irq)))
+
+        return Machine(step_vcpu, deliver)
 
 
 def result_of(vcpu: VcpuId, seen: SeenId) -> Result:

@@ -29,12 +29,12 @@ def automaton_of(vendor: Vendor, variants: Sequence[Variant]) -> Automaton:
 def replay(automaton: Automaton, schedule: Schedule) -> Replay:
     """Run `schedule` through every variant of `automaton`."""
     traces = {}
-    names, step_vcpus = automaton.compared.names, automaton.compared.step_vcpus
-    for name, step_vcpu in zip(names, step_vcpus, strict=True):
+    names, machines = automaton.compared.names, automaton.compared.machines
+    for name, machine in zip(names, machines, strict=True):
         state = initial_state(schedule.vcpus)
         trace = []
         for taken in schedule.steps:
-            state, observation = step(step_vcpu, state, taken)
+            state, observation = step(machine, state, taken)
             trace.append(observation)
         traces[name] = tuple(trace)
     return Replay(schedule, traces, automaton.compare(schedule))

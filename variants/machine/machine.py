@@ -61,6 +61,14 @@ class VcpuStep(NamedTuple):
 
 
 StepVcpu = Callable[[VcpuState, Step, Arrivals], VcpuStep]
+Deliver = Callable[[VcpuState, Irq], VcpuState]
+
+
+class Machine(NamedTuple):
+    """The machine as a variant has it: `step_vcpu` and `deliver` linked, or memoised."""
+
+    step_vcpu: StepVcpu
+    deliver: Deliver
 
 
 def initial_state(vcpus: int) -> State:
@@ -152,10 +160,8 @@ def deliver(vcpu: VcpuState, irq: Irq) -> VcpuState:
     return working.freeze()
 
 
-def step(step_one: StepVcpu, state: State, step: Step) -> tuple[State, Observation]:
+def step(machine: Machine, state: State, step: Step) -> tuple[State, Observation]:
     """Take `step`: a pure function of `state`.
-
-    step_one: `step_vcpu`, linked for a variant, or a memoised equivalent.
 
     An ICR write with `at` is armed and lands in the target's next step. It lands at once when
     a step that is not such a write itself lets another vCPU act first.
@@ -170,8 +176,8 @@ def step(step_one: StepVcpu, state: State, step: Step) -> tuple[State, Observati
         elif arming:
             armed.append((target, point, irq))
         else:
-            vcpus[target] = deliver(vcpus[target], irq)
-    result = step_one(vcpus[step.on], step, tuple(arrivals))
+            vcpus[target] = machine.deliver(vcpus[target], irq)
+    result = machine.step_vcpu(vcpus[step.on], step, tuple(arrivals))
     vcpus[step.on] = result.vcpu
     if result.sent and step.to != TO_SELF:
         irq = Irq(step.mode, step.vector)
@@ -181,5 +187,5 @@ def step(step_one: StepVcpu, state: State, step: Step) -> tuple[State, Observati
             if arming:
                 armed.append((target, step.at, irq))
             else:
-                vcpus[target] = deliver(vcpus[target], irq)
+                vcpus[target] = machine.deliver(vcpus[target], irq)
     return State(tuple(vcpus), tuple(armed)), result.observation

@@ -1,0 +1,290 @@
+"""Variants as replaced functions: what can be replaced, what it means, what is refused."""
+
+import inspect
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+from hypothesis import given
+
+from fuzz.cli.main import main
+from fuzz.compare.compared import compared
+from fuzz.compare.naive import compare
+from fuzz.compare.traces import Trace
+from fuzz.memory.automaton import Automaton
+from fuzz.report.replay import automaton_of, replay
+from fuzz.schedule.schedule import Schedule
+from tests.strategies import schedules
+from variants.catalogue import choose, load_file
+from variants.link import LinkError, Variant, machine_functions, replaces
+from variants.machine import events, lapic, run, svm, vmx
+from variants.machine.step import VENDORS, Step
+from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+ORIGINAL, YADONG, PAOLO = choose("", [])
+INIT, SIPI = Step("icr", 0, 1, "init"), Step("icr", 0, 1, "sipi", 0x12)
+
+
+def traces(variant: Variant, schedule: Schedule) -> list[Trace]:
+    """What a variant shows, compared with nothing that differs."""
+    result = replay(automaton_of(schedule.vendor, [variant]), schedule)
+    return list(result.traces.values())
+
+
+def wrapped(target: FunctionType) -> FunctionType:
+    """A replacement of `target` that does nothing but call it."""
+    module = target.__module__.rpartition(".")[2]
+    parameters = inspect.signature(target).parameters.values()
+    names = ", ".join(one.name for one in parameters)
+    given = ", ".join(
+        one.name if one.default is one.empty else f"{one.name}={one.default!r}"
+        for one in parameters
+    )
+    text = f"""
+from variants.machine import {module}
+
+def {target.__name__}({given}):
+    return {module}.{target.__name__}({names})
+"""
+    names_there: dict[str, object] = {"__name__": f"wrapped_{module}"}
+    exec(text, names_there)
+    function = names_there[target.__name__]
+    assert isinstance(function, FunctionType)
+    replaces(target)(function)
+    return function
+
+
+WRAPPERS = tuple(map(wrapped, machine_functions().values()))
+EVERYTHING = Variant("everything", "each function calls the one it replaces", WRAPPERS)
+
+
+def test_the_machine_has_kvms_functions() -> None:
+    names = machine_functions().keys()
+    assert names >= {
+        *("vcpu_run", "vcpu_block", "vcpu_enter_guest", "kvm_arch_vcpu_ioctl_run"),
+        *("kvm_arch_vcpu_ioctl_get_mpstate", "kvm_arch_vcpu_ioctl_set_mpstate"),
+        *("kvm_vcpu_ioctl_x86_get_vcpu_events", "kvm_vcpu_ioctl_x86_set_vcpu_events"),
+        *("kvm_vcpu_reset", "enter_smm", "em_rsm", "kvm_apic_accept_events", "apic_accept_irq"),
+        *("nested_vmx_run", "nested_vmx_vmexit", "nested_vmx_setup_ctls_msrs"),
+        *("nested_svm_vmrun", "nested_svm_vmexit", "svm_set_gif", "svm_smi_allowed"),
+        *("vmx_smi_allowed", "vmx_check_nested_events", "svm_check_nested_events"),
+    }
+
+
+@given(schedules())
+def test_every_function_can_be_replaced(schedule: Schedule) -> None:
+    """A function that only calls what it replaces changes nothing, all of them at once."""
+    assert traces(EVERYTHING, schedule) == traces(ORIGINAL, schedule)
+
+
+@given(schedules())
+def test_variants_live_side_by_side(schedule: Schedule) -> None:
+    """What one variant replaces is not replaced in another, whatever is compared with what."""
+    all_four = [PAOLO, EVERYTHING, YADONG, ORIGINAL]
+    together = replay(automaton_of(schedule.vendor, all_four), schedule)
+    for variant in (PAOLO, YADONG, ORIGINAL):
+        alone = replay(automaton_of(schedule.vendor, [variant]), schedule)
+        assert together.traces[variant.name] == alone.traces[variant.name]
+
+
+def test_a_variant_builds_on_another() -> None:
+    """Within a replacement the replaced function is that of the variant below."""
+
+    @replaces(vmx.nested_vmx_setup_ctls_msrs)
+    def nested_vmx_setup_ctls_msrs() -> int:
+        return vmx.nested_vmx_setup_ctls_msrs() & ~vmx.VMX_MISC_WAIT_SIPI
+
+    hidden = Variant("hidden", "not advertised", (nested_vmx_setup_ctls_msrs,), on=YADONG)
+    schedule = Schedule("vmx", 2, (Step("rdmsr", 1, mode="ia32-vmx-misc"), Step("vmxon", 1)))
+    wait = schedule._replace(steps=(Step("vmxon", 1), Step("vmlaunch", 1, mode="wait-for-sipi")))
+    ((asked, _),) = traces(hidden, schedule)
+    assert "rdmsr:0x0" in str(asked)
+    assert traces(hidden, wait) == traces(YADONG, wait), "the rest is the other's"
+
+
+def test_helpers_of_a_variant_are_linked_too() -> None:
+    @replaces(svm.svm_set_gif)
+    def svm_set_gif(vcpu: Vcpu, value: bool) -> None:
+        helper(vcpu, value)
+
+    variant = Variant("helped", "a helper calls the machine", (svm_set_gif,))
+    steps = (Step("clgi", 1), Step("stgi", 1))
+    (shown,) = traces(variant, Schedule("svm", 2, steps))
+    assert [one.gif for one in shown] == [False, False]
+
+
+def helper(vcpu: Vcpu, value: bool) -> None:
+    """GIF is always clear."""
+    vcpu.gif = value and events.kvm_event_needs_reinjection(vcpu)
+
+
+@replaces(lapic.apic_accept_irq)
+def apic_accept_irq(vcpu: Vcpu, irq: Irq) -> None:
+    """INIT does not discard a pending SIPI."""
+    if irq.mode == "init":
+        vcpu.pending_events |= KVM_APIC_INIT
+        vcpu.request(Req.EVENT)
+    else:
+        lapic.apic_accept_irq(vcpu, irq)
+
+
+KEEPS = Variant("keeps", "INIT keeps SIPI", (apic_accept_irq,))
+
+
+def test_what_a_message_does_can_be_replaced() -> None:
+    """Also where it arrives between two steps of its target. The message is named as the cause."""
+    started = Schedule("svm", 2, (SIPI, INIT, Step("nop", 1)))
+    ((step, found),) = Automaton(compared("svm", [ORIGINAL, KEEPS])).compare(started)
+    assert step == 2
+    assert str(found.signature.cause) == "original | keeps: INIT arriving in L1"
+    assert traces(KEEPS, started)[0][-1].outcome == "sipi"
+
+
+@given(schedules())
+def test_messages_that_differ_are_compared_as_whole_vms_are(schedule: Schedule) -> None:
+    subject = compared(schedule.vendor, [ORIGINAL, KEEPS, PAOLO])
+    found = Automaton(subject).compare(schedule)
+    splits = [
+        (step, tuple(tuple(subject.names[member] for member in part) for part in parts))
+        for step, parts in compare(subject, schedule)
+    ]
+    assert [(step, divergence.groups) for step, divergence in found] == splits
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_show_what_they_change(path: Path, tmp_path: Path) -> None:
+    base = "paolo" if path.stem == "kvm_vcpu_reset" else "original"
+    command = ["explore", "--no-races", "--depth", "5", "--variants", base, "--variant", str(path)]
+    assert main([*command, "--json", "--out", str(tmp_path)]) == 1
+
+
+def test_the_template_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["variants", "--new", "mine"]) == 0
+    assert "mine.py: written" in capsys.readouterr().out
+    text = (tmp_path / "mine.py").read_text()
+    assert "template" not in text
+    assert load_file("mine.py").name == "mine"
+    explore = ["explore", "--no-races", "--depth", "4", "--variants", "original"]
+    assert main([*explore, "--variant", "mine.py", "--out", "out"]) == 1
+    assert main(["variants", "--new", "mine"]) == 2
+    assert (tmp_path / "mine.py").read_text() == text, "what is there is never overwritten"
+    for name in ("original", "a b", "../x", "1"):
+        assert main(["variants", "--new", name]) == 2
+
+
+def test_a_difference_is_a_diff_of_our_own_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["variants", "--diff", "yadong", "paolo"]) == 1
+    first, _, diff = capsys.readouterr().out.partition("\n")
+    assert first == (
+        "yadong and paolo differ in events.kvm_apic_accept_events, "
+        "vmx.vmx_apic_init_signal_blocked, vmx.sync_vmcs02_to_vmcs12"
+    )
+    assert "--- yadong: variants/machine/vmx.py\n+++ paolo: variants/paolo/model.py\n" in diff
+    assert "\n+        vcpu.pending_events &= ~KVM_APIC_INIT\n" in diff
+    assert main(["variants", "--diff", "paolo", "paolo"]) == 0
+    assert capsys.readouterr().out == "paolo and paolo differ in nothing\n"
+    assert main(["variants", "--diff", "paolo", "nobody"]) == 2
+
+
+HEAD = """from variants.link import Variant, replaces
+from variants.machine import events, run
+from variants.machine.vcpu import Vcpu
+"""
+REPLACED = """
+@replaces(run.vcpu_block)
+def vcpu_block(vcpu: Vcpu) -> run.Ran:
+    return run.vcpu_block(vcpu)
+"""
+BAD = {
+    "a name the machine has not": ("@replaces(run.vcpu_blok)\ndef f(vcpu): ...", "vcpu_blok", 4),
+    "another signature": (
+        "@replaces(run.vcpu_block)\ndef vcpu_block(vcpu, more): ...",
+        "vcpu_block(vcpu, more) cannot replace run.vcpu_block(vcpu: ",
+        4,
+    ),
+    "no function of the machine": (
+        "@replaces(print)\ndef f(vcpu): ...",
+        "builtins.print is no function of the machine",
+        4,
+    ),
+    "two of one": (
+        f"{REPLACED}one = vcpu_block\n{REPLACED}\nVARIANT = Variant('mine', '', (one, vcpu_block))",
+        "both replace run.vcpu_block",
+        14,
+    ),
+    "one of none": (
+        "def f(vcpu): ...\nVARIANT = Variant('mine', '', (f,))",
+        "replaces nothing: mark it with @replaces",
+        5,
+    ),
+    "not listed": (f"{REPLACED}\nVARIANT = Variant('mine', '')", "VARIANT does not list it", None),
+    "held in a table": (
+        f"TABLE = [events.process_nmi]\n{REPLACED}\nVARIANT = Variant('mine', '', (vcpu_block,))",
+        "TABLE holds events.process_nmi: call it by its name instead",
+        None,
+    ),
+    "no name": ("VARIANT = Variant(5, '')", "one word", None),
+    "no provenance": ("VARIANT = Variant('mine', 5)", "its provenance is no text", 4),
+    "no tuple": ("VARIANT = Variant('mine', '', 5)", "no tuple of functions", 4),
+    "on nothing": (
+        "VARIANT = Variant('mine', '', (), on=5)",
+        "built on a Variant, not 5",
+        4,
+    ),
+    "a long name": ("VARIANT = Variant('x' * 250, '')", "40 characters at most", None),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_does_not_fit_is_one_line(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body, said, line = BAD[what]
+    own = tmp_path / "mine.py"
+    own.write_text(f"{HEAD}{body}\n")
+    assert main(["variants", "--variant", str(own)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith(f"eventdiff: {own}{f':{line}' if line else ''}: ")
+    assert said in error
+
+
+def test_a_dataclass_with_future_annotations_loads(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        f"{HEAD}\n@dataclass\nclass Own:\n    number: int\n{REPLACED}\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,))\n"
+    )
+    assert load_file(str(own)).name == "mine"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_migrated_vcpu_knows_its_step(vendor: str) -> None:
+    @replaces(events.kvm_vcpu_latch_init)
+    def kvm_vcpu_latch_init(vcpu: Vcpu) -> bool:
+        assert vcpu.step.op in ("set-mp-state", "save-restore")
+        return events.kvm_vcpu_latch_init(vcpu)
+
+    variant = Variant("asks", "reads the step", (kvm_vcpu_latch_init,))
+    steps = (Step("set-mp-state", 1, mode="INIT_RECEIVED"), Step("save-restore", 1))
+    schedule = Schedule("svm" if vendor == "svm" else "vmx", 2, steps)
+    assert traces(variant, schedule) == traces(ORIGINAL, schedule)
+
+
+def test_unlinked_functions_say_so() -> None:
+    vcpu = Vcpu(bsp=True)
+    vcpu.nmi_pending = 1
+    with pytest.raises(RuntimeError, match=r"only as variants\.link has linked it"):
+        events.kvm_vcpu_has_events(vcpu)
+
+
+def test_a_replacement_is_a_plain_function() -> None:
+    with pytest.raises(LinkError, match="no plain function"):
+        replaces(run.vcpu_block)(run.Ran)  # type: ignore[arg-type]
