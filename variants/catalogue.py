@@ -103,15 +103,16 @@ def describe(error: BaseException) -> str:
     return said if isinstance(error, LinkError) else f"{type(error).__name__}: {said}"
 
 
-def choose(names: str, files: Sequence[str]) -> tuple[Variant, ...]:
+def choose(names: str, files: Sequence[str], least: int = 2) -> tuple[Variant, ...]:
     """The variants to compare, the first the base.
 
     names: comma-separated, "" for the project's three. files: users' own, added after them.
+    Raises VariantError, also if these are fewer than `least`.
     """
     known = built_in()
-    chosen = []
     own = [load_file(path) for path in files]
     known |= {variant.name: variant for variant in own}
+    chosen = []
     for name in names.split(",") if names else BUILT_IN:
         if name not in known:
             raise VariantError(f"unknown variant {name!r}, expected one of {', '.join(known)}")
@@ -120,6 +121,6 @@ def choose(names: str, files: Sequence[str]) -> tuple[Variant, ...]:
     duplicates = {v.name for v in chosen if sum(w.name == v.name for w in chosen) > 1}
     if duplicates:
         raise VariantError(f"variant {duplicates.pop()} given twice")
-    if len(chosen) < 2:
+    if len(chosen) < least:
         raise VariantError("comparing needs two variants or more")
     return tuple(chosen)

@@ -13,7 +13,7 @@ from fuzz.live.sample import sample
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import printable, races
 from fuzz.schedule.seeds import seed_files
-from variants.catalogue import choose
+from variants.catalogue import choose, load_file
 from variants.live.cache import builds
 from variants.machine.step import VENDORS, Vendor
 
@@ -53,6 +53,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other samples (1)")
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument("--variants", default="", metavar="A,B,..", help="(all three)")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="hold this model of yours against the live build of its name",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where setup put the kernels")
     parser.add_argument(
         "--jobs",
@@ -75,7 +82,9 @@ def do_conform(options: argparse.Namespace) -> int:
     ]
     given = [read_schedule(path) for path in files_in(paths)]
     wanted = options.samples or ({} if options.files else SAMPLES)
-    variants = choose(options.variants, [])
+    # With a file alone it is that model which is held against its build.
+    named = options.variants or ",".join(load_file(path).name for path in options.variant)
+    variants = choose(named, options.variant, least=1)
     kernels = builds(options.cache, [variant.name for variant in variants])
     counts: dict[str, dict[str, dict[str, int]]] = {}
     status = AGREE

@@ -12,6 +12,13 @@ from variants.live.cache import SETUP
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"
 FUNCTION = "kvm_apic_accept_events"
+MODEL = """
+from variants.link import Variant
+from variants.yadong.model import kvm_apic_accept_events
+
+VARIANT = Variant("mine", "yadong's half outside VMX alone", (kvm_apic_accept_events,))
+"""
+"""The same in Python."""
 
 
 def source_of(cache: Path) -> Path:
@@ -58,6 +65,16 @@ def test_a_patch_is_compared_with_its_base(own_cache: Path, tmp_path: Path) -> N
     assert json.loads(run.stdout)["divergences"] == [
         {"step": 3, "groups": [["original"], ["mine"]]}
     ]
+
+    assert f"mine: modelled, so a variant in Python can replace: events.{FUNCTION}\n" in (
+        setup_again.stdout
+    )
+    model = tmp_path / "mine.py"
+    model.write_text(MODEL)
+    conform = ("live", "conform", "--json", "--cache", own_cache, "--variant", model)
+    held = eventdiff(own_cache, *conform, "--samples", "40,0", "--vendor", "svm", CLAIM_1)
+    assert held.returncode == 0, held.stdout + held.stderr
+    assert json.loads(held.stdout)["svm"]["mine"]["schedules"] == 41
 
     patch.write_text(patch.read_text().replace("!is_guest_mode(vcpu) && ", ""))
     stale = eventdiff(own_cache, "live", "run", "--variants", "original,mine", CLAIM_1)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from variants.link import machine_functions, name_of
 from variants.live.artefacts import Store, locked, progress
 from variants.live.cache import SETUP, cache_folder
 from variants.live.debian import fetch_kernel
@@ -114,7 +115,7 @@ def set_up(
             # The user's first: whether it applies and compiles is what they wait for.
             modules = build_patched(store, patch, kernel)
             built[patch.name] = entry(store, modules, patch_key(patch)) | {"patch": str(patch.file)}
-            yield f"{patch.name}: changes {', '.join(changed_by(modules)) or 'nothing'}"
+            yield from said_of(patch.name, changed_by(modules))
         for name in variant_names():
             try:
                 modules = build_variant(store, name, kernel)
@@ -134,6 +135,24 @@ def set_up(
             store.record(contents)
         names = ", ".join(contents["variants"])
         yield f"ready: {names} in {store.folder} ({time.monotonic() - start:.0f} s)"
+
+
+def said_of(name: str, changed: Sequence[str]) -> Iterator[str]:
+    """What a patch changes, and which of that the machine models."""
+    yield f"{name}: changes {', '.join(changed) or 'nothing'}"
+    functions = {one: modelled(one) for one in changed if one.isidentifier()}
+    if there := [here for here in functions.values() if here]:
+        yield f"{name}: modelled, so a variant in Python can replace: {', '.join(there)}"
+    if not_there := [one for one, here in functions.items() if not here]:
+        yield f"{name}: not modelled: {', '.join(not_there)}"
+
+
+def modelled(function: str) -> str:
+    """The function of the machine that stands for one of KVM's, as one writes it; "" if none."""
+    known = machine_functions()
+    plain = function.lstrip("_")
+    found = (known[name] for name in (plain, f"svm_{plain}", f"vmx_{plain}") if name in known)
+    return next((name_of(one) for one in found), "")
 
 
 def read_patches(files: Sequence[Path]) -> list[KernelPatch]:
