@@ -1,34 +1,51 @@
 """What an exploration claims, in a form that can be checked by doing it again."""
 
+import ast
 import hashlib
-import inspect
+import io
+import tokenize
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from fuzz.compare import cause, joint, signature, wording
 from fuzz.compare.signature import Finding, Signature
 from fuzz.explore.exhaustive import Explored
 from fuzz.schedule.alphabet import Alphabet
 from fuzz.schedule.text import step_yaml
 from variants import machine
-from variants.link import Variant
+from variants.link import Variant, replaced
 from variants.machine.step import Vendor
 
+NAMING: Final = (cause, joint, signature, wording)
+"""The modules that decide what a divergence is called."""
 
-def content_hash(paths: Iterable[Path]) -> str:
-    """One SHA-256 over the files' contents, in the order of their names."""
+
+def code_hash(paths: Iterable[Path]) -> str:
+    """One SHA-256 over the files' code, in the order of their names, without what is no code."""
     digest = hashlib.sha256()
     for path in sorted(paths):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(hashlib.sha256(code_in(path.read_text()).encode()).digest())
     return digest.hexdigest()
 
 
+def code_in(source: str) -> str:
+    """The lines of a Python source that are code, without comments and docstrings."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
+                lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
 def sources(variant: Variant) -> set[Path]:
-    """The files that define the hooks of `variant`."""
-    hooks = [getattr(variant, field.name) for field in fields(variant)]
-    files = [inspect.getsourcefile(hook) for hook in hooks if callable(hook)]
-    return {Path(file) for file in files if file}
+    """The files that define what `variant` replaces."""
+    return {Path(function.__code__.co_filename) for function in replaced(variant).values()}
 
 
 def certificate(
@@ -36,11 +53,13 @@ def certificate(
     alphabets: dict[Vendor, tuple[Alphabet, ...]],
     asked: dict[str, Any],
 ) -> dict[str, Any]:
-    """What is explored: variants and machine by content, alphabet, and `asked`, the options."""
+    """What is explored: variants, machine and the naming of divergences by their code, alphabet,
+    and `asked`, the options."""
     folder = Path(machine.__file__).parent
     return {
-        "variants": {variant.name: content_hash(sources(variant)) for variant in variants},
-        "machine": content_hash(folder.glob("*.py")),
+        "variants": {variant.name: code_hash(sources(variant)) for variant in variants},
+        "machine": code_hash(folder.glob("*.py")),
+        "naming": code_hash(Path(str(module.__file__)) for module in NAMING),
         **asked,
         "alphabet": {
             vendor: [
@@ -75,10 +94,10 @@ def signature_json(finding: Finding, shown: dict[Signature, Finding | None]) -> 
     """A signature, with the length of its shortest schedule. A latent one also has `shows`: the
     signature that it leads to and the length of the schedule, or null if it leads to none; nothing
     if that has not been explored to an end."""
-    signature = finding.signature
-    described: dict[str, Any] = {"signature": str(signature), "length": len(finding.schedule.steps)}
-    if signature in shown:
-        later = shown[signature]
+    length = len(finding.schedule.steps)
+    described: dict[str, Any] = {"signature": str(finding.signature), "length": length}
+    if finding.signature in shown:
+        later = shown[finding.signature]
         described["shows"] = later and {
             "signature": str(later.signature),
             "length": len(later.schedule.steps),
@@ -103,11 +122,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         }
         for some in (old, new)
     )
-    for signature in sorted(before.keys() | after.keys()):
-        if signature not in after:
-            lines.append(f"certified, not found now: {signature}")
-        elif signature not in before:
-            lines.append(f"not certified: {signature}")
-        elif before[signature] != after[signature]:
-            lines.append(f"found otherwise than certified: {signature}")
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            lines.append(f"certified, not found now: {name}")
+        elif name not in before:
+            lines.append(f"not certified: {name}")
+        elif before[name] != after[name]:
+            lines.append(f"found otherwise than certified: {name}")
     return lines

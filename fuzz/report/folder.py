@@ -1,10 +1,11 @@
 """What a campaign writes: a folder a signature, a machine-readable list and a table."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
 from fuzz.memory.automaton import Automaton
@@ -13,6 +14,9 @@ from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import printable
 from fuzz.schedule.text import dump
+
+LONGEST_NAME: Final = 160
+"""Folder names longer than this end in a hash: file systems take 255 bytes."""
 
 
 class Verdict(NamedTuple):
@@ -32,7 +36,10 @@ Verdicts = Mapping[Signature, Verdict]
 def slug(signature: Signature) -> str:
     """A stable folder name for `signature`."""
     words = str(signature).lower().replace(" | ", " vs ").replace("+", " and ").replace("=", " is ")
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
 WHAT = {
