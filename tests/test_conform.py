@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 
 from fuzz.cli import conform as cli_conform
-from fuzz.live.conform import Tally, Trace, count, model_traces, report_text
+from fuzz.compare.traces import Trace, observation_of
+from fuzz.live.conform import Tally, count, report_text
 from fuzz.live.sample import Reach, grown, read_input, sample
-from fuzz.report.replay import automaton_of
+from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.codes import encode
 from fuzz.schedule.schedule import Schedule, check, races
 from fuzz.schedule.text import schedule_json
@@ -34,12 +35,13 @@ NMI_AFTER_SMM = (
 
 def model_of(vendor: Vendor, *steps: Step) -> tuple[Schedule, Trace]:
     schedule = Schedule(vendor, 2, steps, "case")
-    return schedule, model_traces(automaton_of(vendor, VARIANTS), schedule)["original"]
+    return schedule, replay(automaton_of(vendor, VARIANTS), schedule).traces["original"]
 
 
 def but(trace: Trace, step: int, **fields: Any) -> Trace:
     """`trace` with other values at `step`."""
-    return [{**one, **fields} if one["step"] == step else one for one in trace]
+    changed = trace[step]._replace(**fields)
+    return (*trace[:step], changed, *trace[step + 1 :])
 
 
 def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
@@ -59,11 +61,11 @@ def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
 
 def test_a_live_trace_that_breaks_off_counts_as_far_as_it_goes() -> None:
     schedule, model = model_of("svm", Step("nop", 1), Step("hlt", 1), Step("nop", 1))
-    off = broken(2, 1, "QEMU ended (status -9)")
+    off = observation_of(broken(2, 1, "QEMU ended (status -9)"))
     tally = Tally()
-    count(tally, schedule, model, [*model[:2], off])
+    count(tally, schedule, model, (*model[:2], off))
     assert not tally.disagreements
-    count(tally, schedule, model, [*but(model[:2], 1, outcome="l1"), off])
+    count(tally, schedule, model, (*but(model[:2], 1, outcome="l1"), off))
     assert [one.step for one in tally.unexplained] == [1]
     assert (tally.agree, tally.steps, tally.broken) == (3, 4, 2)
     assert "3 of 4 steps agree, 0 of 2 schedules; broke off: 2" in report_text("svm", {"x": tally})
@@ -71,9 +73,9 @@ def test_a_live_trace_that_breaks_off_counts_as_far_as_it_goes() -> None:
 
 def test_bochs_nmi_blocking_is_named_and_counted_apart() -> None:
     schedule, model = model_of("vmx", *NMI_AFTER_SMM)
-    assert model[4]["taken"] == ["nmi"]
+    assert model[4].taken == ("nmi",)
     tally = Tally()
-    count(tally, schedule, model, but(model, 4, taken=[]))
+    count(tally, schedule, model, but(model, 4, taken=()))
     assert not tally.unexplained
     assert [one.quirk for one in tally.disagreements] == ["bochs-nmi-blocking"]
     assert tally.agree == 4
@@ -83,10 +85,10 @@ def test_bochs_nmi_blocking_is_named_and_counted_apart() -> None:
 @pytest.mark.parametrize(
     ("vendor", "steps", "step", "fields"),
     [
-        ("svm", NMI_AFTER_SMM, 4, {"taken": []}),
-        ("vmx", NMI_AFTER_SMM[2:], 2, {"taken": []}),
+        ("svm", NMI_AFTER_SMM, 4, {"taken": ()}),
+        ("vmx", NMI_AFTER_SMM[2:], 2, {"taken": ()}),
         ("vmx", NMI_AFTER_SMM, 4, {"outcome": "blocked"}),
-        ("vmx", NMI_AFTER_SMM, 5, {"taken": ["nmi"]}),
+        ("vmx", NMI_AFTER_SMM, 5, {"taken": ("nmi",)}),
     ],
     ids=["not Bochs", "never masked", "no NMI missing", "an NMI too many"],
 )

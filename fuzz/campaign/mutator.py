@@ -49,7 +49,7 @@ RACE: Final = "race"
 """The family of `at` steps."""
 DRAWN_FAMILIES: Final = (RACE,) * 6 + ("", *FAMILIES)
 """What an input gets beside the usual steps that has nothing yet."""
-POINT_NAMES: Final = tuple(POINTS)
+ALL_POINTS: Final = tuple(POINTS)
 HEADER_BYTES: Final = 2
 CODE_BYTES: Final = 2
 
@@ -246,7 +246,7 @@ class Mutator:
             codes = (self._pick(some),)
             if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
                 points = walker.automaton.passed(walker.vm[on], walker.move(codes[0]).action)
-                point = self._pick(points or POINT_NAMES)
+                point = self._pick(points or ALL_POINTS)
                 codes = message(len(walker.vm), on, self._racing_mode(), point) + codes
         return codes
 
@@ -256,7 +256,7 @@ class Mutator:
         on, family = self._start_on(vcpus), self._family_of(data)
         for number in range(more):
             if family in (RACE, None) and number and self._draw() < RACING:
-                (code,) = message(vcpus, on, self._racing_mode(), self._pick(POINT_NAMES))
+                (code,) = message(vcpus, on, self._racing_mode(), self._pick(ALL_POINTS))
                 data += code_bytes(code)
             data += code_bytes(self._pick(palette(self.vendor, vcpus, on, family)))
         return beginning(data, MAX_STEPS)

@@ -2,13 +2,14 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fuzz.cli.output import TELLING
 from fuzz.live.conform import conform, report_text
+from fuzz.live.run import MORE_THAN_CORES
 from fuzz.live.sample import sample
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import printable, races
@@ -64,7 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=(os.cpu_count() or 1) + 1,
+        default=MORE_THAN_CORES,
         metavar="N",
         help="emulators at a time (one more than cores)",
     )
@@ -100,9 +101,7 @@ def do_conform(options: argparse.Namespace) -> int:
             f"({chosen.covered} of {chosen.reached} joint states reached)"
             + (f"; {len(racing)} left out: races run on models only" if racing else "")
         )
-        tallies, troubles = conform(todo, vendor, variants, kernels, options.jobs)
-        for line in troubles:
-            say(line)
+        tallies = conform(todo, vendor, variants, kernels, TELLING, options.jobs)
         counts[vendor] = {name: tally.as_json() for name, tally in tallies.items()}
         if any(tally.broken for tally in tallies.values()):
             status = TROUBLE

@@ -3,35 +3,39 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from fuzz.compare.traces import observation_json
+from fuzz.compare.traces import Trace, observation_json
 from fuzz.live.quirks import quirk_of
-from fuzz.memory.automaton import Automaton
+from fuzz.live.run import Telling, known, run_live
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import dump, schedule_json
+from fuzz.schedule.text import step_yaml
 from variants.link import Variant
-from variants.live.observe import why_broken
-from variants.live.runner import Build, run_variants
+from variants.live.runner import Build
+from variants.machine.machine import Observation
 from variants.machine.step import Vendor
-
-Trace = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """The first step of a schedule in which model and live KVM differ, and in which fields.
+    """The first step of a schedule in which model and live KVM differ.
 
     quirk: the name of the emulator's quirk that explains it, or "".
     """
 
     schedule: Schedule
     step: int
-    fields: tuple[str, ...]
     quirk: str
     model: Trace
     live: Trace
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Those in which they differ."""
+        pairs = zip(self.model[self.step], self.live[self.step], strict=True)
+        return tuple(
+            name for name, (a, b) in zip(Observation._fields, pairs, strict=True) if a != b
+        )
 
 
 @dataclass
@@ -62,30 +66,19 @@ Tallies = Mapping[str, Tally]
 """By variant."""
 
 
-def model_traces(automaton: Automaton, schedule: Schedule) -> dict[str, Trace]:
-    """Each variant's observations on the model, as the live runner has them."""
-    return {
-        name: [observation_json(number, one) for number, one in enumerate(trace)]
-        for name, trace in replay(automaton, schedule).traces.items()
-    }
-
-
 def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
     """Compare two traces of `schedule` and add the result to `tally`."""
     tally.schedules += 1
-    if why_broken(live[-1]["warn"]):
-        tally.broken += 1
-        live = live[:-1]
-    tally.steps += len(live)
-    for number, (expected, seen) in enumerate(zip(model, live, strict=False)):
-        differ = tuple(name for name, value in expected.items() if seen[name] != value)
-        if differ:
-            quirk = quirk_of(schedule, number, model, live)
-            found = Disagreement(schedule, number, differ, quirk, model, live)
-            tally.disagreements.append(found)
+    seen = known(live)
+    tally.broken += seen != live
+    tally.steps += len(seen)
+    for number, (expected, one) in enumerate(zip(model, seen, strict=False)):
+        if one != expected:
+            quirk = quirk_of(schedule, number, model, seen)
+            tally.disagreements.append(Disagreement(schedule, number, quirk, model, seen))
             return
         tally.agree += 1
-    tally.whole += len(live) == len(model)
+    tally.whole += len(seen) == len(model)
 
 
 def conform(
@@ -93,26 +86,22 @@ def conform(
     vendor: Vendor,
     variants: Sequence[Variant],
     kernels: Mapping[str, Build],
+    telling: Telling,
     parallel: int,
-) -> tuple[dict[str, Tally], list[str]]:
-    """Run `schedules`, all of one vendor and without races, on models and live.
+) -> dict[str, Tally]:
+    """Run `schedules`, all of one vendor and without races, on models and live; by variant.
 
-    kernels: the builds by variant name. parallel: emulators at a time.
-    Returns the tallies, and what went wrong in the live runs, a line each.
-    Raises LiveError when nothing can be run.
+    kernels: the builds by variant name. parallel: emulators at a time. Raises LiveError when
+    nothing can be run.
     """
     automaton = automaton_of(vendor, variants)
-    plain = [schedule_json(schedule) for schedule in schedules]
-    live, reports = run_variants(plain, dict(kernels), vendor, parallel)
     tallies = {variant.name: Tally() for variant in variants}
-    for number, schedule in enumerate(schedules):
-        model = model_traces(automaton, schedule)
+    lives = run_live(schedules, kernels, telling, parallel)
+    for schedule, live in zip(schedules, lives, strict=True):
+        models = replay(automaton, schedule).traces
         for name, tally in tallies.items():
-            count(tally, schedule, model[name], live[name][number])
-    troubles = [
-        f"{vendor} {name}: {line}" for name, report in reports.items() for line in report.troubles
-    ]
-    return tallies, troubles
+            count(tally, schedule, models[name], live[name])
+    return tallies
 
 
 def report_text(vendor: Vendor, tallies: Tallies) -> str:
@@ -140,21 +129,19 @@ def disagreement_text(one: Disagreement) -> str:
     """A disagreement with both traces up to the step that shows it."""
     why = f"quirk {one.quirk}" if one.quirk else "DISAGREE"
     lines = [f"{one.schedule.name}: {why}: step {one.step}: {', '.join(one.fields)}"]
-    steps = dump(one.schedule).partition("steps:\n")[2].splitlines()
-    for number in range(one.step + 1):
-        lines.append(f"  {number} {steps[number][2:]}")
-        model, live = one.model[number], brief(one.live, number)
+    for number, step in enumerate(one.schedule.steps[: one.step + 1]):
+        lines.append(f"  {number} {step_yaml(step)}")
+        live = brief(one.live[number])
         if number < one.step:
             lines.append(f"      {live}")
         else:
-            lines += [f"      model {brief([model], 0)}", f"      live  {live}"]
+            lines += [f"      model {brief(one.model[number])}", f"      live  {live}"]
     return "\n".join(lines)
 
 
-def brief(trace: Trace, number: int) -> str:
+def brief(observation: Observation) -> str:
     """An observation without the fields that say nothing."""
-    if number >= len(trace):
-        return "nothing"
+    told = observation_json(0, observation).items()
     skip = ("step", "on", "outcome")
-    seen = {k: v for k, v in trace[number].items() if k not in skip and v not in (None, False, [])}
-    return " ".join([str(trace[number]["outcome"]), *(f"{k}={v}" for k, v in seen.items())])
+    seen = [f"{k}={v}" for k, v in told if k not in skip and v not in (None, False, [])]
+    return " ".join([observation.outcome, *seen])

@@ -4,14 +4,13 @@ A quirk explains a disagreement between model and live KVM; conform names it and
 It is asked about the first step that disagrees, and must not hold for anything else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from fuzz.compare.traces import Trace
 from fuzz.schedule.schedule import Schedule
-
-Observed = Mapping[str, Any]
-Trace = Sequence[Observed]
+from variants.machine.machine import Observation
 
 
 @dataclass(frozen=True)
@@ -23,15 +22,19 @@ class Quirk:
     explains: Callable[[Schedule, int, Trace, Trace], bool]
 
 
-def nmis(observed: Observed) -> int:
+def nmi_exit(observed: Observation) -> bool:
+    """Was there a VM exit for an NMI?"""
+    return observed.nested_exit is not None and observed.nested_exit.reason == "EXCEPTION_NMI"
+
+
+def nmis(observed: Observation) -> int:
     """How many NMIs the step shows, taken by the guest or as a VM exit."""
-    exit_reason = (observed["nested_exit"] or {}).get("reason")
-    return list(observed["taken"]).count("nmi") + (exit_reason == "EXCEPTION_NMI")
+    return observed.taken.count("nmi") + nmi_exit(observed)
 
 
-def masks_nmis(observed: Observed) -> bool:
+def masks_nmis(observed: Observation) -> bool:
     """Were NMIs masked when the step ended: in SMM, or in L1 after an NMI exit?"""
-    return bool(observed["smm"]) or (observed["nested_exit"] or {}).get("reason") == "EXCEPTION_NMI"
+    return observed.smm or nmi_exit(observed)
 
 
 def bochs_nmi_blocking(schedule: Schedule, step: int, model: Trace, live: Trace) -> bool:

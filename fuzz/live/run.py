@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from fuzz.compare.traces import Split, Trace, Traces, observation_of, splits, traces_json
+from fuzz.compare.traces import Split, Trace, Traces, observation_of, splits
 from fuzz.live.quirks import quirk_of
 from fuzz.schedule.schedule import Schedule, races
 from fuzz.schedule.text import schedule_json
@@ -13,6 +13,9 @@ from variants.live.host import HostAgent
 from variants.live.observe import why_broken
 from variants.live.runner import Build, run_variants
 from variants.machine.step import VENDORS
+
+MORE_THAN_CORES: Final = (os.cpu_count() or 1) + 1
+"""One more: emulators do not all compute all the time."""
 
 
 class Telling(NamedTuple):
@@ -27,12 +30,15 @@ class Telling(NamedTuple):
 
 
 def run_live(
-    schedules: Sequence[Schedule], builds: Mapping[str, Build | HostAgent], telling: Telling
+    schedules: Sequence[Schedule],
+    builds: Mapping[str, Build | HostAgent],
+    telling: Telling,
+    parallel: int = MORE_THAN_CORES,
 ) -> list[Traces]:
     """Each schedule's traces by variant, in order; {} for one with a race.
 
-    Where a run breaks off its trace ends, with outcome `error`. Raises LiveError when nothing can
-    be run.
+    parallel: emulators at a time. Where a run breaks off its trace ends, with outcome `error`.
+    Raises LiveError when nothing can be run.
     """
     found: list[Traces] = [{} for _ in schedules]
     for vendor in VENDORS:
@@ -45,8 +51,6 @@ def run_live(
             continue
         plain = [schedule_json(schedules[number]) for number in mine]
         with telling.ticking(f"{vendor}: {len(mine)} schedules on {' '.join(builds)}") as tick:
-            # One more than cores: they do not all compute all the time.
-            parallel = (os.cpu_count() or 1) + 1
             traces, reports = run_variants(plain, builds, vendor, parallel, tick)
         for name, report in reports.items():
             for trouble in report.troubles:
@@ -83,5 +87,4 @@ def quirk(schedule: Schedule, model: Trace, live: Trace) -> str:
     differ = [step for step, one in enumerate(seen) if one != model[step]]
     if not differ:
         return ""
-    both = traces_json({"model": model, "live": seen})
-    return quirk_of(schedule, differ[0], both["model"], both["live"])
+    return quirk_of(schedule, differ[0], model, seen)

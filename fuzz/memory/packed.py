@@ -61,7 +61,7 @@ class Label(NamedTuple):
     ones: int
 
 
-class Split(NamedTuple):
+class Parting(NamedTuple):
     """What observations do to the groups of a label. pairs: the two variants that name the split
     of each group that splits. after: the label left, None if nothing is. members: places of those
     left among the members."""
@@ -83,7 +83,7 @@ class Packed:
         self._known: list[Label] = []
         self._latents: dict[LabelId, tuple[Divergence, ...]] = {}
         self._relabelled: dict[tuple[LabelId, tuple[bool, ...]], LabelId | None] = {}
-        self._splits: dict[tuple[LabelId, tuple[SeenId, ...]], Split] = {}
+        self._partings: dict[tuple[LabelId, tuple[SeenId, ...]], Parting] = {}
         self._answers = Numbers[Answer | None, AnswerId]("answers", ANSWER_BITS)
         self._own: dict[tuple[int, ...], AnswerId] = {}
 
@@ -146,9 +146,9 @@ class Packed:
         """
         label = self._known[number]
         observed: tuple[Any, ...] = tuple([result & SEEN_MASK for result in results])
-        known = self._splits.get((number, observed))
+        known = self._partings.get((number, observed))
         if known is None:
-            known = self._splits[number, observed] = self._split(label, observed)
+            known = self._partings[number, observed] = self._parting(label, observed)
         mark = None
         if known.pairs:
             met = dict(zip(label.members, zip(vcpus, arrivals, strict=True), strict=True))
@@ -205,7 +205,7 @@ class Packed:
             self._own[key] = self._answers.of(own_answer(*asked))
         return self._own[key]
 
-    def _split(self, label: Label, observed: tuple[SeenId, ...]) -> Split:
+    def _parting(self, label: Label, observed: tuple[SeenId, ...]) -> Parting:
         seen = dict(zip(label.members, observed, strict=True))
         parts = [parted(group, seen.__getitem__) for group in label.groups]
         groups = tuple(part for some in parts for part in some if len(part) > 1)
@@ -214,7 +214,7 @@ class Packed:
         after = self._label(groups, unequal) if groups else None
         members = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
         pairs = tuple((some[0][0], some[1][0]) for some in parts if len(some) > 1)
-        return Split(pairs, after, members)
+        return Parting(pairs, after, members)
 
     def _relabel(self, label: Label, vcpus: Sequence[VcpuId]) -> LabelId | None:
         state = dict(zip(label.members, vcpus, strict=True))

@@ -14,8 +14,8 @@ automaton, so any mutation of the codes is again a schedule.
 from functools import cache
 from typing import Final
 
+from fuzz.schedule.order import POINT_ORDER
 from fuzz.schedule.schedule import Schedule, ScheduleError, check, step_problem
-from variants.machine.points import POINTS
 from variants.machine.step import (
     ACTIVITIES,
     EXITING,
@@ -33,7 +33,6 @@ from variants.machine.step import (
 
 ICR: Final = 0x8000
 PREFIX: Final = 0x4000
-POINT_NAMES: Final = ("", *POINTS)
 SIMPLE_OPS: Final = tuple(op for op in OPS if op != "icr")
 TARGETS: Final = (0, 1, 2, 3, -1, -2, -3)
 VECTORS: Final = (0x00, 0x12, 0x34, 0x9A)
@@ -62,7 +61,7 @@ def encode_step(step: Step) -> tuple[int, ...]:
         known = step.vector in vectors
         code = (
             ICR
-            | POINT_NAMES.index(step.at) << 10
+            | POINT_ORDER.index(step.at) << 10
             | ICR_MODES.index(step.mode) << 7
             | TARGETS.index(step.to) << 4
             | (vectors.index(step.vector) if known else 0) << 2
@@ -81,12 +80,12 @@ def decode_step(code: int, vector: int | None = None) -> Step | None:
     """The step of `code`, with the vector of a prefix if there was one; None if it has none."""
     if code & ICR:
         point, mode, to = code >> 10 & 31, code >> 7 & 7, code >> 4 & 7
-        if point >= len(POINT_NAMES) or mode >= len(ICR_MODES) or to >= len(TARGETS):
+        if point >= len(POINT_ORDER) or mode >= len(ICR_MODES) or to >= len(TARGETS):
             return None
         name = ICR_MODES[mode]
         if vector is None:
             vector = palette(name)[code >> 2 & 3]
-        return Step("icr", code & 3, TARGETS[to], name, vector, POINT_NAMES[point])
+        return Step("icr", code & 3, TARGETS[to], name, vector, POINT_ORDER[point])
     number, on, argument = code >> 9, code >> 6 & 3, code & 63
     if code & PREFIX or code & 0x100 or number >= len(SIMPLE_OPS):
         return None
@@ -139,8 +138,9 @@ def decode(data: bytes) -> Schedule:
     if len(data) < end:
         held = (len(data) - 2) // 2
         raise ScheduleError(f"truncated: the header says {count} codes, there are {held}")
-    if vcpus > 4:
-        raise ScheduleError(f"the header says {vcpus} vCPUs, expected 2 to 4")
+    if vcpus > MAX_VCPUS:
+        expected = f"expected {MIN_VCPUS} to {MAX_VCPUS}"
+        raise ScheduleError(f"the header says {vcpus} vCPUs, {expected}")
     codes = [int.from_bytes(data[at : at + 2], "little") for at in range(2, end, 2)]
     steps: list[Step] = []
     vector: int | None = None

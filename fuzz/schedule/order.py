@@ -7,6 +7,7 @@ from variants.machine.points import POINTS
 from variants.machine.step import ICR_MODES, MP_STATES, OPS, Step
 
 POINT_ORDER: Final = ("", *POINTS)
+"""What `at` can be: nothing first. Codes hold the place in it."""
 SIMPLE_OPS: Final = ("nop", "hlt")
 """What a step is replaced with if that will do."""
 VCPU_ORDER: Final = (1, 0, 2, 3)
