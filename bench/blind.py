@@ -18,7 +18,8 @@ from fuzz.campaign.mutator import MAX_STEPS
 from fuzz.campaign.target import Findings, runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
-from fuzz.memory.automaton import Automaton, walk
+from fuzz.memory.automaton import Automaton
+from fuzz.memory.node import walk
 from fuzz.schedule.codes import alphabet, decode_step, fuzz_input, header, pack
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import Schedule

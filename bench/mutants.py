@@ -31,8 +31,8 @@ from fuzz.explore.search import Search
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from variants.catalogue import BUILT_IN, built_in, choose
-from variants.link import replaced
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import replaced
 
 HERE = Path(__file__).resolve().parent.parent
 SWAPPED = {
@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 
 MODULE = """
 from variants.catalogue import built_in
-from variants.link import Variant, replaced, replaces
+from variants.variant import Variant, replaced, replaces
 from variants.machine import {module}
 from {imported_from} import {names}
 

@@ -21,13 +21,13 @@ FIELDS = [
     *("smm", "latched_init", "mp_state", "taken", "woke", "warn"),
 ]
 SAME = """
-from variants.link import Variant
+from variants.variant import Variant
 
 VARIANT = Variant("same", "nothing changed")
 """
 OWN = SAME.replace("same", "mine")
 RAISES = """
-from variants.link import Variant, replaces
+from variants.variant import Variant, replaces
 from variants.machine import events
 from variants.machine.vcpu import Vcpu
 

@@ -21,10 +21,10 @@ from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
 from variants.catalogue import choose
-from variants.link import Variant, replaces
 from variants.machine import events
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, VENDORS, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_SIPI, Irq, Vcpu
+from variants.variant import Variant, replaces
 
 VARIANTS = choose("", [])
 INIT, SIPI = Irq("init", 0), Irq("sipi", 0x12)

@@ -25,7 +25,7 @@ SCHEDULE = load(SEED.read_text())
 CODES = codes.encode(SCHEDULE)
 COMMAND = [sys.executable, "-m", "fuzz.cli"]
 OWN = """
-from variants.link import Variant
+from variants.variant import Variant
 
 VARIANT = Variant("mäin", "nothing changed")
 """

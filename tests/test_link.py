@@ -16,10 +16,10 @@ from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
 from variants.catalogue import choose, load_file
-from variants.link import LinkError, Variant, machine_functions, replaces
 from variants.machine import events, lapic, run, svm, vmx
 from variants.machine.step import VENDORS, Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu
+from variants.variant import LinkError, Variant, machine_functions, replaces
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
@@ -191,7 +191,7 @@ def test_a_difference_is_a_diff_of_our_own_code(capsys: pytest.CaptureFixture[st
     assert main(["variants", "--diff", "paolo", "nobody"]) == 2
 
 
-HEAD = """from variants.link import Variant, replaces
+HEAD = """from variants.variant import Variant, replaces
 from variants.machine import events, run
 from variants.machine.vcpu import Vcpu
 """

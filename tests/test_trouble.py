@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 CASE = str(ROOT / "corpus" / "seeds" / "svm-init-startup.yaml")
 VARIANT = """
 import itertools, os, sys
-from variants.link import Variant, replaces
+from variants.variant import Variant, replaces
 from variants.machine import events
 from variants.machine.vcpu import Vcpu
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from variants.link import LinkError, Variant, machine_of, marked_in, replaced
+from variants.link import machine_of
 from variants.machine.step import VENDORS
+from variants.variant import LinkError, Variant, marked_in, replaced
 
 BUILT_IN: Final = ("original", "yadong", "paolo")
 ENTRY_POINT_GROUP: Final = "eventdiff.variants"
@@ -73,7 +74,7 @@ def line_in(path: str, error: BaseException) -> str:
 
 def expect_variant(candidate: object, source: str) -> Variant:
     if not isinstance(candidate, Variant):
-        raise VariantError(f"{source}: defines no VARIANT of type variants.link.Variant")
+        raise VariantError(f"{source}: defines no VARIANT of type variants.variant.Variant")
     try:
         check_name(candidate.name)
     except VariantError as error:

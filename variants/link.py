@@ -1,15 +1,7 @@
-"""Variants: functions that replace functions of the machine, and the linker that puts them there.
+"""The linker: puts a variant's functions in the place of those of the machine that they replace.
 
 A variant is to the machine what a livepatch is to a kernel: a few functions, each named after the
-one it replaces and of the same signature.
-
-    from variants.link import Variant, replaces
-    from variants.machine import run
-
-    @replaces(run.vcpu_block)
-    def vcpu_block(vcpu: Vcpu) -> Ran: ...
-
-    VARIANT = Variant("mine", "my patch, v1", (vcpu_block,))
+one it replaces and of the same signature (`variants.variant`).
 
 Why linking. A function of the machine calls others by their names, as C does. Python looks such a
 name up in the globals of the function's module, at each call. So a variant needs no hook in the
@@ -48,153 +40,33 @@ What a variant must not do, then:
 - call a machine function's copy by way of an attribute it has stored on the vCPU.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache, partial
-from importlib import import_module
-from pkgutil import iter_modules
 from types import FunctionType, ModuleType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from variants import machine as package
 from variants.machine import machine
 from variants.machine.machine import Machine
 from variants.machine.ops import X86Ops, kvm_x86_ops
 from variants.machine.step import Vendor
 from variants.machine.svm import SVM
 from variants.machine.vmx import VMX
+from variants.variant import (
+    ROOT,
+    LinkError,
+    Variant,
+    layers,
+    name_of,
+    of_machine,
+    replaced,
+    target_of,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ROOT: Final = "variants.machine"
-VOCABULARY: Final = ("ops", "points", "step")
-"""Modules without a function of KVM's."""
 TABLES: Final = {"svm": SVM, "vmx": VMX}
-
-
-class LinkError(Exception):
-    """A variant that does not fit the machine: one line that says what does not, and why."""
-
-
-_targets: dict[object, FunctionType] = {}
-"""By replacement, what it replaces."""
-
-
-def replaces(target: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a function as the replacement of `target`, a function of the machine.
-
-    Raises LinkError if `target` is none, or the parameters differ.
-    """
-    if not isinstance(target, FunctionType) or not of_machine(target):
-        raise LinkError(f"{name_of(target)} is no function of the machine: it cannot be replaced")
-
-    def mark(replacement: Callable[P, R]) -> Callable[P, R]:
-        if not isinstance(replacement, FunctionType):
-            raise LinkError(f"{replacement!r} replaces {name_of(target)}, but is no plain function")
-        if signature_of(replacement) != signature_of(target):
-            raise LinkError(
-                f"{replacement.__name__}{inspect.signature(replacement)} cannot replace "
-                f"{name_of(target)}{inspect.signature(target)}: the parameters differ"
-            )
-        _targets[replacement] = target
-        return replacement
-
-    return mark
-
-
-def of_machine(function: FunctionType) -> bool:
-    return function.__module__.startswith(f"{ROOT}.")
-
-
-def name_of(function: object) -> str:
-    """A function as one writes it: `run.vcpu_block`."""
-    module = getattr(function, "__module__", None) or "?"
-    return f"{module.rpartition('.')[2]}.{getattr(function, '__name__', repr(function))}"
-
-
-def signature_of(function: FunctionType) -> list[tuple[str, object, object]]:
-    """What two functions must have in common: the parameters' names, kinds and defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    return [(one.name.lstrip("_"), one.kind, one.default) for one in parameters]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One implementation of event handling.
-
-    name: a word, unique among the variants compared.
-    provenance: where the change comes from: kernel version, patch and date.
-    replacements: functions marked by `replaces`, of different functions of the machine.
-    on: the variant that this one builds on; None for the machine as it is.
-
-    Raises LinkError if two replacements are of one function, or one is of none.
-    """
-
-    name: str
-    provenance: str
-    replacements: tuple[Callable[..., Any], ...] = ()
-    on: "Variant | None" = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.provenance, str):
-            raise LinkError(f"variant {self.name}: its provenance is no text")
-        if not isinstance(self.replacements, tuple):
-            raise LinkError(f"variant {self.name}: replacements is no tuple of functions")
-        if not isinstance(self.on, Variant | None):
-            raise LinkError(f"variant {self.name}: it can be built on a Variant, not {self.on!r}")
-        known: dict[FunctionType, Callable[..., Any]] = {}
-        for function in self.replacements:
-            target = _targets.get(function)
-            if target is None:
-                what = f"{name_of(function)} replaces nothing: mark it with @replaces(..)"
-                raise LinkError(f"variant {self.name}: {what}")
-            if target in known:
-                both = f"{name_of(known[target])} and {name_of(function)}"
-                raise LinkError(f"variant {self.name}: {both} both replace {name_of(target)}")
-            known[target] = function
-
-
-def layers(variant: Variant) -> list[Variant]:
-    """The variants that `variant` is built on, the lowest first, and itself."""
-    return [*(layers(variant.on) if variant.on else ()), variant]
-
-
-def replaced(variant: Variant) -> dict[FunctionType, FunctionType]:
-    """By function of the machine, what `variant` has in its place."""
-    return {
-        _targets[function]: cast(FunctionType, function)
-        for layer in layers(variant)
-        for function in layer.replacements
-    }
-
-
-def marked_in(module: ModuleType) -> list[FunctionType]:
-    """The replacements that a module defines."""
-    return [
-        value
-        for value in vars(module).values()
-        if isinstance(value, FunctionType)
-        and value in _targets
-        and value.__module__ == module.__name__
-    ]
-
-
-def machine_modules() -> list[ModuleType]:
-    """The modules of the machine that do something."""
-    names = [module.name for module in iter_modules(package.__path__)]
-    return [import_module(f"{ROOT}.{name}") for name in names if name not in VOCABULARY]
-
-
-def machine_functions() -> dict[str, FunctionType]:
-    """The functions of the machine that can be replaced, by name."""
-    return {
-        name: value
-        for module in machine_modules()
-        for name, value in vars(module).items()
-        if isinstance(value, FunctionType) and value.__module__ == module.__name__
-    }
 
 
 @cache
@@ -238,7 +110,7 @@ class _Linker:
 
     def __init__(self, variant: Variant, vendor: Vendor) -> None:
         self._layers = [
-            {_targets[one]: cast(FunctionType, one) for one in layer.replacements}
+            {target_of(one): cast(FunctionType, one) for one in layer.replacements}
             for layer in layers(variant)
         ]
         self._vendor = vendor
@@ -265,7 +137,7 @@ class _Linker:
     def _copy(self, function: FunctionType) -> FunctionType:
         made = self._copies.get(function)
         if made is None:
-            own = function if function in _targets else None
+            own = function if target_of(function) else None
             module = self._module(function.__globals__, own)
             # A code object of its own: the interpreter notes in it where globals were found.
             code = function.__code__.replace()
@@ -288,7 +160,7 @@ class _Linker:
     def _rebound(self, value: object, own: FunctionType | None) -> object:
         match value:
             case FunctionType() if of_machine(value):
-                below = self._layer_of(own) if own and value is _targets[own] else None
+                below = self._layer_of(own) if own and value is target_of(own) else None
                 return self._version(value, len(self._layers) if below is None else below)
             case FunctionType() if uses_machine(value.__globals__):
                 return self._copy(value)
@@ -300,7 +172,7 @@ class _Linker:
                 return value
 
     def _layer_of(self, replacement: FunctionType) -> int:
-        target = _targets[replacement]
+        target = target_of(replacement)
         found = (n for n, one in enumerate(self._layers) if one.get(target) is replacement)
         return next(found, 0)
 
@@ -318,7 +190,7 @@ class _Linker:
 
 def uses_machine(names: Mapping[str, Any]) -> bool:
     """Do these globals name something of the machine that is to be rebound?"""
-    if names["__name__"] == __name__:
+    if names["__name__"] in (__name__, Variant.__module__):
         return False
     return any(
         of_machine(value)

@@ -9,9 +9,9 @@ Below, the function that replaces one of the machine's, then the variant itself.
 this file changes.
 """
 
-from variants.link import Variant, replaces
 from variants.machine import events
 from variants.machine.vcpu import KVM_APIC_SIPI, Vcpu
+from variants.variant import Variant, replaces
 
 
 # Replaces the function named, which must have the same parameters. Replace more by writing more.

@@ -5,11 +5,11 @@ Built on `paolo`, which can reset a vCPU out of L2's wait-for-SIPI and leaves L2
     eventdiff fuzz --time 10 --variants paolo,original --variant docs/examples/kvm_vcpu_reset.py
 """
 
-from variants.link import Variant, replaces
 from variants.machine import events, svm, vmx
 from variants.machine.ops import kvm_x86_ops
 from variants.machine.vcpu import Vcpu
 from variants.paolo.model import VARIANT as PAOLO
+from variants.variant import Variant, replaces
 
 
 @replaces(events.kvm_vcpu_reset)

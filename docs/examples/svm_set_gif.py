@@ -5,9 +5,9 @@ Linux 5.10 looks at SMI, NMI and interrupts alone, so an INIT held by GIF=0 is t
     eventdiff fuzz --time 10 --variants original --variant docs/examples/svm_set_gif.py
 """
 
-from variants.link import Variant, replaces
 from variants.machine import svm
 from variants.machine.vcpu import Req, Vcpu
+from variants.variant import Variant, replaces
 
 
 @replaces(svm.svm_set_gif)

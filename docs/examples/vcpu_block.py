@@ -5,10 +5,10 @@ In Linux 5.10 whatever woke the vCPU ends its HLT, even if kvm_apic_accept_event
     eventdiff fuzz --time 10 --variants original --variant docs/examples/vcpu_block.py
 """
 
-from variants.link import Variant, replaces
 from variants.machine import events, run
 from variants.machine.lapic import preempt
 from variants.machine.vcpu import Mp, Vcpu
+from variants.variant import Variant, replaces
 
 
 @replaces(run.vcpu_block)

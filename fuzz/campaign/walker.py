@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from fuzz.memory.automaton import Automaton, Move, Node, walk
+from fuzz.memory.automaton import Automaton
+from fuzz.memory.node import Move, Node, walk
 from fuzz.schedule.codes import decode_step, prefix_vector, vcpus_of
 from fuzz.schedule.schedule import step_problem
 from variants.machine.step import MAX_VCPUS, MIN_VCPUS

@@ -29,9 +29,9 @@ from fuzz.schedule.file import is_yaml, read_data, read_schedule, schedule_in, w
 from fuzz.schedule.schedule import ScheduleError, printable
 from fuzz.shrink.minimize import minimize
 from variants.catalogue import VariantError, choose, describe, offered
-from variants.link import LinkError, Variant
 from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import LinkError, Variant
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 MAX_SECONDS = 2**31 - 1

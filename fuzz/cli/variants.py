@@ -13,7 +13,7 @@ from fuzz.cli.output import write
 from fuzz.schedule.schedule import printable
 from variants import template
 from variants.catalogue import BUILT_IN, VariantError, built_in, check_name, load_file
-from variants.link import Variant, machine_functions, name_of, replaced
+from variants.variant import Variant, machine_functions, name_of, replaced
 
 SAME, DIFFERENT = 0, 1
 WHOLE = 1000

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from fuzz.compare.watch import HangError, Hanging, doing
-from variants.link import Variant, linked, machine_of
+from variants.link import linked, machine_of
 from variants.machine import machine, vmx
 from variants.machine.machine import Machine
 from variants.machine.step import Step, Vendor
+from variants.variant import Variant
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -14,8 +14,8 @@ from fuzz.explore.exhaustive import Explored
 from fuzz.schedule.alphabet import Alphabet
 from fuzz.schedule.text import step_yaml
 from variants import machine
-from variants.link import Variant, replaced
 from variants.machine.step import Vendor
+from variants.variant import Variant, replaced
 
 NAMING: Final = (cause, joint, signature, wording)
 """The modules that decide what a divergence is called."""

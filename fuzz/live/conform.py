@@ -10,10 +10,10 @@ from fuzz.live.run import Telling, known, run_live
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
-from variants.link import Variant
 from variants.live.runner import Build
 from variants.machine.machine import Observation
 from variants.machine.step import Vendor
+from variants.variant import Variant
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from fuzz.campaign.mutator import Mutator, crossover_of
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.codes import header, schedule_of_input
 from fuzz.schedule.schedule import Schedule
-from variants.link import Variant
 from variants.machine.machine import initial_state, step
 from variants.machine.step import MIN_VCPUS, Vendor
+from variants.variant import Variant
 
 CANDIDATES_EACH: Final = 40
 """Mutations tried for each schedule wanted."""

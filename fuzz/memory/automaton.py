@@ -1,23 +1,21 @@
 """The joint automaton: joint vCPUs with a memory.
 
-A node is a dict from what happens to a joint vCPU (a step it takes, a message it receives) to
-the node that follows, so what was once computed costs one look-up. What is not there yet is
-computed by `Node.__missing__`. A VM is a list of nodes, one per vCPU.
+What happens to a joint vCPU (a step it takes, a message it receives) leads from one node to another
+(`fuzz.memory.node`). What is not there yet is computed here.
 
 Memory is bounded: at `max_edges` look-ups remembered, everything is forgotten and grows anew.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.joint import JointVcpu, latents, receive, regroup, settle, start, take
 from fuzz.compare.signature import Divergence
+from fuzz.memory.node import NO_MESSAGE, SETTLE, Arrival, Key, Left, Move, Node, Sent, walk
 from fuzz.memory.numbers import (
     NO_ARRIVALS,
     ArrivalsId,
     JointId,
-    MessageId,
     StepId,
 )
 from fuzz.memory.packed import NOTHING, Mark, Packed
@@ -26,54 +24,6 @@ from fuzz.schedule.schedule import Schedule, own_part
 from variants.machine.step import Step, targets
 from variants.machine.vcpu import Irq
 
-SETTLE: Final = StepId(-1)
-"""In place of a step: another vCPU acts before armed writes have landed."""
-
-
-class Arrival(NamedTuple):
-    """A message reaches a joint vCPU, in the variants that sent it; with a `point` it is armed."""
-
-    point: str
-    message: MessageId
-    senders: Group
-
-
-class Left(NamedTuple):
-    """A split on another vCPU leaves these groups."""
-
-    groups: tuple[Group, ...]
-
-
-Key = StepId | Arrival | Left
-"""What happens to a joint vCPU."""
-
-
-class Sent(dict[Group, Arrival]):
-    """A message that steps send: how it arrives, by the variants that sent it."""
-
-    def __init__(self, point: str, message: MessageId) -> None:
-        self.point = point
-        self.message = message
-
-    def __missing__(self, senders: Group) -> Arrival:
-        arrival = self[senders] = Arrival(self.point, self.message, senders)
-        return arrival
-
-
-NO_MESSAGE: Final = Sent("", MessageId(0))
-
-
-class Move(NamedTuple):
-    """A step, taken apart: `on` takes `action`; if it is an ICR write, its message goes to the
-    other vCPUs `to`, armed or at once."""
-
-    on: int
-    action: StepId
-    to: tuple[int, ...]
-    message: Sent
-    arming: bool
-
-
 Counting = Callable[[Packed, JointId], int]
 """What makes a joint vCPU new to a fuzzer: gives the number of its coverage counter."""
 
@@ -81,49 +31,6 @@ Counting = Callable[[Packed, JointId], int]
 def uncounted(_packed: Packed, _joint: JointId) -> int:
     """For those who do not fuzz."""
     return 0
-
-
-class Node(dict[Key, "Node"]):
-    """A joint vCPU, and what the step that led here showed and sent.
-
-    joint: the joint vCPU. armed: per variant the arrivals that land in its next step. counter: this
-    node's coverage counter. left: the groups still compared, as other vCPUs hear of it. latent: the
-    divergences that a schedule which ends here has on this vCPU.
-    """
-
-    __slots__ = (
-        "armed",
-        "automaton",
-        "counter",
-        "divergences",
-        "joint",
-        "latent",
-        "left",
-        "senders",
-    )
-
-    def __init__(
-        self,
-        automaton: "Automaton",
-        joint: JointId,
-        armed: tuple[ArrivalsId, ...],
-        divergences: tuple[Divergence, ...],
-        senders: Group,
-        left: Left,
-        latent: tuple[Divergence, ...],
-        counter: int,
-    ) -> None:
-        self.automaton = automaton
-        self.joint = joint
-        self.armed = armed
-        self.divergences = divergences
-        self.senders = senders
-        self.left = left
-        self.latent = latent
-        self.counter = counter
-
-    def __missing__(self, key: Key) -> "Node":
-        return self.automaton.expand(self, key)
 
 
 class Automaton:
@@ -325,31 +232,3 @@ class Automaton:
                 break
         end = latents(self.compared, [self._packed.unpack(node.joint) for node in vm])
         return found + [(len(schedule.steps) - 1, divergence) for divergence in end]
-
-
-def walk(vm: list[Node], armed: list[int], move: Move) -> Node:
-    """Let the VM take a step; gives the node of the vCPU that took it.
-
-    vm: a node per vCPU, changed in place. armed: the vCPUs that armed writes wait for, likewise.
-    """
-    on, action, to, message, arming = move
-    if armed:
-        if arming:
-            armed[:] = [target for target in armed if target != on]
-        else:
-            for target in armed:
-                if target != on:
-                    vm[target] = vm[target][SETTLE]
-            armed.clear()
-    node = vm[on] = vm[on][action]
-    if node.divergences:
-        for number, other in enumerate(vm):
-            if number != on:
-                vm[number] = other[node.left]
-    if to and node.senders:
-        arrival = message[node.senders]
-        for target in to:
-            vm[target] = vm[target][arrival]
-        if arming:
-            armed += [target for target in to if target not in armed]
-    return node

@@ -8,9 +8,9 @@ from fuzz.compare.signature import Divergence
 from fuzz.compare.traces import Traces, traces_json
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.schedule import Schedule
-from variants.link import Variant
 from variants.machine.machine import initial_state, step
 from variants.machine.step import Vendor
+from variants.variant import Variant
 
 
 class Replay(NamedTuple):

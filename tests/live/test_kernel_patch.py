@@ -13,7 +13,7 @@ CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"
 FUNCTION = "kvm_apic_accept_events"
 MODEL = """
-from variants.link import Variant
+from variants.variant import Variant
 from variants.yadong.model import kvm_apic_accept_events
 
 VARIANT = Variant("mine", "yadong's half outside VMX alone", (kvm_apic_accept_events,))

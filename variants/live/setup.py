@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from variants.link import machine_functions, name_of
 from variants.live.artefacts import Store, locked, progress
 from variants.live.cache import SETUP, cache_folder
 from variants.live.debian import fetch_kernel
@@ -28,6 +27,7 @@ from variants.live.kernel import (
 from variants.live.machines import ISOLINUX, LDLINUX
 from variants.live.patches import KernelPatch, read_patch
 from variants.live.tree import check_tree, kernel_with_tree
+from variants.variant import machine_functions, name_of
 
 TOOLS: Final = {
     "apt-get": "apt",

@@ -4,11 +4,11 @@ Patches: the two posted by Paolo Bonzini on 5 November 2020 for Linux 5.10, whic
 nested half of Yadong Qi's. A SIPI that arrives outside wait-for-SIPI is never cleared.
 """
 
-from variants.link import Variant, replaces
 from variants.machine import events, vmx
 from variants.machine.lapic import preempt
 from variants.machine.ops import kvm_x86_ops
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu
+from variants.variant import Variant, replaces
 from variants.yadong.model import VARIANT as YADONG
 
 

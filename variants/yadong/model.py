@@ -4,10 +4,10 @@ Patch: "KVM: x86: emulate wait-for-SIPI and SIPI-VMExit", Yadong Qi, 22 Septembe
 Linux 5.10. The SIPI part of `kvm_apic_accept_events` is common code and so changes SVM too.
 """
 
-from variants.link import Variant, replaces
 from variants.machine import events, vmx
 from variants.machine.lapic import preempt
 from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu
+from variants.variant import Variant, replaces
 
 
 @replaces(events.kvm_apic_accept_events)

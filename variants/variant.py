@@ -1,0 +1,157 @@
+"""What a variant is: functions that replace functions of the machine, each named as in KVM.
+
+    from variants.machine import run
+    from variants.variant import Variant, replaces
+
+    @replaces(run.vcpu_block)
+    def vcpu_block(vcpu: Vcpu) -> Ran: ...
+
+    VARIANT = Variant("mine", "my patch, v1", (vcpu_block,))
+
+`variants.link` says what that means.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from types import FunctionType, ModuleType
+from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from variants import machine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ROOT: Final = "variants.machine"
+VOCABULARY: Final = ("ops", "points", "step")
+"""Modules without a function of KVM's."""
+
+
+class LinkError(Exception):
+    """A variant that does not fit the machine: one line that says what does not, and why."""
+
+
+_targets: dict[object, FunctionType] = {}
+"""By replacement, what it replaces."""
+
+
+def replaces(target: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function as the replacement of `target`, a function of the machine.
+
+    Raises LinkError if `target` is none, or the parameters differ.
+    """
+    if not isinstance(target, FunctionType) or not of_machine(target):
+        raise LinkError(f"{name_of(target)} is no function of the machine: it cannot be replaced")
+
+    def mark(replacement: Callable[P, R]) -> Callable[P, R]:
+        if not isinstance(replacement, FunctionType):
+            raise LinkError(f"{replacement!r} replaces {name_of(target)}, but is no plain function")
+        if signature_of(replacement) != signature_of(target):
+            raise LinkError(
+                f"{replacement.__name__}{inspect.signature(replacement)} cannot replace "
+                f"{name_of(target)}{inspect.signature(target)}: the parameters differ"
+            )
+        _targets[replacement] = target
+        return replacement
+
+    return mark
+
+
+def target_of(function: object) -> FunctionType | None:
+    """What a function is marked to replace; None if nothing."""
+    return _targets.get(function)
+
+
+def of_machine(function: FunctionType) -> bool:
+    return function.__module__.startswith(f"{ROOT}.")
+
+
+def name_of(function: object) -> str:
+    """A function as one writes it: `run.vcpu_block`."""
+    module = getattr(function, "__module__", None) or "?"
+    return f"{module.rpartition('.')[2]}.{getattr(function, '__name__', repr(function))}"
+
+
+def signature_of(function: FunctionType) -> list[tuple[str, object, object]]:
+    """What two functions must have in common: the parameters' names, kinds and defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return [(one.name.lstrip("_"), one.kind, one.default) for one in parameters]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One implementation of event handling.
+
+    name: a word, unique among the variants compared.
+    provenance: where the change comes from: kernel version, patch and date.
+    replacements: functions marked by `replaces`, of different functions of the machine.
+    on: the variant that this one builds on; None for the machine as it is.
+
+    Raises LinkError if two replacements are of one function, or one is of none.
+    """
+
+    name: str
+    provenance: str
+    replacements: tuple[Callable[..., Any], ...] = ()
+    on: "Variant | None" = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.provenance, str):
+            raise LinkError(f"variant {self.name}: its provenance is no text")
+        if not isinstance(self.replacements, tuple):
+            raise LinkError(f"variant {self.name}: replacements is no tuple of functions")
+        if not isinstance(self.on, Variant | None):
+            raise LinkError(f"variant {self.name}: it can be built on a Variant, not {self.on!r}")
+        known: dict[FunctionType, Callable[..., Any]] = {}
+        for function in self.replacements:
+            target = _targets.get(function)
+            if target is None:
+                what = f"{name_of(function)} replaces nothing: mark it with @replaces(..)"
+                raise LinkError(f"variant {self.name}: {what}")
+            if target in known:
+                both = f"{name_of(known[target])} and {name_of(function)}"
+                raise LinkError(f"variant {self.name}: {both} both replace {name_of(target)}")
+            known[target] = function
+
+
+def layers(variant: Variant) -> list[Variant]:
+    """The variants that `variant` is built on, the lowest first, and itself."""
+    return [*(layers(variant.on) if variant.on else ()), variant]
+
+
+def replaced(variant: Variant) -> dict[FunctionType, FunctionType]:
+    """By function of the machine, what `variant` has in its place."""
+    return {
+        _targets[function]: cast(FunctionType, function)
+        for layer in layers(variant)
+        for function in layer.replacements
+    }
+
+
+def marked_in(module: ModuleType) -> list[FunctionType]:
+    """The replacements that a module defines."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, FunctionType)
+        and value in _targets
+        and value.__module__ == module.__name__
+    ]
+
+
+def machine_modules() -> list[ModuleType]:
+    """The modules of the machine that do something."""
+    names = [module.name for module in iter_modules(machine.__path__)]
+    return [import_module(f"{ROOT}.{name}") for name in names if name not in VOCABULARY]
+
+
+def machine_functions() -> dict[str, FunctionType]:
+    """The functions of the machine that can be replaced, by name."""
+    return {
+        name: value
+        for module in machine_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__
+    }
