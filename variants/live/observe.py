@@ -1,4 +1,4 @@
-"""From the agent's raw lines to the observations of DESIGN.md section 4."""
+"""From the agent's raw lines to the observations of docs/schedules.md."""
 
 from collections.abc import Mapping
 from typing import Any, Final

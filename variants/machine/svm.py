@@ -1,4 +1,4 @@
-"""SVM: GIF, VMRUN and #VMEXIT, and the vendor hooks of the common loop.
+"""SVM: GIF, VMRUN and #VMEXIT, and `kvm_x86_ops`.
 
 Source: Linux 5.10 arch/x86/kvm/svm/svm.c and svm/nested.c, `nested=1 vgif=0`, no AVIC.
 """

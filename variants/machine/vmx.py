@@ -1,4 +1,4 @@
-"""VMX: VMX operation, VM entry and exit to L1, and the vendor hooks of the common loop.
+"""VMX: VMX operation, VM entry and exit to L1, and `kvm_x86_ops`.
 
 Source: Linux 5.10 arch/x86/kvm/vmx/vmx.c and vmx/nested.c, with virtual NMIs, without APICv.
 """
