@@ -133,7 +133,9 @@ def test_bad_choice_of_variants(names: str, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_variant_that_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_variant_that_raises_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = tmp_path / "mine.py"
     own.write_text(RAISES)
     assert main(["replay", "--variant", str(own), CLAIM_1]) == 2
