@@ -1,0 +1,112 @@
+"""`eventdiff fuzz`: a campaign's options and output."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+from fuzz.campaign import campaign
+from fuzz.cli.live_replay import built_of
+from fuzz.cli.output import TELLING
+from fuzz.compare.compared import compared
+from fuzz.compare.signature import Finding
+from fuzz.live.confirm import confirm
+from fuzz.memory.automaton import Automaton
+from fuzz.report.folder import slug, summary_text
+from fuzz.schedule.schedule import printable
+from variants.catalogue import choose
+from variants.machine.step import VENDORS
+
+SAME, DIFFERENT = 0, 1
+EXAMPLES: Final = """\
+examples:
+  eventdiff fuzz --time 600 --vendor svm --out reports/mine
+  eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/mine
+
+Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. summary.md has them all.
+"""
+MAX_SECONDS: Final = 2**31 - 1
+"""The most that libFuzzer takes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eventdiff fuzz`, besides those that choose variants."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--time", type=seconds, default=60, metavar="S", help="seconds (60)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/latest"), metavar="DIR", help="(reports/latest)"
+    )
+    parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
+    )
+    parser.add_argument(
+        "--mix",
+        action="store_true",
+        help="also what `explore` keeps apart: races, NMIs, SMIs and interrupts in one schedule",
+    )
+    parser.add_argument("--json", action="store_true", help="print campaign.json when done")
+    parser.add_argument(
+        "--confirm",
+        action="store_true",
+        help="then run the reproducers on real KVM (see `eventdiff live setup`)",
+    )
+
+
+def seconds(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SECONDS} seconds, not {text!r}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > campaign.MAX_SEED:
+        what = f"expected a number from 0 to {campaign.MAX_SEED}, not {text!r}"
+        raise argparse.ArgumentTypeError(what)
+    return int(text)
+
+
+def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
+    """The options that choose the same variants again, from any folder."""
+    given = ["--variants", options.variants] if options.variants else []
+    for path in options.variant:
+        given += ["--variant", str(Path(path).resolve())]
+    return tuple(given)
+
+
+def do_fuzz(options: argparse.Namespace) -> int:
+    variants = choose(options.variants, options.variant)
+    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
+    vendors = (options.vendor,) if options.vendor else VENDORS
+    automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
+    given = variant_options(options)
+    settings = campaign.Settings(
+        vendors, options.time, options.out, given, options.seed, options.mix
+    )
+    on_terminal = sys.stderr.isatty()
+
+    def announce(finding: Finding) -> None:
+        if not options.json:
+            clear = "\r\033[K" if on_terminal else ""
+            signature = finding.signature
+            folder = printable(str(options.out / slug(signature)))
+            print(f"{clear}{signature}\n    {folder}", flush=True)
+
+    def progress(schedules: int, elapsed: float, signatures: int) -> None:
+        if on_terminal:
+            line = (
+                f"{elapsed:3.0f}/{options.time} s, {schedules} schedules, {signatures} signatures"
+            )
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+    outcome = campaign.run(automata, settings, announce, progress)
+    if on_terminal:
+        print("\r\033[K", end="", file=sys.stderr)
+    verdicts = confirm(outcome, automata, kernels, options.out, TELLING) if options.confirm else {}
+    if options.json:
+        print((options.out / "campaign.json").read_text(), end="")
+    else:
+        ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
+    return DIFFERENT if outcome.findings else SAME
