@@ -94,7 +94,7 @@ def test_a_variant_builds_on_another() -> None:
 
     @replaces(vmx.nested_vmx_setup_ctls_msrs)
     def nested_vmx_setup_ctls_msrs() -> int:
-        return vmx.nested_vmx_setup_ctls_msrs() & ~vmx.VMX_MISC_WAIT_SIPI
+        return vmx.nested_vmx_setup_ctls_msrs() & ~vmx.VMX_MISC_ACTIVITY_WAIT_SIPI
 
     hidden = Variant("hidden", "not advertised", (nested_vmx_setup_ctls_msrs,), on=YADONG)
     schedule = Schedule("vmx", 2, (Step("rdmsr", 1, mode="ia32-vmx-misc"), Step("vmxon", 1)))

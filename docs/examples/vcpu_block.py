@@ -6,7 +6,7 @@ In Linux 5.10 whatever woke the vCPU ends its HLT, even if kvm_apic_accept_event
 """
 
 from variants.machine import events, run
-from variants.machine.lapic import preempt
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import Mp, Vcpu
 from variants.variant import Variant, replaces
 

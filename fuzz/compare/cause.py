@@ -16,7 +16,7 @@ A `Question` is put to the `RULES` in their order; the first that has an answer 
 `tests/test_causes.py` has a schedule for each.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -31,7 +31,7 @@ from fuzz.compare.wording import (
     context,
     event_of,
     itself,
-    pending_events,
+    left_pending,
     waits_in_l2,
 )
 from variants.machine.machine import Arrivals, VcpuStep
@@ -59,14 +59,14 @@ class Question(NamedTuple):
     def ends(self) -> tuple[VcpuStep, VcpuStep]:
         """What i and j make of the step."""
         one, other = [self.compared.machines[member].step_vcpu for member in (self.i, self.j)]
-        asked = self.before, self.step, self.arrivals
-        return one(*asked), other(*asked)
+        taken = self.before, self.step, self.arrivals
+        return one(*taken), other(*taken)
 
     def everyones_ends(self) -> list[VcpuStep]:
         """What every variant would make of it, even one that has already been told apart: so that
         one bug has one name, whoever is still in the group when it shows."""
-        asked = self.before, self.step, self.arrivals
-        return [machine.step_vcpu(*asked) for machine in self.compared.machines]
+        taken = self.before, self.step, self.arrivals
+        return [machine.step_vcpu(*taken) for machine in self.compared.machines]
 
     def what(self) -> str:
         """The name of the step itself."""
@@ -99,19 +99,19 @@ def own_answer(one: Question, other: Question) -> Answer | None:
 def _own_answer(one: Question, other: Question) -> Answer | None:
     showed = one.ends()[0].observation, other.ends()[1].observation
     told = look(*showed)
-    asked = other if told[0] == "warning" and showed[1].warn else one
+    nearer = other if told[0] == "warning" and showed[1].warn else one
     try:
-        ends = [end.observation for end in asked.ends()]
+        ends = [end.observation for end in nearer.ends()]
     except StepError:
         return None
-    return answer(asked) if ends[0] != ends[1] and look(*ends) == told else None
+    return answer(nearer) if ends[0] != ends[1] and look(*ends) == told else None
 
 
 @lru_cache(maxsize=REMEMBERED)
 def answer(question: Question) -> Answer:
     """The cause, by the first of the `RULES` that has one.
 
-    A variant may not be made for the states it is asked about: then it is the step that differs.
+    A variant may raise in a state that it never gets into itself: then it is the step that differs.
     """
     try:
         return answered_by(question)[1]
@@ -145,42 +145,41 @@ def the_step_itself(question: Question) -> Answer | None:
 
 
 def a_calmer_question(question: Question) -> Answer | None:
-    """The answer to a question without one of the messages, if that has the same difference.
+    """The answer to a question without one of the messages, if that has the same difference."""
+    found = calmer(question)
+    return answer(found) if found else None
+
+
+def calmer(question: Question) -> Question | None:
+    """A question with one message fewer in the step that is about the same difference.
 
     The variants may show different things without it, or come to differ in the same way if it comes
-    before the step, or after it, or is taken in a step of its own.
+    before the step, or after it, or after it and is taken in a step of its own.
     """
-    for calmer in without_a_message(question):
-        return answer(calmer)
-    return None
-
-
-def without_a_message(question: Question) -> Iterator[Question]:
-    """The questions with one message fewer in the step that are about the same difference."""
     ends = question.ends()
     wanted = difference(*ends)
     shows = ends[0].observation != ends[1].observation
+    members = question.i, question.j
+    delivers = [question.compared.machines[member].deliver for member in members]
     for n, (_, irq) in enumerate(question.arrivals):
-        rest = question._replace(arrivals=question.arrivals[:n] + question.arrivals[n + 1 :])
-        calm = rest.ends()
+        without = question._replace(arrivals=question.arrivals[:n] + question.arrivals[n + 1 :])
+        calm = without.ends()
         if difference(*calm) == wanted or (shows and calm[0].observation != calm[1].observation):
-            yield rest
-        delivers = [
-            question.compared.machines[member].deliver for member in (question.i, question.j)
-        ]
-        before = [deliver(rest.before, irq) for deliver in delivers]
-        early = rest._replace(before=before[0])
-        if before[0] == before[1] and difference(*early.ends()) == wanted:
-            yield early
+            return without
+        received = [deliver(without.before, irq) for deliver in delivers]
+        early = without._replace(before=received[0])
+        if received[0] == received[1] and difference(*early.ends()) == wanted:
+            return early
         one, other = [
             end._replace(vcpu=deliver(end.vcpu, irq))
             for end, deliver in zip(calm, delivers, strict=True)
         ]
         if difference(one, other) == wanted:
-            yield rest
-        later = question._replace(before=one.vcpu, step=IDLE, arrivals=())
-        if one == other and difference(*later.ends()) == wanted:
-            yield later
+            return without
+        apart = question._replace(before=one.vcpu, step=IDLE, arrivals=())
+        if one == other and difference(*apart.ends()) == wanted:
+            return apart
+    return None
 
 
 def a_race(question: Question) -> Answer | None:
@@ -236,8 +235,8 @@ def sides(question: Question, ends: Sequence[VcpuStep]) -> tuple[tuple[str, ...]
     field = "warn" if one.warn != other.warn else telling(one, other)
     if field:
         keys: Sequence[object] = [getattr(end.observation, field) for end in ends]
-    elif differ := pending_events(ends[i]) ^ pending_events(ends[j]):
-        keys = [pending_events(end) & differ for end in ends]
+    elif differ := left_pending(ends[i]) ^ left_pending(ends[j]):
+        keys = [left_pending(end) & differ for end in ends]
     else:
         keys = [end.vcpu for end in ends]
     able = [n for n, waits in enumerate(compared.l2_waits) if waits or not waits_in_l2(vcpu)]
@@ -249,7 +248,7 @@ def difference(one: VcpuStep, other: VcpuStep) -> object:
     """How two ends of a step differ: in what shows, or what stays pending, or which fields."""
     if one.observation != other.observation:
         return look(one.observation, other.observation)
-    pending = (pending_events(one), pending_events(other))
+    pending = (left_pending(one), left_pending(other))
     if pending[0] != pending[1]:
         return pending
     return [a != b for a, b in zip(one.vcpu, other.vcpu, strict=True)]

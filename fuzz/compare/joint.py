@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from fuzz.compare.cause import Question, answer, arrived, own_answer
 from fuzz.compare.compared import Compared, Group
-from fuzz.compare.signature import Cause, Divergence, latent, visible
+from fuzz.compare.signature import ELSEWHERE, Answer, Cause, Divergence, latent, visible
 from variants.machine.machine import Arrivals, Observation, initial_vcpu
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
@@ -95,7 +95,8 @@ def take(compared: Compared, before: JointVcpu, step: Step) -> Taken:
         parts = parted(group, observed.__getitem__)
         if len(parts) > 1:
             i, j = parts[0][0], parts[1][0]
-            why = own_answer(question(i, j, of=i), question(i, j, of=j)) or known[i, j]
+            own = own_answer(question(i, j, of=i), question(i, j, of=j))
+            why = own or Answer(known[i, j], ELSEWHERE)
             divergences.append(visible(compared, parts, why, observed))
         for part in parts:
             if len(part) > 1:

@@ -19,6 +19,12 @@ class Vms(NamedTuple):
     groups: tuple[Group, ...]
     states: tuple[State | None, ...]
 
+    def state(self, member: int) -> State:
+        """The VM of a variant that is still compared."""
+        state = self.states[member]
+        assert state is not None
+        return state
+
 
 def start(compared: Compared, vcpus: int) -> Vms:
     """All variants in one group."""
@@ -33,9 +39,8 @@ def take(compared: Compared, before: Vms, taken: Step) -> tuple[Vms, list[list[G
     for group in before.groups:
         parts: dict[Observation, Group] = {}
         for member in group:
-            state = before.states[member]
-            assert state is not None
-            states[member], observed = step(compared.machines[member], state, taken)
+            machine = compared.machines[member]
+            states[member], observed = step(machine, before.state(member), taken)
             parts[observed] = (*parts.get(observed, ()), member)
         if len(parts) > 1:
             splits.append(list(parts.values()))
@@ -52,9 +57,8 @@ def latent(vms: Vms) -> Iterator[list[Group]]:
     for group in vms.groups:
         parts: dict[object, Group] = {}
         for member in group:
-            state = vms.states[member]
-            assert state is not None
-            parts[state.vcpus] = (*parts.get(state.vcpus, ()), member)
+            vcpus = vms.state(member).vcpus
+            parts[vcpus] = (*parts.get(vcpus, ()), member)
         if len(parts) > 1:
             yield list(parts.values())
 

@@ -49,7 +49,7 @@ class Cause(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The cause of a difference that lies in a step, and how it shows where it alone does."""
+    """Why variants differ after a step, and how that shows if they were alike before it."""
 
     cause: Cause
     shows: str
@@ -92,17 +92,17 @@ class Finding(NamedTuple):
 def visible(
     compared: Compared,
     parts: Sequence[Group],
-    answer: Answer | Cause,
+    answer: Answer,
     observed: Mapping[int, Observation],
 ) -> Divergence:
     """A split that shows in the observations.
 
-    answer: the cause, with how it shows if it lies in the step. What a difference leads to many
-        steps later is of endless variety and says little: that is told only of the step's own.
+    answer: its `shows` is ELSEWHERE if the cause lies in an earlier step. What a difference leads
+        to many steps later is of endless variety and says little.
     """
     # Of a split in three the first two parts name the class, as they do its cause.
     kind, shows = look(observed[parts[0][0]], observed[parts[1][0]])
-    cause, own = answer if isinstance(answer, Answer) else (answer, ELSEWHERE)
+    cause, own = answer
     if kind == "visible":
         shows = own
     if cause.race:

@@ -46,7 +46,7 @@ def event_of(vcpu: Vcpu, step: Step, one: VcpuStep, other: VcpuStep) -> str:
         if apart[0] != apart[1]:
             return "INIT"
     events = list(named_by(one.observation, other.observation))
-    differ = pending_events(one) ^ pending_events(other)
+    differ = left_pending(one) ^ left_pending(other)
     events += [EVENTS[mode] for mode, bit in PENDING.items() if differ & bit]
     events += EVENTS.values()
     return next((event for event in events if event in present), "")
@@ -69,13 +69,13 @@ def named_by(one: Observation, other: Observation) -> Iterator[str]:
     """The events that differing VM exits, then differing outcomes, name."""
     exits = [seen.nested_exit.reason if seen.nested_exit else "" for seen in (one, other)]
     activities = [seen.nested_exit.activity if seen.nested_exit else "" for seen in (one, other)]
-    if exits != exits[::-1] or activities != activities[::-1]:
+    if exits[0] != exits[1] or activities[0] != activities[1]:
         yield from (SHOWN_BY[word] for word in exits if word in SHOWN_BY)
     if one.outcome != other.outcome:
         yield from (SHOWN_BY[w] for w in (one.outcome, other.outcome) if w in SHOWN_BY)
 
 
-def pending_events(end: VcpuStep) -> int:
+def left_pending(end: VcpuStep) -> int:
     """INIT and SIPI that a step leaves pending."""
     return thaw(end.vcpu).pending_events
 

@@ -191,7 +191,7 @@ class Packed:
         key = (step, i, j, *one, *other)
         if key not in self._own:
             tables = self.tables
-            asked = [
+            questions = [
                 Question(
                     tables.compared,
                     i,
@@ -202,7 +202,7 @@ class Packed:
                 )
                 for vcpu, arrivals in (one, other)
             ]
-            self._own[key] = self._answers.of(own_answer(*asked))
+            self._own[key] = self._answers.of(own_answer(*questions))
         return self._own[key]
 
     def _parting(self, label: Label, observed: tuple[SeenId, ...]) -> Parting:

@@ -3,13 +3,9 @@
 Source: Linux 5.10 arch/x86/kvm/x86.c; `kvm_apic_accept_events` is lapic.c's.
 """
 
-from variants.machine.lapic import (
-    kvm_cpu_get_interrupt,
-    kvm_cpu_has_interrupt,
-    kvm_lapic_reset,
-    preempt,
-)
+from variants.machine.lapic import kvm_cpu_get_interrupt, kvm_cpu_has_interrupt, kvm_lapic_reset
 from variants.machine.ops import kvm_x86_ops
+from variants.machine.preemption import preempt
 from variants.machine.smm import enter_smm
 from variants.machine.vcpu import (
     EBUSY,

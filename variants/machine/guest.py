@@ -8,8 +8,8 @@ the step. Interrupt handlers write EOI and return, NMI handlers return.
 from enum import Enum, auto
 from typing import Final
 
-from variants.machine.lapic import preempt
 from variants.machine.ops import kvm_x86_ops
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import Frame, Vcpu
 
 ANYWHERE: Final = frozenset({"nop", "hlt", "sti", "cli", "icr"})

@@ -3,7 +3,6 @@
 Source: Linux 5.10 arch/x86/kvm/lapic.c; `kvm_inject_nmi` is x86.c's.
 """
 
-from variants.machine.points import Point
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Irq, Req, Vcpu
 
 
@@ -35,20 +34,6 @@ def kvm_inject_nmi(vcpu: Vcpu) -> None:
     """Queue an NMI. More than two are never kept (`process_nmi`), so count no further."""
     vcpu.nmi_queued = min(2, vcpu.nmi_queued + 1)
     vcpu.request(Req.NMI)
-
-
-def preempt(vcpu: Vcpu, point: Point) -> bool:
-    """Let the armed remote writes for `point` land; true if there was one."""
-    vcpu.passed[point] = None
-    if not vcpu.arrivals:
-        return False
-    landing = [irq for at, irq in vcpu.arrivals if at == point]
-    if not landing:
-        return False
-    vcpu.arrivals = [armed for armed in vcpu.arrivals if armed[0] != point]
-    for irq in landing:
-        apic_accept_irq(vcpu, irq)
-    return True
 
 
 def kvm_cpu_has_interrupt(vcpu: Vcpu) -> bool:

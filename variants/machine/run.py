@@ -12,8 +12,9 @@ from variants.machine.events import (
     process_smi,
 )
 from variants.machine.guest import Exit, run_guest
-from variants.machine.lapic import apic_accept_irq, apic_set_eoi, preempt
+from variants.machine.lapic import apic_accept_irq, apic_set_eoi
 from variants.machine.ops import kvm_x86_ops
+from variants.machine.preemption import preempt
 from variants.machine.smm import em_rsm
 from variants.machine.step import TO_ALL, TO_SELF
 from variants.machine.vcpu import Frame, Irq, Mp, Req, Vcpu

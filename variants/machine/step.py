@@ -1,7 +1,7 @@
 """The machine's input: one schedule step.
 
 A `Step` is one thing that happens to one vCPU: an instruction, an ICR write or a host ioctl.
-The vocabulary below is the whole alphabet; `fuzz.schedule.schedule` writes it as YAML and as bytes.
+The vocabulary below is the whole alphabet; `fuzz.schedule` writes it as YAML and as bytes.
 """
 
 from typing import Final, Literal, NamedTuple, get_args

@@ -6,8 +6,9 @@ Source: Linux 5.10 arch/x86/kvm/svm/svm.c and svm/nested.c, `nested=1 vgif=0`, n
 from typing import Final
 
 from variants.machine.events import kvm_clear_queues, kvm_event_needs_reinjection
-from variants.machine.lapic import kvm_cpu_has_interrupt, preempt
+from variants.machine.lapic import kvm_cpu_has_interrupt
 from variants.machine.ops import X86Ops
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
 
 

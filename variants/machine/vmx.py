@@ -10,12 +10,13 @@ from variants.machine.events import (
     kvm_event_needs_reinjection,
     kvm_vcpu_halt,
 )
-from variants.machine.lapic import kvm_cpu_has_interrupt, preempt
+from variants.machine.lapic import kvm_cpu_has_interrupt
 from variants.machine.ops import X86Ops
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import EBUSY, EINVAL, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
 
 VMX_MISC_ACTIVITY_HLT: Final = 1 << 6
-VMX_MISC_WAIT_SIPI: Final = 1 << 8
+VMX_MISC_ACTIVITY_WAIT_SIPI: Final = 1 << 8
 """Bits of IA32_VMX_MISC: activity states that a VM entry accepts. SDM vol. 3, A.6."""
 
 
@@ -278,7 +279,9 @@ def vmx_execute(vcpu: Vcpu, op: str) -> None:
         case "vmcall":
             nested_vmx_vmexit(vcpu, "VMCALL")
         case "rdmsr":
-            vcpu.taken.append(f"rdmsr:{nested_vmx_setup_ctls_msrs() & VMX_MISC_WAIT_SIPI:#x}")
+            vcpu.taken.append(
+                f"rdmsr:{nested_vmx_setup_ctls_msrs() & VMX_MISC_ACTIVITY_WAIT_SIPI:#x}"
+            )
 
 
 def vmx_set_nested_state(vcpu: Vcpu, saved: Vcpu) -> bool:

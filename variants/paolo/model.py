@@ -5,8 +5,8 @@ nested half of Yadong Qi's. A SIPI that arrives outside wait-for-SIPI is never c
 """
 
 from variants.machine import events, vmx
-from variants.machine.lapic import preempt
 from variants.machine.ops import kvm_x86_ops
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu
 from variants.variant import Variant, replaces
 from variants.yadong.model import VARIANT as YADONG

@@ -5,7 +5,7 @@ Linux 5.10. The SIPI part of `kvm_apic_accept_events` is common code and so chan
 """
 
 from variants.machine import events, vmx
-from variants.machine.lapic import preempt
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Vcpu
 from variants.variant import Variant, replaces
 
@@ -39,7 +39,7 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
 @replaces(vmx.nested_vmx_setup_ctls_msrs)
 def nested_vmx_setup_ctls_msrs() -> int:
     """Wait-for-SIPI is advertised too."""
-    return vmx.nested_vmx_setup_ctls_msrs() | vmx.VMX_MISC_WAIT_SIPI
+    return vmx.nested_vmx_setup_ctls_msrs() | vmx.VMX_MISC_ACTIVITY_WAIT_SIPI
 
 
 @replaces(vmx.nested_check_guest_non_reg_state)
