@@ -51,13 +51,13 @@ def draw_with_hypothesis(automaton: Automaton, findings: Findings, until: float,
             super().__init__()
             findings.runs += 1
             self.taken: list[Step] = []
-            self.vm, self.armed = automaton.start(2), list[int]()
+            self.vm, self.waiting = automaton.start(2), list[int]()
 
         @rule(step=st.sampled_from(steps))
         def take(self, step: Step) -> None:
             self.taken.append(step)
             findings.current = fuzz_input(Schedule(vendor, 2, tuple(self.taken)))
-            walk(self.vm, self.armed, automaton.move(step, 2))
+            walk(self.vm, self.waiting, automaton.move(step, 2))
 
     turn = 0
     while time.monotonic() < until:

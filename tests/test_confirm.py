@@ -149,7 +149,6 @@ def test_live_tables_fit_a_mail(times: int) -> None:
     live = traces | {"paolo-0": traces["original-0"][:4]}
     texts = [
         both_text(result.schedule, traces, live, live_splits(traces)),
-        both_text(result.schedule, traces, {}, live_splits(traces)),
         live_text(result.schedule, live, live_splits(live)),
     ]
     for text in texts:

@@ -52,7 +52,7 @@ def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
     count(tally, schedule, model, but(model, 1, outcome="l1", woke=True))
     assert tally.as_json() == {"steps": 6, "agree": 4, "schedules": 2}
     (found,) = tally.unexplained
-    assert (found.step, found.fields) == (1, ("outcome", "woke"))
+    assert (found.step, found.fields) == (1, ["outcome", "woke"])
     text = report_text("svm", {"original": tally})
     assert "svm original: 4 of 6 steps agree, 1 of 2 schedules; unexplained: 1" in text
     assert "model blocked" in text

@@ -21,8 +21,9 @@ from variants.machine.points import POINTS
 from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
 
 MAX_STEPS: Final = 16
-FRESH_INPUT: Final = 0.01
-"""How often to begin anew: another header, without steps if there are none."""
+NEW_HEADER: Final = 0.01
+"""How often to give an input another number of vCPUs."""
+THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.6
 """How often to go on from the beginning of an input rather than change it anywhere."""
 KEPT_WHOLE: Final = 0.5
@@ -169,8 +170,8 @@ class Mutator:
         if not self._seeded:
             self._random.seed(seed)
             self._seeded = True
-        if len(data) < HEADER_BYTES or self._draw() < FRESH_INPUT:
-            vcpus = MIN_VCPUS + (self._draw() < 0.5)
+        if len(data) < HEADER_BYTES or self._draw() < NEW_HEADER:
+            vcpus = MIN_VCPUS + (self._draw() < THREE_VCPUS)
             data = code_bytes(header(self.vendor, vcpus, 0)) + data[HEADER_BYTES:]
             data = data if self.mix else unmixed(data)
         if self._draw() >= GROWN:
@@ -227,7 +228,7 @@ class Mutator:
             if self._draw() < OTHER_VCPU:
                 on = self._below(vcpus)
             codes = self._next(walker, on, family)
-            if walker.armed and unraced(codes[0]):
+            if walker.waiting and unraced(codes[0]):
                 continue
             for code in codes:
                 data += code_bytes(code)
@@ -236,9 +237,10 @@ class Mutator:
         return beginning(data, MAX_STEPS)
 
     def _next(self, walker: Walker, on: int, family: str | None) -> tuple[int, ...]:
-        """A step for vCPU `on`, not taken from here yet if there is one; a race before it."""
+        """A step for vCPU `on`, not taken from here yet if there is one. Where the first one drawn
+        has been taken, a message may land in the next."""
         some = palette(self.vendor, len(walker.vm), on, family)
-        racing = family in (RACE, None) and not walker.armed and self._draw() < RACING
+        racing = family in (RACE, None) and not walker.waiting and self._draw() < RACING
         codes: tuple[int, ...] = (self._pick(some),)
         for _ in range(TRIES):
             if not walker.taken(on, codes):

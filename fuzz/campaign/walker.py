@@ -32,13 +32,13 @@ class Walker:
     """Walks inputs through the automaton. An input often begins as the one before: the mutator has
     just walked it, or most of it. What they have in common is not walked again.
 
-    vm, armed: where the input leads, as `walk` has them. nodes: the steps on the way.
+    vm, waiting: where the input leads, as `walk` has them. nodes: the steps on the way.
     """
 
     def __init__(self, automaton: Automaton) -> None:
         self.automaton = automaton
         self.vm: list[Node] = []
-        self.armed: list[int] = []
+        self.waiting: list[int] = []
         self.nodes: list[Node] = []
         self._moves = {n: Moves(automaton, n) for n in range(MIN_VCPUS, MAX_VCPUS + 1)}
         self._codes = b""
@@ -70,13 +70,13 @@ class Walker:
             return self.nodes
         known = self._known(codes)
         if known:
-            vm, armed, count, self._vector = self._trail[known - 1]
-            self.vm[:], self.armed[:] = vm, armed
+            vm, waiting, count, self._vector = self._trail[known - 1]
+            self.vm[:], self.waiting[:] = vm, waiting
             del self.nodes[count:], self._trail[known:]
             self._codes = codes[: 2 * known]
         else:
             first = int.from_bytes(codes[:2], "little")
-            self.vm, self.armed = self.automaton.start(vcpus_of(first)), []
+            self.vm, self.waiting = self.automaton.start(vcpus_of(first)), []
             self.nodes, self._trail, self._vector = [], [], None
             self._codes = codes[:2]
             self._generation = self.automaton.generation
@@ -96,11 +96,11 @@ class Walker:
         else:
             move, self._vector = moves.decode(code, self._vector), None
         if move is not None:
-            self.nodes.append(walk(self.vm, self.armed, move))
+            self.nodes.append(walk(self.vm, self.waiting, move))
         self._remember()
 
     def _remember(self) -> None:
-        trail = (tuple(self.vm), tuple(self.armed), len(self.nodes), self._vector)
+        trail = (tuple(self.vm), tuple(self.waiting), len(self.nodes), self._vector)
         self._trail.append(trail)
 
     def _known(self, codes: bytes) -> int:

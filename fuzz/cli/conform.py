@@ -2,23 +2,22 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz.cli.output import TELLING
+from fuzz.cli.output import TELLING, complain
+from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.live.conform import conform, report_text
 from fuzz.live.run import MORE_THAN_CORES
 from fuzz.live.sample import sample
 from fuzz.schedule.file import files_in, read_schedule
-from fuzz.schedule.schedule import printable, races
+from fuzz.schedule.schedule import races
 from fuzz.schedule.seeds import seed_files
 from variants.catalogue import choose, load_file
 from variants.live.cache import builds
 from variants.machine.step import VENDORS, Vendor
 
-AGREE, DISAGREE, TROUBLE = 0, 1, 2
 SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
 REPORTS: Final = Path("reports")
 
@@ -88,7 +87,7 @@ def do_conform(options: argparse.Namespace) -> int:
     variants = choose(named, options.variant, least=1)
     kernels = builds(options.cache, [variant.name for variant in variants])
     counts: dict[str, dict[str, dict[str, int]]] = {}
-    status = AGREE
+    status = SAME
     for vendor in [options.vendor] if options.vendor else VENDORS:
         mine = [one for one in given if one.vendor == vendor]
         racing = [one for one in mine if races(one)]
@@ -96,7 +95,7 @@ def do_conform(options: argparse.Namespace) -> int:
         todo = [one for one in mine if not races(one)] + list(chosen.schedules)
         if not todo:
             continue
-        say(
+        complain(
             f"{vendor}: {len(todo)} schedules, {len(chosen.schedules)} of them sampled "
             f"({chosen.covered} of {chosen.reached} joint states reached)"
             + (f"; {len(racing)} left out: races run on models only" if racing else "")
@@ -106,13 +105,9 @@ def do_conform(options: argparse.Namespace) -> int:
         if any(tally.broken for tally in tallies.values()):
             status = TROUBLE
         elif any(tally.unexplained for tally in tallies.values()):
-            status = max(status, DISAGREE)
+            status = max(status, DIFFERENT)
         if not options.json:
             print(report_text(vendor, tallies), flush=True)
     if options.json:
         print(json.dumps(counts))
     return status
-
-
-def say(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)

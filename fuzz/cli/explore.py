@@ -3,7 +3,6 @@
 import argparse
 import json
 import signal
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +10,8 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fuzz.cli.output import show_line
+from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
@@ -97,16 +98,12 @@ def alphabets(steps: str, vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
 
 def run(request: Request) -> Explored:
     """Explore; on a terminal, say now and then how far it is."""
-    on_terminal = sys.stderr.isatty()
     began = time.monotonic()
 
     def progress(depth: int, states: int, transitions: int, signatures: int) -> None:
-        if on_terminal:
-            elapsed = time.monotonic() - began
-            rate = transitions / elapsed
-            line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
-            line += f"{rate:,.0f} transitions/s, {signatures} signatures"
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        elapsed = time.monotonic() - began
+        line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
+        show_line(f"{line}{transitions / elapsed:,.0f} transitions/s, {signatures} signatures")
 
     # Ctrl-C ends this process's exploration, though the parent waits for it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -116,8 +113,7 @@ def run(request: Request) -> Explored:
             return explore(subject, request.alphabets, request.depth, progress)
     finally:
         signal.signal(signal.SIGINT, before)
-        if on_terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        show_line()
 
 
 def run_all(requests: list[Request]) -> list[Explored]:
@@ -169,7 +165,7 @@ def do_explore(options: argparse.Namespace) -> int:
         wrong = differences(certified, found)
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
-        return 1 if wrong else 0
+        return DIFFERENT if wrong else SAME
     write_reports(options.out, explored, found, named, files)
     if options.json:
         print(json.dumps(explored_json(explored)))
@@ -178,10 +174,10 @@ def do_explore(options: argparse.Namespace) -> int:
         print(summary_text(extent(found), findings, options.out), end="")
         print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
     if any(one.found for one in explored.values()):
-        return 1
+        return DIFFERENT
     if any(one.interrupted for one in explored.values()):
         raise KeyboardInterrupt
-    return 0
+    return SAME
 
 
 def read_certificate(path: Path) -> dict[str, Any]:

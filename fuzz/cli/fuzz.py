@@ -1,13 +1,13 @@
 """`eventdiff fuzz`: a campaign's options and output."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Final
 
 from fuzz.campaign import campaign
 from fuzz.cli.live_replay import built_of
-from fuzz.cli.output import TELLING
+from fuzz.cli.output import TELLING, show_line
+from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Finding
 from fuzz.live.confirm import confirm
@@ -17,7 +17,6 @@ from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
 from variants.machine.step import VENDORS
 
-SAME, DIFFERENT = 0, 1
 EXAMPLES: Final = """\
 examples:
   eventdiff fuzz --time 600 --vendor svm --out reports/mine
@@ -84,25 +83,20 @@ def do_fuzz(options: argparse.Namespace) -> int:
     settings = campaign.Settings(
         vendors, options.time, options.out, given, options.seed, options.mix
     )
-    on_terminal = sys.stderr.isatty()
 
     def announce(finding: Finding) -> None:
         if not options.json:
-            clear = "\r\033[K" if on_terminal else ""
+            show_line()
             signature = finding.signature
             folder = printable(str(options.out / slug(signature)))
-            print(f"{clear}{signature}\n    {folder}", flush=True)
+            print(f"{signature}\n    {folder}", flush=True)
 
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
-        if on_terminal:
-            line = (
-                f"{elapsed:3.0f}/{options.time} s, {schedules} schedules, {signatures} signatures"
-            )
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+        ran = f"{schedules} schedules, {signatures} signatures"
+        show_line(f"{elapsed:3.0f}/{options.time} s, {ran}")
 
     outcome = campaign.run(automata, settings, announce, progress)
-    if on_terminal:
-        print("\r\033[K", end="", file=sys.stderr)
+    show_line()
     verdicts = confirm(outcome, automata, kernels, options.out, TELLING) if options.confirm else {}
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")

@@ -8,6 +8,7 @@ from typing import Any
 
 from fuzz.cli import conform
 from fuzz.cli.output import TELLING, complain
+from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.traces import traces_json
 from fuzz.live.run import breaks, live_splits, run_live
 from fuzz.live.text import live_text
@@ -19,8 +20,6 @@ from variants.live.emulator import LiveError
 from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
 from variants.live.setup import set_up
-
-SAME, DIFFERENT, TROUBLE = 0, 1, 2
 
 ABOUT = "Run schedules on real kvm.ko builds of the variants: SVM in QEMU, VMX in Bochs."
 EPILOG = """\

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuzz.cli.output import TELLING
-from fuzz.compare.traces import Split, Traces, traces_json
+from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
+from fuzz.compare.traces import Split, Traces, first_difference, traces_json
 from fuzz.live.run import breaks, known, run_live
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
+from fuzz.report.trace import trace_text
 from variants.catalogue import BUILT_IN
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
@@ -34,18 +36,22 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
     2 if a live run broke off.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = 0
+    status = SAME
     lives = run_live([result.schedule for result in results], kernels, TELLING)
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
         unlike = any(
-            known(trace) != result.traces[name][: len(known(trace))] for name, trace in live.items()
+            first_difference(result.traces[name], known(trace)) is not None
+            for name, trace in live.items()
         )
-        status = max(status, 2 if breaks(live) else int(bool(result.divergences) or unlike))
+        found = DIFFERENT if result.divergences or unlike else SAME
+        status = max(status, TROUBLE if breaks(live) else found)
         if as_json:
             print(json.dumps(with_live(result, live)))
             continue
-        splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
-        text = both_text(result.schedule, result.traces, live, splits)
+        text = f"{trace_text(result)}model only: a race (`at`)\n"
+        if live:
+            splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
+            text = both_text(result.schedule, result.traces, live, splits)
         print(("\n" if number else "") + text, end="", flush=True)
     return status
 

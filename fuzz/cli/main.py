@@ -11,14 +11,13 @@ from fuzz.campaign.campaign import FuzzerError
 from fuzz.cli import explore, fuzz, live, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
+from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
 from fuzz.schedule.schedule import ScheduleError
 from variants.catalogue import VariantError, describe, offered
 from variants.live.emulator import LiveError
 from variants.variant import LinkError
-
-TROUBLE = 2
 
 EPILOG = """\
 examples:

@@ -38,22 +38,20 @@ def write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def show_line(text: str = "") -> None:
+    """Rewrite a terminal's last line; "" clears it. Nothing where stderr is no terminal."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def ticking(what: str) -> Iterator[Callable[[], None]]:
     """A function that tells on a terminal for how long `what` has been going on."""
-    shown = sys.stderr is not None and sys.stderr.isatty()
     began = time.monotonic()
-
-    def tick() -> None:
-        if shown:
-            elapsed = time.monotonic() - began
-            print(f"\r\033[K{what}: {elapsed:.0f} s", end="", file=sys.stderr, flush=True)
-
     try:
-        yield tick
+        yield lambda: show_line(f"{what}: {time.monotonic() - began:.0f} s")
     finally:
-        if shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        show_line()
 
 
 TELLING = Telling(complain, ticking)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fuzz.cli.live_replay import built_of, show_live
 from fuzz.cli.output import complain, write
+from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug
 from fuzz.report.replay import automaton_of, replay, replay_json
@@ -18,8 +19,6 @@ from fuzz.shrink.minimize import minimize
 from variants.catalogue import choose
 from variants.machine.step import Vendor
 from variants.variant import Variant
-
-SAME, DIFFERENT = 0, 1
 
 
 def add_replay(parser: argparse.ArgumentParser) -> None:

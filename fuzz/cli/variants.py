@@ -10,12 +10,12 @@ from pathlib import Path
 from types import FunctionType
 
 from fuzz.cli.output import write
+from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.schedule.schedule import printable
 from variants import template
 from variants.catalogue import BUILT_IN, VariantError, built_in, check_name, load_file
 from variants.variant import Variant, machine_functions, name_of, replaced
 
-SAME, DIFFERENT = 0, 1
 WHOLE = 1000
 """Lines of context: functions are shown whole."""
 

@@ -39,13 +39,15 @@ def splits(traces: Traces) -> list[Split]:
     return found
 
 
-def differing_fields(model: Observation, live: Observation) -> list[str]:
-    """The fields in which the two differ, with both values."""
-    return [
-        f"{name}: model {getattr(model, name)}, live {getattr(live, name)}"
-        for name in Observation._fields
-        if getattr(model, name) != getattr(live, name)
-    ]
+def first_difference(model: Trace, live: Trace) -> int | None:
+    """The first step in which two traces differ; None if none does, as far as both go."""
+    pairs = enumerate(zip(model, live, strict=False))
+    return next((step for step, (one, other) in pairs if one != other), None)
+
+
+def differing(one: Observation, other: Observation) -> list[str]:
+    """The fields in which two observations differ."""
+    return [name for name in Observation._fields if getattr(one, name) != getattr(other, name)]
 
 
 def observation_json(number: int, observation: Observation) -> dict[str, Any]:

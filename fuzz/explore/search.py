@@ -21,13 +21,12 @@ from fuzz.memory.numbers import (
     SEEN_BITS,
     ArrivalsId,
     JointId,
-    MessageId,
     Result,
     StepId,
     VcpuId,
 )
 from fuzz.memory.packed import NOTHING, Label, Mark, Packed
-from fuzz.memory.tables import Tables
+from fuzz.memory.tables import Landing, Tables
 from fuzz.schedule.alphabet import UNRACED, Alphabet
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq
@@ -54,14 +53,6 @@ class Path(NamedTuple):
     length: int
     parent: int
     event: int
-
-
-class Race(NamedTuple):
-    """A message that lands in a step at `point`; `armed` is that as arrivals."""
-
-    point: str
-    message: MessageId
-    armed: ArrivalsId
 
 
 def first_places(values: Iterable[T]) -> dict[T, int]:
@@ -109,23 +100,19 @@ class Search:
         self._led = array("L")
         self._messages = [tables.message_id(irq) for irq in alphabet.messages]
         self._steps = [tables.step_id(step) for step in alphabet.steps]
-        self._races = [
-            Race(point, message, tables.arrivals_id(((point, irq),)))
-            for point in alphabet.points
+        self._landings = [
+            Landing(point, message, tables.arrivals_id(((point, irq),) if point else ()))
+            for point in ("", *alphabet.points)
             for irq, message in zip(alphabet.messages, self._messages, strict=True)
         ]
-        self._landings = [
-            *(("", message) for message in self._messages),
-            *((race.point, race.message) for race in self._races),
-        ]
-        """Where a message can land: first after the step, which passes no point "", then races."""
-        self._landing = [message for _, message in self._landings]
-        self._events = list(self._all_events())
+        """First those after the step."""
+        self._landing_messages = [landing.message for landing in self._landings]
+        # Events are numbered: messages, then steps, then for each step a message at each landing.
         self._first_step = len(self._messages)
-        self._first_race = self._first_step + len(self._steps)
-        """Events are numbered: messages, then steps, then each step's races."""
-        self._raced = [
-            (step, self._first_race + number * len(self._races))
+        self._first_landing = self._first_step + len(self._steps)
+        self._events = list(self._all_events())
+        self._raceable = [
+            (step, self._first_landing + number * len(self._landings))
             for number, step in enumerate(self._steps)
             if tables.step(step).op not in UNRACED
         ]
@@ -139,8 +126,8 @@ class Search:
         yield from (Event(None, irq) for irq in self.alphabet.messages)
         yield from (Event(step, None) for step in self.alphabet.steps)
         for step in self.alphabet.steps:
-            for race in self._races:
-                yield Event(step, self.tables.message(race.message), race.point)
+            for landing in self._landings:
+                yield Event(step, self.tables.message(landing.message), landing.point)
 
     @property
     def states(self) -> int:
@@ -159,8 +146,8 @@ class Search:
             late: list[tuple[JointId, Path]] = []
             for index in self._level:
                 self._expand(index)
-                if self._races and (max_depth is None or self.depth + 1 < max_depth):
-                    late += self._race(index)
+                if self.alphabet.points and (max_depth is None or self.depth + 1 < max_depth):
+                    late += self._expand_races(index)
             for key, path in self._late:
                 self._add(key, path)
             self.depth += 1
@@ -207,7 +194,7 @@ class Search:
                 tables.received(member, vcpu, message)
                 for member, vcpu in zip(label.members, vcpus, strict=True)
             ]
-            joined = packed.join(label.number, received)
+            joined = packed.join(label, received)
             if joined is None:
                 joined = self._take(Path(length, index, event))
             if joined not in seen:
@@ -228,33 +215,32 @@ class Search:
             if after not in seen:
                 self._add(JointId(after), Path(length, index, event))
             event += 1
-        self.transitions += self._first_race
+        self.transitions += self._first_landing
         now = time.monotonic()
         if now - self._reported > 1:
             self._reported = now
             self.progress(self.depth, self.states, self.transitions, len(self.found))
 
-    def _race(self, index: int) -> list[tuple[JointId, Path]]:
+    def _expand_races(self, index: int) -> list[tuple[JointId, Path]]:
         """Every step with a message that lands inside: what is new, two steps further.
 
-        Of a message's races in a step that come to the same the first counts, and none that comes
-        to what the message does after the step.
+        Of a message's landings that come to the same the first counts, and the first of all are
+        those after the step: no race.
         """
-        here = self._here(index)
+        tables, here = self.tables, self._here(index)
         pairs = list(zip(here.label.members, here.vcpus, strict=True))
         length = self.depth + 2
-        calm = len(self._messages)
         new = []
-        for step, first in self._raced:
-            rows = [self.tables.raced(member, vcpu, step, self._landings) for member, vcpu in pairs]
-            outcomes = zip(zip(*rows, strict=True), self._landing, strict=True)
+        for step, first in self._raceable:
+            rows = [tables.landed(member, vcpu, step, self._landings) for member, vcpu in pairs]
+            outcomes = zip(zip(*rows, strict=True), self._landing_messages, strict=True)
             for (results, _), place in first_places(outcomes).items():
-                if place < calm:
+                landing = self._landings[place]
+                if not landing.point:
                     continue
                 self.transitions += 1
-                number = place - calm
-                path = Path(length, index, first + number)
-                after = self._follow(here, results, step, self._races[number].armed, path)
+                path = Path(length, index, first + place)
+                after = self._follow(here, results, step, landing.arrivals, path)
                 if after not in self._seen:
                     new.append((after, path))
         return new
@@ -268,12 +254,12 @@ class Search:
         here: Here,
         results: tuple[Result, ...],
         step: StepId,
-        armed: ArrivalsId,
+        arrivals: ArrivalsId,
         path: Path,
     ) -> JointId:
         """What a step with `results` leads to; notes the divergences."""
-        arrivals = [armed] * len(results)
-        after, mark = self._packed.follow(here.label.number, here.vcpus, results, step, arrivals)
+        met = [arrivals] * len(results)
+        after, mark = self._packed.follow(here.label, here.vcpus, results, step, met)
         if mark and path.length < self._noted.get(mark, NEVER):
             self._noted[mark] = path.length
             return self._take(path)

@@ -43,7 +43,7 @@ def verdict_of(finding: Finding, result: Replay, live: Traces) -> Verdict:
     result: what the models do. A quirk of the emulator that explains why not is the reason. A run
     that broke off before it could tell says nothing about KVM.
     """
-    signature = finding.divergence.signature
+    signature = finding.signature
     step = next(at for at, one in result.divergences if one.signature == signature)
     wanted = {frozenset(group) for group in finding.divergence.groups}
     parted = [
@@ -71,14 +71,16 @@ def verdicts_of(
     verdicts = {}
     for finding, reason in zip(findings, reasons, strict=True):
         live = {} if reason else next(lives)
-        signature = finding.divergence.signature
+        signature = finding.signature
         result = replay(automata[finding.schedule.vendor], finding.schedule)
         verdict = Verdict(MODEL_ONLY, reason)
         if not reason:
             verdict = verdict_of(finding, result, live)
         folder = out / slug(signature)
-        known = [Split(at, divergence.groups) for at, divergence in result.divergences]
-        shown = both_text(finding.schedule, result.traces, live, known)
+        shown = trace_text(result)
+        if live:
+            splits = [Split(at, divergence.groups) for at, divergence in result.divergences]
+            shown = both_text(finding.schedule, result.traces, live, splits)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
         write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
         verdicts[signature] = verdict

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fuzz.compare.traces import Trace, observation_json
+from fuzz.compare.traces import Trace, differing, first_difference, observation_json
 from fuzz.live.quirks import quirk_of
 from fuzz.live.run import Telling, known, run_live
 from fuzz.report.replay import automaton_of, replay
@@ -30,12 +30,9 @@ class Disagreement:
     live: Trace
 
     @property
-    def fields(self) -> tuple[str, ...]:
+    def fields(self) -> list[str]:
         """Those in which they differ."""
-        pairs = zip(self.model[self.step], self.live[self.step], strict=True)
-        return tuple(
-            name for name, (a, b) in zip(Observation._fields, pairs, strict=True) if a != b
-        )
+        return differing(self.model[self.step], self.live[self.step])
 
 
 @dataclass
@@ -72,13 +69,12 @@ def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
     seen = known(live)
     tally.broken += seen != live
     tally.steps += len(seen)
-    for number, (expected, one) in enumerate(zip(model, seen, strict=False)):
-        if one != expected:
-            quirk = quirk_of(schedule, number, model, seen)
-            tally.disagreements.append(Disagreement(schedule, number, quirk, model, seen))
-            return
-        tally.agree += 1
-    tally.whole += len(seen) == len(model)
+    at = first_difference(model, seen)
+    tally.agree += len(seen) if at is None else at
+    tally.whole += at is None and len(seen) == len(model)
+    if at is not None:
+        quirk = quirk_of(schedule, at, model, seen)
+        tally.disagreements.append(Disagreement(schedule, at, quirk, model, seen))
 
 
 def conform(

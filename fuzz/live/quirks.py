@@ -18,7 +18,6 @@ class Quirk:
     """explains: whether the quirk is why the two traces first differ at the step given."""
 
     name: str
-    evidence: str
     explains: Callable[[Schedule, int, Trace, Trace], bool]
 
 
@@ -48,8 +47,6 @@ def bochs_nmi_blocking(schedule: Schedule, step: int, model: Trace, live: Trace)
 QUIRKS: Final = (
     Quirk(
         "bochs-nmi-blocking",
-        "Bochs 2.7 leaves NMIs masked on a VM entry that says they are not; mended upstream in "
-        "April 2023 (bd51ec5f8, bug 1456)",
         bochs_nmi_blocking,
     ),
 )

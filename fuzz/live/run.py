@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
-from fuzz.compare.traces import Split, Trace, Traces, observation_of, splits
+from fuzz.compare.traces import Split, Trace, Traces, first_difference, observation_of, splits
 from fuzz.live.quirks import quirk_of
 from fuzz.schedule.schedule import Schedule, races
 from fuzz.schedule.text import schedule_json
@@ -84,7 +84,5 @@ def breaks(traces: Traces) -> list[str]:
 def quirk(schedule: Schedule, model: Trace, live: Trace) -> str:
     """The emulator's quirk that explains where `live` first differs from `model`, "" if none."""
     seen = known(live)
-    differ = [step for step, one in enumerate(seen) if one != model[step]]
-    if not differ:
-        return ""
-    return quirk_of(schedule, differ[0], model, seen)
+    at = first_difference(model, seen)
+    return "" if at is None else quirk_of(schedule, at, model, seen)

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from fuzz.compare.traces import Split, Traces, differing_fields
+from fuzz.compare.traces import Split, Traces, differing
 from fuzz.live.run import breaks, known, quirk
 from fuzz.report.trace import WIDTH, head, split_lines, table
 from fuzz.schedule.schedule import Schedule
@@ -28,7 +28,10 @@ def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str
         for number, (expected, one) in enumerate(zip(model[name], seen, strict=False)):
             if one != expected:
                 marks[number] = "!"
-                fields = "; ".join(differing_fields(expected, one))
+                fields = "; ".join(
+                    f"{field}: model {getattr(expected, field)}, live {getattr(one, field)}"
+                    for field in differing(expected, one)
+                )
                 differ.append(f"  step {number}: {fields}")
         agree, count = len(seen) - len(differ), len(model[name])
         lines.append(f"{name}: live KVM agrees with the model in {agree} of {count} steps")
@@ -41,16 +44,11 @@ def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str
 
 def both_text(schedule: Schedule, model: Traces, live: Traces, splits: Sequence[Split]) -> str:
     """Model and live traces of a schedule, where they agree, and where the models diverge."""
-    about = f"{schedule.vendor}, {schedule.vcpus} vCPUs; "
     names = list(model)
-    if not live:
-        legend = about + "`>` marks a divergence"
-        lines = head(schedule, legend)
-        lines += table(schedule, {"": model}, names, {split.step: ">" for split in splits})
-        return "\n".join([*lines, "", *split_lines(splits), "model only: a race (`at`)", ""])
     said, wrong = agreement(schedule, model, live)
     marks = {split.step: ">" for split in splits} | wrong
-    legend = about + "`>` marks a divergence, `!` live KVM unlike the model"
+    legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs; "
+    legend += "`>` marks a divergence, `!` live KVM unlike the model"
     lines = head(schedule, legend)
     lines += table(schedule, {"model": model, "live": live}, names, marks)
     return "\n".join([*lines, "", *split_lines(splits), *said, ""])

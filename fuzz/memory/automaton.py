@@ -144,7 +144,7 @@ class Automaton:
         senders = tuple(
             [member for member, one in zip(members, results, strict=True) if tables.sent(one)]
         )
-        after, mark = packed.follow(label.number, vcpus, results, action, arrivals)
+        after, mark = packed.follow(label, vcpus, results, action, arrivals)
         divergences = self._told.get(mark) if mark else ()
         if after is None or divergences is None:
             taken = take(self.compared, self._joint_vcpu(node), tables.step(action))
@@ -169,7 +169,7 @@ class Automaton:
             self._tables.received(member, vcpu, message) if member in senders else vcpu
             for member, vcpu in zip(members, self._packed.vcpu_ids(node.joint), strict=True)
         ]
-        after = self._packed.join(self._packed.label(node.joint).number, vcpus)
+        after = self._packed.join(self._packed.label(node.joint), vcpus)
         if after is None:
             irq = self._tables.message(message)
             after = self._packed.pack(
@@ -186,7 +186,7 @@ class Automaton:
             for _, irq in self._tables.arrivals(node.armed[member]):
                 settled = self._tables.received(member, settled, self._tables.message_id(irq))
             vcpus.append(settled)
-        after = self._packed.join(label.number, vcpus)
+        after = self._packed.join(label, vcpus)
         if after is None:
             after = self._packed.pack(settle(self.compared, self._joint_vcpu(node)))
         return self._node(after, self._calm, (), ())
@@ -223,10 +223,10 @@ class Automaton:
 
     def compare(self, schedule: Schedule) -> list[tuple[int, Divergence]]:
         """Every divergence of `schedule` with its step number; latent ones at the last step."""
-        vm, armed = self.start(schedule.vcpus), list[int]()
+        vm, waiting = self.start(schedule.vcpus), list[int]()
         found = []
         for number, step in enumerate(schedule.steps):
-            node = walk(vm, armed, self.move(step, schedule.vcpus))
+            node = walk(vm, waiting, self.move(step, schedule.vcpus))
             found += [(number, divergence) for divergence in node.divergences]
             if not node.left.groups:
                 break

@@ -107,20 +107,20 @@ class Node(dict[Key, "Node"]):
         return self.automaton.expand(self, key)
 
 
-def walk(vm: list[Node], armed: list[int], move: Move) -> Node:
+def walk(vm: list[Node], waiting: list[int], move: Move) -> Node:
     """Let the VM take a step; gives the node of the vCPU that took it.
 
-    vm: a node per vCPU, changed in place. armed: the vCPUs that armed writes wait for, likewise.
+    vm: a node per vCPU, changed in place. waiting: the vCPUs for which writes are armed, likewise.
     """
     on, action, to, message, arming = move
-    if armed:
+    if waiting:
         if arming:
-            armed[:] = [target for target in armed if target != on]
+            waiting[:] = [target for target in waiting if target != on]
         else:
-            for target in armed:
+            for target in waiting:
                 if target != on:
                     vm[target] = vm[target][SETTLE]
-            armed.clear()
+            waiting.clear()
     node = vm[on] = vm[on][action]
     if node.divergences:
         for number, other in enumerate(vm):
@@ -131,5 +131,5 @@ def walk(vm: list[Node], armed: list[int], move: Move) -> Node:
         for target in to:
             vm[target] = vm[target][arrival]
         if arming:
-            armed += [target for target in to if target not in armed]
+            waiting += [target for target in to if target not in waiting]
     return node

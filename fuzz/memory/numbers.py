@@ -67,3 +67,8 @@ def vcpu_of(result: Result) -> VcpuId:
 def seen_in(result: Result) -> SeenId:
     """What a step showed."""
     return cast(SeenId, result & SEEN_MASK)
+
+
+def result_of(vcpu: VcpuId, seen: SeenId) -> Result:
+    """What a step makes of a vCPU."""
+    return cast(Result, vcpu << SEEN_BITS | seen)

@@ -63,12 +63,12 @@ class Label(NamedTuple):
 
 class Parting(NamedTuple):
     """What observations do to the groups of a label. pairs: the two variants that name the split
-    of each group that splits. after: the label left, None if nothing is. members: places of those
-    left among the members."""
+    of each group that splits. after: the label left, None if nothing is. places: of those left,
+    among the members."""
 
     pairs: tuple[tuple[int, int], ...]
     after: LabelId | None
-    members: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 class Packed:
@@ -133,7 +133,7 @@ class Packed:
 
     def follow(
         self,
-        number: LabelId,
+        label: Label,
         vcpus: Sequence[VcpuId],
         results: Sequence[Result],
         step: StepId,
@@ -141,10 +141,10 @@ class Packed:
     ) -> tuple[JointId | None, Mark | None]:
         """What a step makes of a joint vCPU, and what determines its divergences if it has any.
 
-        number, vcpus: label and states. results, arrivals: of each member. None in place of the
+        label, vcpus: label and states. results, arrivals: of each member. None in place of the
         joint vCPU: variants that were alike may now differ, and `fuzz.compare.joint` must say why.
         """
-        label = self._known[number]
+        number = label.number
         observed: tuple[Any, ...] = tuple([result & SEEN_MASK for result in results])
         known = self._partings.get((number, observed))
         if known is None:
@@ -156,19 +156,18 @@ class Packed:
             mark = Mark(number, observed, tuple(answers))
         if known.after is None:
             return NOTHING, mark
-        left: list[Any] = [results[n] >> SEEN_BITS for n in known.members]
-        return self.join(known.after, left), mark
+        left: list[Any] = [results[n] >> SEEN_BITS for n in known.places]
+        return self.join(self._known[known.after], left), mark
 
-    def join(self, number: LabelId, vcpus: Sequence[VcpuId]) -> JointId | None:
+    def join(self, label: Label, vcpus: Sequence[VcpuId]) -> JointId | None:
         """The joint vCPU of these states under a label; None if some differ that did not before."""
-        label = self._known[number]
         first = vcpus[0]
         if vcpus.count(first) == len(vcpus):
             return cast(JointId, label.plain | first * label.ones)
         unequal = tuple([one != other for one, other in combinations(vcpus, 2)])
-        if (number, unequal) not in self._relabelled:
-            self._relabelled[number, unequal] = self._relabel(label, vcpus)
-        after = self._relabelled[number, unequal]
+        if (label.number, unequal) not in self._relabelled:
+            self._relabelled[label.number, unequal] = self._relabel(label, vcpus)
+        after = self._relabelled[label.number, unequal]
         if after is None:
             return None
         packed = self._known[after].base
@@ -212,9 +211,9 @@ class Packed:
         left = {pair for group in groups for pair in combinations(group, 2)}
         unequal = tuple(one for one in label.unequal if one.pair in left)
         after = self._label(groups, unequal) if groups else None
-        members = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
+        places = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
         pairs = tuple((some[0][0], some[1][0]) for some in parts if len(some) > 1)
-        return Parting(pairs, after, members)
+        return Parting(pairs, after, places)
 
     def _relabel(self, label: Label, vcpus: Sequence[VcpuId]) -> LabelId | None:
         state = dict(zip(label.members, vcpus, strict=True))

@@ -16,7 +16,6 @@ from fuzz.memory.numbers import (
     MESSAGE_BITS,
     NO_ARRIVALS,
     SEEN_BITS,
-    SEEN_MASK,
     STEP_BITS,
     VCPU_BITS,
     ArrivalsId,
@@ -26,6 +25,7 @@ from fuzz.memory.numbers import (
     SeenId,
     StepId,
     VcpuId,
+    result_of,
     seen_in,
     vcpu_of,
 )
@@ -35,6 +35,15 @@ from variants.machine.vcpu import Irq, VcpuState
 
 Row = Sequence[Result]
 """Results, of all steps of an alphabet or of all races in one step."""
+
+
+class Landing(NamedTuple):
+    """Where a message can land: in a step at `point`, `arrivals` being just that, or after it, at
+    no point."""
+
+    point: str
+    message: MessageId
+    arrivals: ArrivalsId
 
 
 class Seen(NamedTuple):
@@ -70,7 +79,7 @@ class Tables:
         self._armed = Numbers[Arrivals, ArrivalsId]("arrivals", ARRIVALS_BITS)
         self._seen = Numbers[Seen, SeenId]("observations", SEEN_BITS)
         self._rows: list[dict[VcpuId, Row]] = [{} for _ in members]
-        self._raced: list[dict[int, Row]] = [{} for _ in members]
+        self._landed: list[dict[int, Row]] = [{} for _ in members]
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._results: list[dict[int, Result]] = [{} for _ in members]
@@ -111,7 +120,7 @@ class Tables:
 
     def sent(self, result: Result) -> bool:
         """Did the step write the ICR?"""
-        return self._seen.values[result & SEEN_MASK].sent
+        return self._seen.values[seen_in(result)].sent
 
     def result(
         self, member: int, vcpu: VcpuId, step: StepId, arrivals: ArrivalsId = NO_ARRIVALS
@@ -135,24 +144,22 @@ class Tables:
             row = self._rows[member][vcpu] = packed_row(results)
         return row
 
-    def raced(
-        self, member: int, vcpu: VcpuId, step: StepId, races: Sequence[tuple[str, MessageId]]
-    ) -> Row:
-        """The results of the step with a message landing inside, for each point and message of
-        `races`, always the same. Where the step does not pass the point it comes afterwards."""
+    def landed(self, member: int, vcpu: VcpuId, step: StepId, landings: Sequence[Landing]) -> Row:
+        """The results of the step with a message at each of `landings`, always the same. Where the
+        step does not pass the point the message comes after it."""
         key = vcpu << STEP_BITS | step
-        row = self._raced[member].get(key)
+        row = self._landed[member].get(key)
         if row is None:
             calm, passed = self.result(member, vcpu, step), self.passed(member, vcpu, step)
             results = []
-            for point, message in races:
-                if point in passed:
-                    landing = ((point, self.message(message)),)
-                    results.append(self._compute(member, vcpu, step, landing))
+            for landing in landings:
+                if landing.point in passed:
+                    arrivals = self.arrivals(landing.arrivals)
+                    results.append(self._compute(member, vcpu, step, arrivals))
                 else:
-                    after = self.received(member, vcpu_of(calm), message)
+                    after = self.received(member, vcpu_of(calm), landing.message)
                     results.append(result_of(after, seen_in(calm)))
-            row = self._raced[member][key] = packed_row(results)
+            row = self._landed[member][key] = packed_row(results)
         return row
 
     def passed(self, member: int, vcpu: VcpuId, step: StepId) -> tuple[str, ...]:
@@ -190,10 +197,6 @@ class Tables:
             return self.vcpu(self.received(member, self.vcpu_id(state), self.message_id(irq)))
 
         return Machine(step_vcpu, deliver)
-
-
-def result_of(vcpu: VcpuId, seen: SeenId) -> Result:
-    return Result(vcpu << SEEN_BITS | seen)
 
 
 def packed_row(results: Sequence[Result]) -> Row:
