@@ -2,8 +2,8 @@
 
 The first code is a header (vendor, number of vCPUs, number of codes that follow). A vector that
 is not in the small palette takes a prefix code before its `icr`. After the codes, name and
-about may follow, each ended by a NUL. Every 16-bit value is a code or is left out, so any mutation of
-the codes is again a schedule.
+about may follow, each ended by a NUL. Every 16-bit value is a code or is left out, so any mutation
+of the codes is again a schedule.
 
     header   nnnnnnnn nnnnnvvV   n: codes, v: vCPUs - 2, V: 1 for vmx
     icr      1pppppmm mttteeff   p: 0 or preemption point, m: mode, t: to, e: vector, f: from
