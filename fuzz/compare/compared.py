@@ -2,7 +2,8 @@
 
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 from fuzz.compare.watch import HangError, Hanging, doing
 from variants.link import linked, machine_of
@@ -17,9 +18,10 @@ Group = tuple[int, ...]
 """Indices into the compared variants, ascending."""
 
 
-class Compared(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Compared:
     """A vendor and the variants, with their (perhaps memoised) machines. l2_waits: which let L2 be
-    in wait-for-SIPI."""
+    in wait-for-SIPI. Each is equal to itself alone: answers are remembered by it."""
 
     vendor: Vendor
     names: tuple[str, ...]

@@ -202,16 +202,16 @@ class Search:
         pairs = zip(label.members, vcpus, strict=True)
         rows = [tables.row(member, vcpu) for member, vcpu in pairs]
         members = len(rows)
-        event = self._first_step
+        steps, first_step = self._steps, self._first_step
+        event = first_step
         for results in zip(*rows, strict=True):
             first = results[0]
             if results.count(first) == members:
                 # What `join` does, without a call.
                 after: int = plain | (first >> SEEN_BITS) * ones
             else:
-                step = self._steps[event - self._first_step]
                 path = Path(length, index, event)
-                after = self._follow(here, results, step, NO_ARRIVALS, path)
+                after = self._follow(here, results, steps[event - first_step], NO_ARRIVALS, path)
             if after not in seen:
                 self._add(JointId(after), Path(length, index, event))
             event += 1

@@ -8,14 +8,12 @@ told apart, `fuzz.compare.joint` says how.
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
-from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Group
 from fuzz.compare.joint import JointVcpu, Unequal, latents, parted
-from fuzz.compare.signature import Answer, Divergence
+from fuzz.compare.signature import Divergence
 from fuzz.memory.numbers import (
-    ANSWER_BITS,
     LABEL_BITS,
     SEEN_BITS,
     SEEN_MASK,
@@ -67,7 +65,7 @@ class Parting(NamedTuple):
     among the members."""
 
     pairs: tuple[tuple[int, int], ...]
-    after: LabelId | None
+    after: Label | None
     places: tuple[int, ...]
 
 
@@ -84,8 +82,6 @@ class Packed:
         self._latents: dict[LabelId, tuple[Divergence, ...]] = {}
         self._relabelled: dict[tuple[LabelId, tuple[bool, ...]], LabelId | None] = {}
         self._partings: dict[tuple[LabelId, tuple[SeenId, ...]], Parting] = {}
-        self._answers = Numbers[Answer | None, AnswerId]("answers", ANSWER_BITS)
-        self._own: dict[tuple[int, ...], AnswerId] = {}
 
     def pack(self, vcpu: JointVcpu) -> JointId:
         """`vcpu` as a number; what has been armed is left out. `NOTHING` without groups."""
@@ -152,57 +148,37 @@ class Packed:
         mark = None
         if known.pairs:
             met = dict(zip(label.members, zip(vcpus, arrivals, strict=True), strict=True))
-            answers = [self._own_answer(step, i, j, met[i], met[j]) for i, j in known.pairs]
+            own_answer = self.tables.own_answer
+            answers = [own_answer(step, i, j, *met[i], *met[j]) for i, j in known.pairs]
             mark = Mark(number, observed, tuple(answers))
         if known.after is None:
             return NOTHING, mark
         left: list[Any] = [results[n] >> SEEN_BITS for n in known.places]
-        return self.join(self._known[known.after], left), mark
+        return self.join(known.after, left), mark
 
     def join(self, label: Label, vcpus: Sequence[VcpuId]) -> JointId | None:
         """The joint vCPU of these states under a label; None if some differ that did not before."""
         first = vcpus[0]
+        joint: JointId
+        bits: Any  # no `cast`: this is called for most of what is unequal, and that is a call
         if vcpus.count(first) == len(vcpus):
-            return cast(JointId, label.plain | first * label.ones)
+            bits = label.plain | first * label.ones
+            joint = bits
+            return joint
         unequal = tuple([one != other for one, other in combinations(vcpus, 2)])
         if (label.number, unequal) not in self._relabelled:
             self._relabelled[label.number, unequal] = self._relabel(label, vcpus)
         after = self._relabelled[label.number, unequal]
         if after is None:
             return None
-        packed = self._known[after].base
+        bits = self._known[after].base
         for member, one in zip(label.members, vcpus, strict=True):
-            packed |= one << member * VCPU_BITS
-        return cast(JointId, packed)
+            bits |= one << member * VCPU_BITS
+        joint = bits
+        return joint
 
     def _vcpu_id(self, packed: JointId, member: int) -> VcpuId:
         return VcpuId(packed >> member * VCPU_BITS & VCPU_MASK)
-
-    def _own_answer(
-        self,
-        step: StepId,
-        i: int,
-        j: int,
-        one: tuple[VcpuId, ArrivalsId],
-        other: tuple[VcpuId, ArrivalsId],
-    ) -> AnswerId:
-        """`own_answer` of variants i and j, of each the state and the arrivals."""
-        key = (step, i, j, *one, *other)
-        if key not in self._own:
-            tables = self.tables
-            questions = [
-                Question(
-                    tables.compared,
-                    i,
-                    j,
-                    tables.vcpu(vcpu),
-                    tables.step(step),
-                    tables.arrivals(arrivals),
-                )
-                for vcpu, arrivals in (one, other)
-            ]
-            self._own[key] = self._answers.of(own_answer(*questions))
-        return self._own[key]
 
     def _parting(self, label: Label, observed: tuple[SeenId, ...]) -> Parting:
         seen = dict(zip(label.members, observed, strict=True))
@@ -210,7 +186,7 @@ class Packed:
         groups = tuple(part for some in parts for part in some if len(part) > 1)
         left = {pair for group in groups for pair in combinations(group, 2)}
         unequal = tuple(one for one in label.unequal if one.pair in left)
-        after = self._label(groups, unequal) if groups else None
+        after = self._known[self._label(groups, unequal)] if groups else None
         places = tuple(n for n, m in enumerate(label.members) if any(m in g for g in groups))
         pairs = tuple((some[0][0], some[1][0]) for some in parts if len(some) > 1)
         return Parting(pairs, after, places)

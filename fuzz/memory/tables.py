@@ -8,16 +8,21 @@ small and quick.
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, cast
 
+from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Compared
+from fuzz.compare.signature import Answer
 from fuzz.memory.numbers import (
+    ANSWER_BITS,
     ARRIVALS_BITS,
     MESSAGE_BITS,
     NO_ARRIVALS,
     SEEN_BITS,
     STEP_BITS,
     VCPU_BITS,
+    AnswerId,
     ArrivalsId,
     MessageId,
     Numbers,
@@ -68,7 +73,7 @@ class Tables:
         delivers = [machine.deliver for machine in compared.machines]
         self._delivers_as = [delivers.index(deliver) for deliver in delivers]
         looked_up = tuple(self._machine(member) for member in range(len(compared.names)))
-        self.compared = compared._replace(machines=looked_up)
+        self.compared = replace(compared, machines=looked_up)
         self._alphabet = [self._steps.of(step) for step in alphabet]
         self.forget()
 
@@ -82,8 +87,11 @@ class Tables:
         self._landed: list[dict[int, Row]] = [{} for _ in members]
         self._passed: list[dict[int, tuple[str, ...]]] = [{} for _ in members]
         self._passes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._answers = Numbers[Answer | None, AnswerId]("answers", ANSWER_BITS)
+        self._own_answers: dict[tuple[int, ...], AnswerId] = {}
         self._results: list[dict[int, Result]] = [{} for _ in members]
-        self._received: list[dict[int, VcpuId]] = [{} for _ in members]
+        received: list[dict[int, VcpuId]] = [{} for _ in members]
+        self._received = [received[same] for same in self._delivers_as]
         self.arrivals_id(())
 
     def vcpu_id(self, vcpu: VcpuState) -> VcpuId:
@@ -171,9 +179,32 @@ class Tables:
             passed = self._passed[member][key] = self._passes.setdefault(passed, passed)
         return passed
 
+    def own_answer(
+        self,
+        step: StepId,
+        i: int,
+        j: int,
+        one: VcpuId,
+        arrivals: ArrivalsId,
+        other: VcpuId,
+        others_arrivals: ArrivalsId,
+    ) -> AnswerId:
+        """`fuzz.compare.cause.own_answer` of variants i and j, each with its state and arrivals."""
+        key = (step, i, j, one, arrivals, other, others_arrivals)
+        known = self._own_answers.get(key)
+        if known is None:
+            first, second = [
+                Question(
+                    self.compared, i, j, self.vcpu(vcpu), self.step(step), self.arrivals(armed)
+                )
+                for vcpu, armed in ((one, arrivals), (other, others_arrivals))
+            ]
+            known = self._own_answers[key] = self._answers.of(own_answer(first, second))
+        return known
+
     def received(self, member: int, vcpu: VcpuId, message: MessageId) -> VcpuId:
         """The state after a message has reached the local APIC."""
-        known = self._received[self._delivers_as[member]]
+        known = self._received[member]
         key = vcpu << MESSAGE_BITS | message
         after = known.get(key)
         if after is None:
