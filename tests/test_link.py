@@ -224,10 +224,44 @@ BAD = {
     ),
     "not listed": (f"{REPLACED}\nVARIANT = Variant('mine', '')", "VARIANT does not list it", None),
     "held in a table": (
-        f"TABLE = [events.process_nmi]\n{REPLACED}\nVARIANT = Variant('mine', '', (vcpu_block,))",
-        "TABLE holds events.process_nmi: call it by its name instead",
+        f"TABLE = [events.process_nmi]\n{REPLACED.replace('return', 'TABLE; return')}\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,))",
+        "vcpu_block: TABLE holds events.process_nmi: call it by its name instead",
         None,
     ),
+    "a driver of the machine": (
+        "from variants.machine import machine\n@replaces(machine.initial_vcpu)\ndef f(bsp): ...",
+        "machine.initial_vcpu is no function of the machine",
+        5,
+    ),
+    "a method": (
+        "@replaces(Vcpu.request)\ndef request(self, req): ...",
+        "vcpu.request is no function of the machine",
+        4,
+    ),
+    "a generator": (
+        "@replaces(run.vcpu_block)\ndef vcpu_block(vcpu):\n    yield 1",
+        "vcpu_block is a generator or coroutine",
+        4,
+    ),
+    "one name for two": (
+        f"{REPLACED}\n@replaces(events.process_nmi)\ndef vcpu_block(vcpu): ...\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,))",
+        "vcpu_block is marked with @replaces, but VARIANT does not list it",
+        None,
+    ),
+    "in two layers": (
+        f"{REPLACED}\nONE = Variant('one', '', (vcpu_block,))\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,), on=ONE)",
+        "vcpu_block replaces run.vcpu_block in one already",
+        10,
+    ),
+    "the machine changed": (
+        "def f(vcpu): ...\nrun.vcpu_block = f\nVARIANT = Variant('mine', '')",
+        "it assigns to variants.machine.run.vcpu_block",
+        None,
+    ),
+    "a name that is taken": ("VARIANT = Variant('paolo', '')", "a variant paolo already", None),
     "no name": ("VARIANT = Variant(5, '')", "one word", None),
     "no provenance": ("VARIANT = Variant('mine', 5)", "its provenance is no text", 4),
     "no tuple": ("VARIANT = Variant('mine', '', 5)", "no tuple of functions", 4),

@@ -12,7 +12,7 @@ from types import FunctionType
 from fuzz.cli.output import write
 from fuzz.schedule.schedule import printable
 from variants import template
-from variants.catalogue import BUILT_IN, VariantError, built_in, check_name, load_file
+from variants.catalogue import BUILT_IN, VariantError, check_name, with_own
 from variants.variant import Variant, machine_functions, name_of, replaced
 
 SAME, DIFFERENT = 0, 1
@@ -51,7 +51,7 @@ def do_variants(options: argparse.Namespace) -> int:
         return new(options.new)
     if options.functions:
         return list_functions(options.json)
-    known = built_in() | {one.name: one for one in map(load_file, options.variant)}
+    known = with_own(options.variant)
     if options.diff:
         one, other = (chosen(known, name) for name in options.diff)
         return show_difference(one, other, options.json)
