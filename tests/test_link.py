@@ -173,8 +173,11 @@ def test_the_template_runs_at_once(
     assert main([*explore, "--variant", "mine.py", "--out", "out"]) == 1
     assert main(["variants", "--new", "mine"]) == 2
     assert (tmp_path / "mine.py").read_text() == text, "what is there is never overwritten"
-    for name in ("original", "a b", "../x", "1"):
+    capsys.readouterr()
+    for name in ("original", "a b", "../x", "1", "class", "json", "fuzz", "variants", "yaml"):
         assert main(["variants", "--new", name]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert [one.name for one in tmp_path.glob("*.py")] == ["mine.py"]
 
 
 def test_a_difference_is_a_diff_of_our_own_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,6 +273,13 @@ BAD = {
         "built on a Variant, not 5",
         4,
     ),
+    "no Python": ("def f(:", "SyntaxError: invalid syntax", 4),
+    "names of folders": ("VARIANT = Variant('..', '')", "one word", None),
+    "a replacement of another kind": (
+        "VARIANT = Variant('mine', '', ([],))",
+        "[] replaces nothing: mark it with @replaces",
+        4,
+    ),
     "a long name": ("VARIANT = Variant('x' * 250, '')", "40 characters at most", None),
 }
 
@@ -286,6 +296,29 @@ def test_what_does_not_fit_is_one_line(
     assert error.count("\n") == 1
     assert error.startswith(f"eventdiff: {own}{f':{line}' if line else ''}: ")
     assert said in error
+    assert len(error) < 300 + len(str(own))
+
+
+def test_a_file_is_read_anew(tmp_path: Path) -> None:
+    """Also if it has changed within a second, and not in size."""
+    own = tmp_path / "mine.py"
+    for name in ("one", "two"):
+        own.write_text(f"{HEAD}VARIANT = Variant('{name}', '')\n")
+        assert load_file(str(own)).name == name
+    assert list(tmp_path.iterdir()) == [own], "and nothing is left beside it"
+
+
+def test_functions_without_a_source_differ_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "mine.py"
+    body = "text = 'def vcpu_block(vcpu): return run.vcpu_block(vcpu)'\nexec(text)\n"
+    mark = "VARIANT = Variant('mine', '', (replaces(run.vcpu_block)(vcpu_block),))\n"
+    own.write_text(f"{HEAD}{body}{mark}")
+    assert main(["variants", "--variant", str(own), "--diff", "original", "mine"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("original and mine differ in run.vcpu_block\n")
+    assert "+vcpu_block: no source\n" in out
 
 
 def test_a_dataclass_with_future_annotations_loads(tmp_path: Path) -> None:

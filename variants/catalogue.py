@@ -9,9 +9,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import iter_modules
+from reprlib import repr as shortened
 from types import ModuleType
 from typing import Final
 
@@ -71,20 +73,24 @@ def load_file(path: str) -> Variant:
     """The `VARIANT` that the Python file at `path` defines."""
     known = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
     spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{known}", path)
-    if spec is None or spec.loader is None:
-        raise VariantError(f"{path}: not a Python file")
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
+        raise VariantError(f"{path}: not a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up there.
     sys.modules[spec.name] = module
     try:
+        # Not by the loader: Python's cache of bytecode misses a change within a second.
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise VariantError(f"{path}: {error.strerror}") from None
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
         with unchanged_machine():
-            spec.loader.exec_module(module)
+            exec(code, vars(module))
         variant = expect_variant(getattr(module, "VARIANT", None), path)
         check_linked(variant, module)
     except VariantError:
         raise
-    except FileNotFoundError:
-        raise VariantError(f"{path}: no such file") from None
     except (Exception, SystemExit) as error:
         raise VariantError(f"{line_in(path, error)}: {describe(error)}") from None
     return variant
@@ -114,6 +120,8 @@ def unchanged_machine() -> Iterator[None]:
 def line_in(path: str, error: BaseException) -> str:
     """`path`, with the line that raised `error` if it is in there."""
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path and error.lineno:
+        lines.append(error.lineno)
     return f"{path}:{lines[-1]}" if lines else path
 
 
@@ -129,8 +137,9 @@ def expect_variant(candidate: object, source: str) -> Variant:
 
 def check_name(name: object) -> None:
     """Raise VariantError unless `name` is one word, of letters and digits, not too long."""
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,40}", name):
-        raise VariantError(f"a variant's name is one word, 40 characters at most, not {name!r}")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,39}", name):
+        what = f"one word, 40 characters at most, not {shortened(name)}"
+        raise VariantError(f"a variant's name is {what}")
 
 
 def check_linked(variant: Variant, module: ModuleType) -> None:
@@ -147,6 +156,8 @@ def check_linked(variant: Variant, module: ModuleType) -> None:
 def describe(error: BaseException) -> str:
     """An error in one line."""
     said = " ".join(str(error).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        said = error.msg
     return said if isinstance(error, LinkError) else f"{type(error).__name__}: {said}"
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from types import FunctionType, ModuleType
+from reprlib import repr as shortened
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from variants import machine
@@ -53,7 +54,9 @@ def replaces(target: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R
 
     def mark(replacement: Callable[P, R]) -> Callable[P, R]:
         if not isinstance(replacement, FunctionType):
-            raise LinkError(f"{replacement!r} replaces {name_of(target)}, but is no plain function")
+            raise LinkError(
+                f"{shortened(replacement)} replaces {name_of(target)}, but is no plain function"
+            )
         if replacement.__code__.co_flags & SUSPENDS:
             what = "is a generator or coroutine: calling it runs nothing"
             raise LinkError(f"{replacement.__name__} {what}")
@@ -80,8 +83,9 @@ def of_machine(function: FunctionType) -> bool:
 
 def name_of(function: object) -> str:
     """A function as one writes it: `run.vcpu_block`."""
-    module = getattr(function, "__module__", None) or "?"
-    return f"{module.rpartition('.')[2]}.{getattr(function, '__name__', repr(function))}"
+    if not isinstance(function, FunctionType | BuiltinFunctionType | type):
+        return shortened(function)
+    return f"{str(function.__module__).rpartition('.')[2]}.{function.__name__}"
 
 
 def signature_of(function: FunctionType) -> list[tuple[str, object, object]]:
@@ -113,7 +117,9 @@ class Variant:
         if not isinstance(self.replacements, tuple):
             raise LinkError(f"variant {self.name}: replacements is no tuple of functions")
         if not isinstance(self.on, Variant | None):
-            raise LinkError(f"variant {self.name}: it can be built on a Variant, not {self.on!r}")
+            raise LinkError(
+                f"variant {self.name}: it can be built on a Variant, not {shortened(self.on)}"
+            )
         known: dict[FunctionType, Callable[..., Any]] = {}
         under = layers(self.on) if self.on else []
         for function in self.replacements:

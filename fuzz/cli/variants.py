@@ -6,7 +6,10 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
+from textwrap import dedent
 from types import FunctionType
 
 from fuzz.cli.output import write
@@ -78,11 +81,14 @@ def chosen(known: dict[str, Variant], name: str) -> Variant:
 def new(name: str) -> int:
     """Write the template as `name`.py. Raises VariantError, and OSError if the file is there."""
     check_name(name)
-    if name in BUILT_IN or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+    word = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not iskeyword(name)
+    if name in BUILT_IN or not word:
         raise VariantError(f"{name!r} will not do: a new name, a word as for a Python module")
+    if find_spec(name):
+        raise VariantError(f"{name!r} will not do: there is a Python module of this name")
     title = "What `eventdiff variants --new` writes: a variant to start from."
     text = inspect.getsource(template).replace(title, "A variant to start from.")
-    with Path(f"{name}.py").open("x") as file:
+    with Path(f"{name}.py").open("x", encoding="utf-8") as file:
         file.write(text.replace("template", name))
     command = f"eventdiff fuzz --time 10 --variants original --variant {name}.py"
     print(f"{name}.py: written; next: {command}")
@@ -119,8 +125,11 @@ def differences(a: Variant, b: Variant) -> Iterator[tuple[str, str]]:
 
 def text_of(function: FunctionType) -> list[str]:
     """A function's source without its decorators."""
-    lines = inspect.getsource(function).splitlines(keepends=True)
-    return lines[next(n for n, line in enumerate(lines) if line.startswith("def ")) :]
+    try:
+        lines = dedent(inspect.getsource(function)).splitlines(keepends=True)
+    except OSError:
+        return [f"{function.__name__}: no source\n"]
+    return lines[next((n for n, line in enumerate(lines) if line.startswith("def ")), 0) :]
 
 
 def where(function: FunctionType) -> str:
