@@ -174,7 +174,7 @@ def test_the_template_runs_at_once(
     assert main(["variants", "--new", "mine"]) == 2
     assert (tmp_path / "mine.py").read_text() == text, "what is there is never overwritten"
     capsys.readouterr()
-    for name in ("original", "a b", "../x", "1", "class", "json", "fuzz", "variants", "yaml"):
+    for name in ("", "original", "a b", "../x", "1", "class", "json", "fuzz", "variants", "yaml"):
         assert main(["variants", "--new", name]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert [one.name for one in tmp_path.glob("*.py")] == ["mine.py"]

@@ -43,24 +43,26 @@ WRONG = {
 """What is right, and how it goes wrong."""
 
 
-def refused_lines(folder: Path, text: str) -> set[int]:
-    """The lines in which mypy finds an error."""
-    (folder / "mine.py").write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "mine.py"]
+def refused_lines(folder: Path, name: str, text: str) -> set[int]:
+    """The lines in which mypy finds an error. Each text has a `name`: mypy's memory goes by that,
+    the size and the second."""
+    (folder / name).write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", name]
     environment = {**os.environ, "MYPYPATH": str(ROOT), "MYPY_FORCE_COLOR": "0"}
     ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
     said = [line.split(":") for line in ran.stdout.splitlines() if ": error: " in line]
-    assert {file for file, *_ in said} <= {"mine.py"}, ran.stdout + ran.stderr
+    assert {file for file, *_ in said} <= {name}, ran.stdout + ran.stderr
     assert ran.returncode == (1 if said else 0), ran.stdout + ran.stderr
     return {int(number) for _, number, *_ in said}
 
 
 def test_what_mypy_refuses(tmp_path: Path) -> None:
     """Each mistake where it is: at the function, the mark above it or its body."""
-    assert refused_lines(tmp_path, RIGHT) == set()
-    for right, mistake in WRONG.items():
+    assert refused_lines(tmp_path, "right.py", RIGHT) == set()
+    for number, (right, mistake) in enumerate(WRONG.items()):
         assert RIGHT.count(right) == 1
         line = RIGHT[: RIGHT.index(right)].count("\n") + 1
-        refused = refused_lines(tmp_path, RIGHT.replace(right, mistake))
+        text = RIGHT.replace(right, mistake)
+        refused = refused_lines(tmp_path, f"wrong{number}.py", text)
         assert refused, mistake
         assert refused <= set(range(line - 1, line + 3)), mistake

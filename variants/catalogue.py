@@ -156,8 +156,6 @@ def check_linked(variant: Variant, module: ModuleType) -> None:
 def describe(error: BaseException) -> str:
     """An error in one line."""
     said = " ".join(str(error).split())
-    if isinstance(error, SyntaxError) and error.filename:
-        said = error.msg
     return said if isinstance(error, LinkError) else f"{type(error).__name__}: {said}"
 
 

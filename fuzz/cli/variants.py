@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def do_variants(options: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    if options.new:
+    if options.new is not None:
         return new(options.new)
     if options.functions:
         return list_functions(options.json)
