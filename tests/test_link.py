@@ -12,13 +12,17 @@ from fuzz.compare.compared import compared
 from fuzz.compare.naive import compare
 from fuzz.compare.traces import Trace
 from fuzz.memory.automaton import Automaton
+from fuzz.memory.numbers import vcpu_of
+from fuzz.memory.tables import Tables
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
 from variants.catalogue import choose, load_file
-from variants.machine import events, lapic, run, svm, vmx
+from variants.machine import events, lapic, machine, run, svm, vmx
+from variants.machine.machine import initial_vcpu
+from variants.machine.points import POINTS
 from variants.machine.step import VENDORS, Step
-from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu
+from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu, VcpuState
 from variants.variant import LinkError, Variant, machine_functions, replaces
 
 ROOT = Path(__file__).parent.parent
@@ -355,3 +359,39 @@ def test_unlinked_functions_say_so() -> None:
 def test_a_replacement_is_a_plain_function() -> None:
     with pytest.raises(LinkError, match="no plain function"):
         replaces(run.vcpu_block)(run.Ran)  # type: ignore[arg-type]
+
+
+@replaces(lapic.apic_accept_irq)
+def apic_accept_irq_warns(vcpu: Vcpu, irq: Irq) -> None:
+    """What shows in a step is not what a message shows that comes after it."""
+    vcpu.warn_on(irq.mode == "sipi", "apic_accept_irq")
+    lapic.apic_accept_irq(vcpu, irq)
+
+
+@replaces(machine.deliver)
+def deliver(vcpu: VcpuState, irq: Irq) -> VcpuState:
+    """SIPI is lost on the way."""
+    return vcpu if irq.mode == "sipi" else machine.deliver(vcpu, irq)
+
+
+WARNS = Variant("warns", "a SIPI warns", (apic_accept_irq_warns,))
+LOSES = Variant("loses", "a SIPI is lost", (deliver,))
+
+
+@pytest.mark.parametrize("variant", [WARNS, LOSES], ids=lambda variant: str(variant.name))
+@given(schedule=schedules())
+def test_a_message_that_no_point_takes_comes_after_the_step(
+    variant: Variant, schedule: Schedule
+) -> None:
+    """The explorer relies on it, whatever is replaced."""
+    tables = Tables(compared(schedule.vendor, [variant]))
+    state = initial_vcpu(bsp=False)
+    races = [(point, tables.message_id(Irq("sipi", 0x12))) for point in POINTS]
+    for step in (one._replace(on=1) for one in schedule.steps):
+        asked = 0, tables.vcpu_id(state), tables.step_id(step)
+        landed = [
+            tables.result(*asked, tables.arrivals_id(((point, tables.message(message)),)))
+            for point, message in races
+        ]
+        assert list(tables.raced(*asked, races)) == landed
+        state = tables.vcpu(vcpu_of(tables.result(*asked)))
