@@ -38,6 +38,8 @@ What a variant must not do, then:
   object such as `functools.partial` or `functools.cache` makes, or an import inside a function.
   Those are not rebound; `variants.reach` finds and refuses them. What functions hold is rebound:
   closures (decorators, that is), default arguments, attributes;
+- tell vCPUs apart by number, or look at what an ICR write sends to others: `vcpu.step` is the step
+  as far as it concerns the vCPU that takes it, the same for all; only `sent` says that it sends;
 - work anything out of the machine when it is imported, as in `BITS = nested_vmx_setup_ctls_msrs()`:
   that is the machine as it is, without the variant. (`kvm_x86_ops` says so itself.)
 - change the machine's modules by assignment: `variants.catalogue` refuses that.
