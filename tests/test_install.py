@@ -23,7 +23,11 @@ def names(wheel: Path) -> set[str]:
 def package_files() -> set[str]:
     """All that commands need, as the checkout has it."""
     code = (*ROOT.glob("fuzz/**/*.py"), *ROOT.glob("variants/**/*.py"))
-    data = (*ROOT.glob("variants/*/kernel.cocci"), *ROOT.glob("variants/live/agent/*"))
+    data = (
+        *ROOT.glob("variants/py.typed"),
+        *ROOT.glob("variants/*/kernel.cocci"),
+        *ROOT.glob("variants/live/agent/*"),
+    )
     seeds = ROOT.glob("corpus/seeds/*.yaml")
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {
         str("fuzz" / file.relative_to(ROOT)) for file in seeds

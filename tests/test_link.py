@@ -12,13 +12,17 @@ from fuzz.compare.compared import compared
 from fuzz.compare.naive import compare
 from fuzz.compare.traces import Trace
 from fuzz.memory.automaton import Automaton
+from fuzz.memory.numbers import vcpu_of
+from fuzz.memory.tables import Tables
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
 from variants.catalogue import choose, load_file
-from variants.machine import events, lapic, run, svm, vmx
+from variants.machine import events, lapic, machine, run, svm, vmx
+from variants.machine.machine import initial_vcpu
+from variants.machine.points import POINTS
 from variants.machine.step import VENDORS, Step
-from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu
+from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu, VcpuState
 from variants.variant import LinkError, Variant, machine_functions, replaces
 
 ROOT = Path(__file__).parent.parent
@@ -173,8 +177,11 @@ def test_the_template_runs_at_once(
     assert main([*explore, "--variant", "mine.py", "--out", "out"]) == 1
     assert main(["variants", "--new", "mine"]) == 2
     assert (tmp_path / "mine.py").read_text() == text, "what is there is never overwritten"
-    for name in ("original", "a b", "../x", "1"):
+    capsys.readouterr()
+    for name in ("", "original", "a b", "../x", "1", "class", "json", "fuzz", "variants", "yaml"):
         assert main(["variants", "--new", name]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert [one.name for one in tmp_path.glob("*.py")] == ["mine.py"]
 
 
 def test_a_difference_is_a_diff_of_our_own_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,16 +231,57 @@ BAD = {
     ),
     "not listed": (f"{REPLACED}\nVARIANT = Variant('mine', '')", "VARIANT does not list it", None),
     "held in a table": (
-        f"TABLE = [events.process_nmi]\n{REPLACED}\nVARIANT = Variant('mine', '', (vcpu_block,))",
-        "TABLE holds events.process_nmi: call it by its name instead",
+        f"TABLE = [events.process_nmi]\n{REPLACED.replace('return', 'TABLE; return')}\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,))",
+        "vcpu_block: TABLE holds events.process_nmi: call it by its name instead",
         None,
     ),
+    "a driver of the machine": (
+        "from variants.machine import machine\n@replaces(machine.initial_vcpu)\ndef f(bsp): ...",
+        "machine.initial_vcpu is no function of the machine",
+        5,
+    ),
+    "a method": (
+        "@replaces(Vcpu.request)\ndef request(self, req): ...",
+        "vcpu.request is no function of the machine",
+        4,
+    ),
+    "a generator": (
+        "@replaces(run.vcpu_block)\ndef vcpu_block(vcpu):\n    yield 1",
+        "vcpu_block is a generator or coroutine",
+        4,
+    ),
+    "one name for two": (
+        f"{REPLACED}\n@replaces(events.process_nmi)\ndef vcpu_block(vcpu): ...\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,))",
+        "vcpu_block is marked with @replaces, but VARIANT does not list it",
+        None,
+    ),
+    "in two layers": (
+        f"{REPLACED}\nONE = Variant('one', '', (vcpu_block,))\n"
+        "VARIANT = Variant('mine', '', (vcpu_block,), on=ONE)",
+        "vcpu_block replaces run.vcpu_block in one already",
+        10,
+    ),
+    "the machine changed": (
+        "def f(vcpu): ...\nrun.vcpu_block = f\nVARIANT = Variant('mine', '')",
+        "it assigns to variants.machine.run.vcpu_block",
+        None,
+    ),
+    "a name that is taken": ("VARIANT = Variant('paolo', '')", "a variant paolo already", None),
     "no name": ("VARIANT = Variant(5, '')", "one word", None),
     "no provenance": ("VARIANT = Variant('mine', 5)", "its provenance is no text", 4),
     "no tuple": ("VARIANT = Variant('mine', '', 5)", "no tuple of functions", 4),
     "on nothing": (
         "VARIANT = Variant('mine', '', (), on=5)",
         "built on a Variant, not 5",
+        4,
+    ),
+    "no Python": ("def f(:", "SyntaxError: invalid syntax", 4),
+    "names of folders": ("VARIANT = Variant('..', '')", "one word", None),
+    "a replacement of another kind": (
+        "VARIANT = Variant('mine', '', ([],))",
+        "[] replaces nothing: mark it with @replaces",
         4,
     ),
     "a long name": ("VARIANT = Variant('x' * 250, '')", "40 characters at most", None),
@@ -252,6 +300,29 @@ def test_what_does_not_fit_is_one_line(
     assert error.count("\n") == 1
     assert error.startswith(f"eventdiff: {own}{f':{line}' if line else ''}: ")
     assert said in error
+    assert len(error) < 300 + len(str(own))
+
+
+def test_a_file_is_read_anew(tmp_path: Path) -> None:
+    """Also if it has changed within a second, and not in size."""
+    own = tmp_path / "mine.py"
+    for name in ("one", "two"):
+        own.write_text(f"{HEAD}VARIANT = Variant('{name}', '')\n")
+        assert load_file(str(own)).name == name
+    assert list(tmp_path.iterdir()) == [own], "and nothing is left beside it"
+
+
+def test_functions_without_a_source_differ_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "mine.py"
+    body = "text = 'def vcpu_block(vcpu): return run.vcpu_block(vcpu)'\nexec(text)\n"
+    mark = "VARIANT = Variant('mine', '', (replaces(run.vcpu_block)(vcpu_block),))\n"
+    own.write_text(f"{HEAD}{body}{mark}")
+    assert main(["variants", "--variant", str(own), "--diff", "original", "mine"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("original and mine differ in run.vcpu_block\n")
+    assert "+vcpu_block: no source\n" in out
 
 
 def test_a_dataclass_with_future_annotations_loads(tmp_path: Path) -> None:
@@ -288,3 +359,39 @@ def test_unlinked_functions_say_so() -> None:
 def test_a_replacement_is_a_plain_function() -> None:
     with pytest.raises(LinkError, match="no plain function"):
         replaces(run.vcpu_block)(run.Ran)  # type: ignore[arg-type]
+
+
+@replaces(lapic.apic_accept_irq)
+def apic_accept_irq_warns(vcpu: Vcpu, irq: Irq) -> None:
+    """What shows in a step is not what a message shows that comes after it."""
+    vcpu.warn_on(irq.mode == "sipi", "apic_accept_irq")
+    lapic.apic_accept_irq(vcpu, irq)
+
+
+@replaces(machine.deliver)
+def deliver(vcpu: VcpuState, irq: Irq) -> VcpuState:
+    """SIPI is lost on the way."""
+    return vcpu if irq.mode == "sipi" else machine.deliver(vcpu, irq)
+
+
+WARNS = Variant("warns", "a SIPI warns", (apic_accept_irq_warns,))
+LOSES = Variant("loses", "a SIPI is lost", (deliver,))
+
+
+@pytest.mark.parametrize("variant", [WARNS, LOSES], ids=lambda variant: str(variant.name))
+@given(schedule=schedules())
+def test_a_message_that_no_point_takes_comes_after_the_step(
+    variant: Variant, schedule: Schedule
+) -> None:
+    """The explorer relies on it, whatever is replaced."""
+    tables = Tables(compared(schedule.vendor, [variant]))
+    state = initial_vcpu(bsp=False)
+    races = [(point, tables.message_id(Irq("sipi", 0x12))) for point in POINTS]
+    for step in (one._replace(on=1) for one in schedule.steps):
+        asked = 0, tables.vcpu_id(state), tables.step_id(step)
+        landed = [
+            tables.result(*asked, tables.arrivals_id(((point, tables.message(message)),)))
+            for point, message in races
+        ]
+        assert list(tables.raced(*asked, races)) == landed
+        state = tables.vcpu(vcpu_of(tables.result(*asked)))

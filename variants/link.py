@@ -17,7 +17,7 @@ which
 - a module of the machine, as in `vmx.nested_vmx_vmexit`, is a module with these globals;
 - `kvm_x86_ops` is the vendor's table, with its functions rebound.
 
-Likewise helpers: functions of the variant's own modules, and of others that use the machine's.
+Likewise helpers: functions and modules that use the machine's, or others that do.
 Everything else (constants, types, other libraries) is shared. A copied function shares its
 original's source, so tracebacks and inspect show the text one has written.
 
@@ -34,16 +34,21 @@ What a variant must not do, then:
 
 - keep anything between calls, look at a clock, draw at random, read files: a step is a function of
   the vCPU's state, the step and the messages alone. What must last goes into the fields of `Vcpu`;
-- hold a function of the machine where the linker does not look: in a default argument, a closure, a
-  class, a container or `functools.partial`. It would run unlinked, with `kvm_x86_ops` unbound, and
-  say so;
-- call a machine function's copy by way of an attribute it has stored on the vCPU.
+- call a function of the machine, or one of its own that does, by way of a class, a container, an
+  object such as `functools.partial` or `functools.cache` makes, or an import inside a function.
+  Those are not rebound; `variants.reach` finds and refuses them. What functions hold is rebound:
+  closures (decorators, that is), default arguments, attributes;
+- tell vCPUs apart by number, or look at what an ICR write sends to others: `vcpu.step` is the step
+  as far as it concerns the vCPU that takes it, the same for all; only `sent` says that it sends;
+- work anything out of the machine when it is imported, as in `BITS = nested_vmx_setup_ctls_msrs()`:
+  that is the machine as it is, without the variant. (`kvm_x86_ops` says so itself.)
+- change the machine's modules by assignment: `variants.catalogue` refuses that.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cache, partial
-from types import FunctionType, ModuleType
+from functools import cache
+from types import CellType, FunctionType, ModuleType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from variants.machine import machine
@@ -52,16 +57,8 @@ from variants.machine.ops import X86Ops, kvm_x86_ops
 from variants.machine.step import Vendor
 from variants.machine.svm import SVM
 from variants.machine.vmx import VMX
-from variants.variant import (
-    ROOT,
-    LinkError,
-    Variant,
-    layers,
-    name_of,
-    of_machine,
-    replaced,
-    target_of,
-)
+from variants.reach import cells_of, check_reach, uses_machine
+from variants.variant import Variant, layers, of_machine, replaced, target_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -114,57 +111,86 @@ class _Linker:
             for layer in layers(variant)
         ]
         self._vendor = vendor
-        self._copies: dict[FunctionType, FunctionType] = {}
-        self._tables: dict[str, X86Ops] = {}
+        self._copies: dict[tuple[FunctionType, FunctionType | None], FunctionType] = {}
+        self._originals: dict[FunctionType, FunctionType] = {}
+        self._tables: dict[X86Ops, X86Ops] = {}
         self._modules: dict[tuple[int, FunctionType | None], ModuleType] = {}
         self._empty: list[tuple[ModuleType, Mapping[str, Any], FunctionType | None]] = []
+        self._plain: dict[int, object] = {}
 
     def function(self, function: FunctionType) -> FunctionType:
-        """The rebound `function`. Raises LinkError where one is held that cannot be rebound."""
+        """The rebound `function`. Raises LinkError if what it calls would not all be rebound."""
+        known = len(self._copies)
         found = self._version(function, len(self._layers))
         while self._empty:
             module, names, own = self._empty.pop()
             for name, value in names.items():
-                check_held(f"{module.__name__}: {name}", value)
                 vars(module)[name] = self._rebound(value, own)
+        if len(self._copies) > known:
+            self._check()
+        self._plain.clear()
         return found
+
+    def _check(self) -> None:
+        replacements = {one for layer in self._layers for one in layer.values()}
+        mine = [copy for copy, one in self._originals.items() if one in replacements]
+        foreign = [
+            copy
+            for copy, one in self._originals.items()
+            if one not in replacements and any(target_of(one) in layer for layer in self._layers)
+        ]
+        check_reach(mine, self._originals, foreign, self._plain)
 
     def _version(self, target: FunctionType, below: int) -> FunctionType:
         """What the layers under `below` have in place of a function of the machine."""
         found = (layer[target] for layer in reversed(self._layers[:below]) if target in layer)
-        return self._copy(next(found, target))
+        return self._copy(next(found, target), None)
 
-    def _copy(self, function: FunctionType) -> FunctionType:
-        made = self._copies.get(function)
+    def _copy(self, function: FunctionType, around: FunctionType | None) -> FunctionType:
+        """`function` with rebound names; `around`: the replacement in which it is defined."""
+        own = function if target_of(function) else around
+        made = self._copies.get((function, own))
         if made is None:
-            own = function if target_of(function) else None
             module = self._module(function.__globals__, own)
             # A code object of its own: the interpreter notes in it where globals were found.
             code = function.__code__.replace()
-            made = FunctionType(
-                code, vars(module), function.__name__, function.__defaults__, function.__closure__
-            )
-            made.__kwdefaults__ = function.__kwdefaults__
+            cells = tuple(CellType() for _ in code.co_freevars)
+            made = FunctionType(code, vars(module), function.__name__, None, cells)
+            self._copies[function, own] = made
+            self._originals[made] = function
             made.__doc__, made.__module__ = function.__doc__, function.__module__
-            self._copies[function] = made
+            bound = cells_of(function)
+            for name, cell in zip(code.co_freevars, cells, strict=True):
+                if name in bound:
+                    cell.cell_contents = self._rebound(bound[name], own, own)
+            defaults, named = function.__defaults__, function.__kwdefaults__
+            made.__defaults__ = defaults and tuple(self._rebound(one, own) for one in defaults)
+            made.__kwdefaults__ = named and self._all(named, own)
+            vars(made).update(self._all(vars(function), own))
         return made
+
+    def _all(self, values: Mapping[str, object], own: FunctionType | None) -> dict[str, object]:
+        return {name: self._rebound(value, own) for name, value in values.items()}
 
     def _module(self, names: Mapping[str, Any], own: FunctionType | None) -> ModuleType:
         """A module with rebound globals, filled in later; `own`: as that replacement sees it."""
         module = self._modules.get((id(names), own))
         if module is None:
-            module = self._modules[id(names), own] = ModuleType(str(names["__name__"]))
+            name = str(names.get("__name__", "?"))
+            module = self._modules[id(names), own] = ModuleType(name)
             self._empty.append((module, names, own))
         return module
 
-    def _rebound(self, value: object, own: FunctionType | None) -> object:
+    def _rebound(
+        self, value: object, own: FunctionType | None, around: FunctionType | None = None
+    ) -> object:
         match value:
             case FunctionType() if of_machine(value):
                 below = self._layer_of(own) if own and value is target_of(own) else None
                 return self._version(value, len(self._layers) if below is None else below)
-            case FunctionType() if uses_machine(value.__globals__):
-                return self._copy(value)
-            case ModuleType() if uses_machine(vars(value)):
+            case FunctionType() if uses_machine(value, self._plain):
+                return self._copy(value, around)
+            case ModuleType() if uses_machine(value, self._plain):
                 return self._module(vars(value), own)
             case X86Ops():
                 return self._table(TABLES[self._vendor] if value is kvm_x86_ops else value)
@@ -177,45 +203,12 @@ class _Linker:
         return next(found, 0)
 
     def _table(self, table: X86Ops) -> X86Ops:
-        known = self._tables.get(table.vendor)
+        known = self._tables.get(table)
         if known is None:
             functions = {
-                field.name: self._version(getattr(table, field.name), len(self._layers))
+                field.name: self._rebound(getattr(table, field.name), None)
                 for field in fields(X86Ops)
                 if field.name != "vendor"
             }
-            known = self._tables[table.vendor] = X86Ops(table.vendor, **functions)
+            known = self._tables[table] = X86Ops(table.vendor, **cast(dict[str, Any], functions))
         return known
-
-
-def uses_machine(names: Mapping[str, Any]) -> bool:
-    """Do these globals name something of the machine that is to be rebound?"""
-    if names["__name__"] in (__name__, Variant.__module__):
-        return False
-    return any(
-        of_machine(value)
-        if isinstance(value, FunctionType)
-        else isinstance(value, X86Ops)
-        or (isinstance(value, ModuleType) and f"{value.__name__}.".startswith(f"{ROOT}."))
-        for value in names.values()
-    )
-
-
-def check_held(where: str, value: object) -> None:
-    """Raise LinkError if `value` holds a function of the machine where it cannot be rebound."""
-    held: Iterator[object] = iter(())
-    match value:
-        case partial():
-            held = iter((value.func, *value.args))
-        case dict():
-            held = iter(value.values())
-        case list() | tuple() | set() | frozenset():
-            held = iter(value)
-        case FunctionType() if not of_machine(value):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            held = iter((*(value.__defaults__ or ()), *cells))
-        case _:
-            return
-    for one in held:
-        if isinstance(one, FunctionType) and of_machine(one):
-            raise LinkError(f"{where} holds {name_of(one)}: call it by its name instead")

@@ -6,14 +6,17 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
+from textwrap import dedent
 from types import FunctionType
 
 from fuzz.cli.output import write
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.schedule.schedule import printable
 from variants import template
-from variants.catalogue import BUILT_IN, VariantError, built_in, check_name, load_file
+from variants.catalogue import BUILT_IN, VariantError, check_name, with_own
 from variants.variant import Variant, machine_functions, name_of, replaced
 
 WHOLE = 1000
@@ -47,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def do_variants(options: argparse.Namespace) -> int:
     """Run the command; the exit status."""
-    if options.new:
+    if options.new is not None:
         return new(options.new)
     if options.functions:
         return list_functions(options.json)
-    known = built_in() | {one.name: one for one in map(load_file, options.variant)}
+    known = with_own(options.variant)
     if options.diff:
         one, other = (chosen(known, name) for name in options.diff)
         return show_difference(one, other, options.json)
@@ -78,11 +81,14 @@ def chosen(known: dict[str, Variant], name: str) -> Variant:
 def new(name: str) -> int:
     """Write the template as `name`.py. Raises VariantError, and OSError if the file is there."""
     check_name(name)
-    if name in BUILT_IN or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+    word = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not iskeyword(name)
+    if name in BUILT_IN or not word:
         raise VariantError(f"{name!r} will not do: a new name, a word as for a Python module")
+    if find_spec(name):
+        raise VariantError(f"{name!r} will not do: there is a Python module of this name")
     title = "What `eventdiff variants --new` writes: a variant to start from."
     text = inspect.getsource(template).replace(title, "A variant to start from.")
-    with Path(f"{name}.py").open("x") as file:
+    with Path(f"{name}.py").open("x", encoding="utf-8") as file:
         file.write(text.replace("template", name))
     command = f"eventdiff fuzz --time 10 --variants original --variant {name}.py"
     print(f"{name}.py: written; next: {command}")
@@ -119,8 +125,11 @@ def differences(a: Variant, b: Variant) -> Iterator[tuple[str, str]]:
 
 def text_of(function: FunctionType) -> list[str]:
     """A function's source without its decorators."""
-    lines = inspect.getsource(function).splitlines(keepends=True)
-    return lines[next(n for n, line in enumerate(lines) if line.startswith("def ")) :]
+    try:
+        lines = dedent(inspect.getsource(function)).splitlines(keepends=True)
+    except OSError:
+        return [f"{function.__name__}: no source\n"]
+    return lines[next((n for n, line in enumerate(lines) if line.startswith("def ")), 0) :]
 
 
 def where(function: FunctionType) -> str:

@@ -113,8 +113,6 @@ def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
     else:
         vcpu.insn = step.op
         outcome, vector = ended(vcpu, host_runs(vcpu))
-    for _, irq in vcpu.arrivals:
-        apic_accept_irq(vcpu, irq)
     nested_exit = None
     if not vcpu.smm:
         nested_exit, vcpu.nested_exit = vcpu.nested_exit, None
@@ -134,7 +132,10 @@ def step_vcpu(state: VcpuState, step: Step, arrivals: Arrivals) -> VcpuStep:
         woke=vcpu.woke,
         warn=vcpu.warn,
     )
-    return VcpuStep(vcpu.freeze(), observation, vcpu.sent, tuple(vcpu.passed))
+    after = vcpu.freeze()
+    for _, irq in vcpu.arrivals:
+        after = deliver(after, irq)
+    return VcpuStep(after, observation, vcpu.sent, tuple(vcpu.passed))
 
 
 def ended(vcpu: Vcpu, ran: Ran) -> tuple[str, int | None]:

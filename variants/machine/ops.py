@@ -1,8 +1,8 @@
 """`kvm_x86_ops`: what the common loop asks of VMX or SVM."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Final, NoReturn
+from dataclasses import dataclass
+from typing import Final
 
 from variants.machine.step import Vendor
 from variants.machine.vcpu import SmmSave, Vcpu
@@ -52,10 +52,17 @@ class X86Ops:
     set_nested_state: Callable[[Vcpu, Vcpu], bool]
 
 
-def unlinked(*_: object) -> NoReturn:
-    """In place of every function until `variants.link` has put a vendor's there."""
-    raise RuntimeError("the machine runs only as variants.link has linked it")
+class Unlinked(X86Ops):
+    """In place of a vendor's until `variants.link` puts that there: raises, whatever is asked."""
+
+    def __init__(self) -> None:
+        """It has nothing."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name.startswith("__"):
+            return super().__getattribute__(name)
+        raise RuntimeError("the machine runs only as variants.link has linked it")
 
 
-kvm_x86_ops: Final = X86Ops("svm", *[unlinked] * (len(fields(X86Ops)) - 1))
+kvm_x86_ops: Final[X86Ops] = Unlinked()
 """The vendor's functions, a global as in KVM: `variants.link` binds it to `SVM` or `VMX`."""
