@@ -13,7 +13,7 @@ from fuzz.compare.naive import compare
 from fuzz.compare.traces import Trace
 from fuzz.memory.automaton import Automaton
 from fuzz.memory.numbers import vcpu_of
-from fuzz.memory.tables import Tables
+from fuzz.memory.tables import Landing, Tables
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
@@ -386,12 +386,13 @@ def test_a_message_that_no_point_takes_comes_after_the_step(
     """The explorer relies on it, whatever is replaced."""
     tables = Tables(compared(schedule.vendor, [variant]))
     state = initial_vcpu(bsp=False)
-    races = [(point, tables.message_id(Irq("sipi", 0x12))) for point in POINTS]
+    sipi = Irq("sipi", 0x12)
+    landings = [
+        Landing(point, tables.message_id(sipi), tables.arrivals_id(((point, sipi),)))
+        for point in POINTS
+    ]
     for step in (one._replace(on=1) for one in schedule.steps):
         asked = 0, tables.vcpu_id(state), tables.step_id(step)
-        landed = [
-            tables.result(*asked, tables.arrivals_id(((point, tables.message(message)),)))
-            for point, message in races
-        ]
-        assert list(tables.raced(*asked, races)) == landed
+        landed = [tables.result(*asked, landing.arrivals) for landing in landings]
+        assert list(tables.landed(*asked, landings)) == landed
         state = tables.vcpu(vcpu_of(tables.result(*asked)))

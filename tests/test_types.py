@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 RIGHT = """
 from fuzz.memory.numbers import StepId, VcpuId
-from variants.machine import lapic, run, svm
+from variants.machine import run, svm
+from variants.machine.preemption import preempt
 from variants.machine.vcpu import Vcpu
 from variants.variant import Variant, replaces
 
@@ -22,7 +23,7 @@ def ordering(vcpu: VcpuId, step: StepId) -> None:
 
 @replaces(svm.svm_smi_allowed)
 def svm_smi_allowed(vcpu: Vcpu, for_injection: bool) -> int:
-    lapic.preempt(vcpu, "block-checked")
+    preempt(vcpu, "block-checked")
     return svm.svm_smi_allowed(vcpu, for_injection)
 
 

@@ -48,13 +48,14 @@ What a variant must not do, then:
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from types import CellType, FunctionType, ModuleType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from variants.machine import machine
 from variants.machine.machine import Machine
 from variants.machine.ops import X86Ops, kvm_x86_ops
-from variants.machine.step import Vendor
+from variants.machine.step import VENDORS, Vendor
 from variants.machine.svm import SVM
 from variants.machine.vmx import VMX
 from variants.reach import cells_of, check_reach, uses_machine
@@ -77,6 +78,15 @@ def machine_of(variant: Variant, vendor: Vendor) -> Machine:
         linked(variant, vendor, machine.step_vcpu),
         linked(variant, vendor, machine.deliver) if own else machine.deliver,
     )
+
+
+def sources(variant: Variant) -> set[Path]:
+    """The files of what `variant` replaces and of what that calls, besides the machine's."""
+    found = set()
+    for vendor in VENDORS:
+        linked(variant, vendor, machine.step_vcpu)
+        found |= _linker(variant, vendor).sources()
+    return found
 
 
 def reached(function: FunctionType) -> set[FunctionType]:
@@ -130,6 +140,11 @@ class _Linker:
             self._check()
         self._plain.clear()
         return found
+
+    def sources(self) -> set[Path]:
+        """The files of the functions that are not the machine's."""
+        own = (one for one in self._originals.values() if not of_machine(one))
+        return {Path(one.__code__.co_filename) for one in own}
 
     def _check(self) -> None:
         replacements = {one for layer in self._layers for one in layer.values()}

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz.compare import cause, joint, signature, wording
+from fuzz.compare import cause, compared, joint, signature, wording
 from fuzz.compare.signature import Finding, Signature
 from fuzz.explore.exhaustive import Explored
 from fuzz.schedule.alphabet import Alphabet
 from fuzz.schedule.text import step_yaml
-from variants import machine
+from variants import link, machine, variant
+from variants.link import sources
 from variants.machine.step import Vendor
-from variants.variant import Variant, replaced
+from variants.variant import Variant
 
-NAMING: Final = (cause, joint, signature, wording)
+NAMING: Final = (cause, compared, joint, signature, wording)
 """The modules that decide what a divergence is called."""
 
 
@@ -43,11 +44,6 @@ def code_in(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def sources(variant: Variant) -> set[Path]:
-    """The files that define what `variant` replaces."""
-    return {Path(function.__code__.co_filename) for function in replaced(variant).values()}
-
-
 def certificate(
     variants: Sequence[Variant],
     alphabets: dict[Vendor, tuple[Alphabet, ...]],
@@ -56,9 +52,10 @@ def certificate(
     """What is explored: variants, machine and the naming of divergences by their code, alphabet,
     and `asked`, the options."""
     folder = Path(machine.__file__).parent
+    linking = (Path(link.__file__), Path(variant.__file__))
     return {
-        "variants": {variant.name: code_hash(sources(variant)) for variant in variants},
-        "machine": code_hash(folder.glob("*.py")),
+        "variants": {one.name: code_hash(sources(one)) for one in variants},
+        "machine": code_hash([*folder.glob("*.py"), *linking]),
         "naming": code_hash(Path(str(module.__file__)) for module in NAMING),
         **asked,
         "alphabet": {
