@@ -60,6 +60,7 @@ class Automaton:
         self.generation = 0
         self._calm = (NO_ARRIVALS,) * len(compared.names)
         self._sent: dict[tuple[str, Irq], Sent] = {}
+        self._lefts: dict[tuple[Group, ...], Left] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -155,7 +156,7 @@ class Automaton:
 
     def _receive(self, node: Node, arrival: Arrival) -> Node:
         """A message reaches the vCPU."""
-        point, message, senders = arrival
+        point, message, senders = arrival.point, arrival.message, arrival.senders
         members = self._packed.label(node.joint).members
         if point:
             irq = self._tables.message(message)
@@ -213,13 +214,19 @@ class Automaton:
                 armed,
                 divergences,
                 senders,
-                Left(() if over else packed.label(joint).groups),
+                self._left(() if over else packed.label(joint).groups),
                 () if over else packed.latents(joint),
                 self.counting(packed, joint),
             )
             if divergences or node.latent:
                 self.found(divergences + node.latent)
         return node
+
+    def _left(self, groups: tuple[Group, ...]) -> Left:
+        left = self._lefts.get(groups)
+        if left is None:
+            left = self._lefts[groups] = Left(groups)
+        return left
 
     def compare(self, schedule: Schedule) -> list[tuple[int, Divergence]]:
         """Every divergence of `schedule` with its step number; latent ones at the last step."""

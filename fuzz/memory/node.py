@@ -4,6 +4,7 @@ A VM is a list of nodes, one per vCPU, and `walk` lets it take a step: what was 
 one look-up.
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from fuzz.compare.compared import Group
@@ -14,16 +15,21 @@ SETTLE: Final = StepId(-1)
 """In place of a step: another vCPU acts before armed writes have landed."""
 
 
-class Arrival(NamedTuple):
-    """A message reaches a joint vCPU, in the variants that sent it; with a `point` it is armed."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Arrival:
+    """A message reaches a joint vCPU, in the variants that sent it; with a `point` it is armed.
+
+    As a key it is equal to itself alone, which is quick: `Sent` has one of each.
+    """
 
     point: str
     message: MessageId
     senders: Group
 
 
-class Left(NamedTuple):
-    """A split on another vCPU leaves these groups."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Left:
+    """A split on another vCPU leaves these groups. An automaton has one of each, likewise."""
 
     groups: tuple[Group, ...]
 
