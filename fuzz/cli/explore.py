@@ -29,7 +29,7 @@ from variants.machine.step import VENDORS, Vendor
 EXAMPLE = """\
 examples:
   eventdiff explore                                    both vendors, races included
-  eventdiff explore --no-races                         likewise, without them: a minute or two
+  eventdiff explore --no-races                         likewise, without them: a few minutes
   eventdiff explore --vendor svm --no-races --steps usual,nmi,smi --depth 8
   eventdiff explore --variants original --variant mine.py --no-races
   eventdiff explore --check reports/explored/certificate.json
