@@ -113,9 +113,7 @@ def runner(
     return run_by_edge if by_edge else run
 
 
-def target(
-    findings: Findings, automaton: Automaton, run: Callable[[bytes], None]
-) -> Callable[[bytes], None]:
+def target(findings: Findings, run: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """The function libFuzzer calls: `run`, with a note of the input and of progress."""
     report_at = 1
     progress = findings.folder / f"{os.getpid()}.count"
@@ -174,7 +172,7 @@ def main() -> None:
     always = (f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", "-timeout=0")
     atheris.Setup(
         [sys.argv[0], *always, *options.libfuzzer],
-        target(findings, automaton, run),
+        target(findings, run),
         custom_mutator=guarded(Mutator(options.vendor, walker, note, options.mix)),
         custom_crossover=crossover_of(options.mix),
     )
