@@ -396,3 +396,24 @@ def test_a_message_that_no_point_takes_comes_after_the_step(
         landed = [tables.result(*asked, landing.arrivals) for landing in landings]
         assert list(tables.landed(*asked, landings)) == landed
         state = tables.vcpu(vcpu_of(tables.result(*asked)))
+
+
+def test_a_point_that_is_none_ends_a_campaign_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from variants.machine import svm\n"
+        "from variants.machine.preemption import preempt\n"
+        "from variants.variant import Variant, replaces\n\n"
+        "@replaces(svm.svm_set_gif)\n"
+        "def svm_set_gif(vcpu, value):\n"
+        "    preempt(vcpu, 'set-gif')\n"
+        "    svm.svm_set_gif(vcpu, value)\n\n"
+        "VARIANT = Variant('mine', '', (svm_set_gif,))\n"
+    )
+    command = ["fuzz", "--time", "500", "--variants", "original", "--variant", str(own)]
+    assert main([*command, "--vendor", "svm", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "eventdiff: variant mine: no such preemption point: set-gif\n"
+    )

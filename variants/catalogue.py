@@ -170,7 +170,8 @@ def choose(names: str, files: Sequence[str], least: int = 2) -> tuple[Variant, .
     chosen = names.split(",") if names else [*BUILT_IN]
     for name in chosen:
         if name not in known:
-            raise VariantError(f"unknown variant {name!r}, expected one of {', '.join(known)}")
+            there = f"{', '.join(known)}, or a file of yours with --variant"
+            raise VariantError(f"unknown variant {name!r}, expected one of {there}")
         if chosen.count(name) > 1:
             raise VariantError(f"variant {name} given twice")
     chosen += [name for name in own if name not in chosen]

@@ -19,7 +19,7 @@ from variants.variant import Variant, replaces
 def kvm_apic_accept_events(vcpu: Vcpu) -> None:
     """As in Linux 5.10, but a SIPI is kept while L2 runs: put what your patch does here."""
     kept = vcpu.pending_events & KVM_APIC_SIPI if vcpu.guest_mode else 0
-    # In its replacement, a function's name means the function replaced. Call it to do something
+    # In here `events.kvm_apic_accept_events` means the function replaced. Call it to do something
     # more, as here, or write the whole function as your patch has it.
     events.kvm_apic_accept_events(vcpu)
     vcpu.pending_events |= kept

@@ -242,7 +242,8 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
         return ""
     errors = [line for line in said if "Error: " in line and not line.startswith("==")]
     if errors:
-        return f"a fuzzer process died: {errors[-1]}"
+        _, _, variants_own = errors[-1].partition("StepError: ")
+        return variants_own or f"a fuzzer process died: {errors[-1]}"
     how = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
     return f"a fuzzer process died: it ended early {how}{own and f', with {own}'}"
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple, cast
 
 from fuzz.compare.cause import Question, own_answer
-from fuzz.compare.compared import Compared
+from fuzz.compare.compared import Compared, StepError
 from fuzz.compare.signature import Answer
 from fuzz.memory.numbers import (
     ANSWER_BITS,
@@ -35,6 +35,7 @@ from fuzz.memory.numbers import (
     vcpu_of,
 )
 from variants.machine.machine import Arrivals, Machine, Observation, VcpuStep
+from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 
@@ -176,6 +177,9 @@ class Tables:
         passed = self._passed[member].get(key)
         if passed is None:
             passed = self._uncached[member].step_vcpu(self.vcpu(vcpu), self.step(step), ()).passed
+            if unknown := set(passed) - POINTS.keys():
+                what = f"no such preemption point: {', '.join(sorted(unknown))}"
+                raise StepError(f"variant {self.compared.names[member]}: {what}")
             passed = self._passed[member][key] = self._passes.setdefault(passed, passed)
         return passed
 
