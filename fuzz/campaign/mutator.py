@@ -60,7 +60,7 @@ Note = Callable[[bytes], None]
 
 
 def code_bytes(code: int) -> bytes:
-    return code.to_bytes(2, "little")
+    return code.to_bytes(CODE_BYTES, "little")
 
 
 def sender_of(vcpus: int, on: int) -> int:
@@ -80,9 +80,9 @@ def families(code: int) -> frozenset[str]:
 def unmixed(data: bytes) -> bytes:
     """An input without what is of another family than the rest, without second messages that land
     in one step, and without messages that land where none can."""
-    vcpus = vcpus_of(int.from_bytes(data[:2], "little"))
+    vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
     kept: frozenset[str] = frozenset()
-    chosen = [data[:2]]
+    chosen = [data[:HEADER_BYTES]]
     raced = False
     for code in codes_of(data)[1:]:
         some = families(code)

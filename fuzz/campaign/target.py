@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
-from fuzz.campaign.mutator import MAX_STEPS, Mutator, crossover_of
+from fuzz.campaign.mutator import CODE_BYTES, HEADER_BYTES, MAX_STEPS, Mutator, crossover_of
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence, Signature
@@ -169,7 +169,7 @@ def main() -> None:
         return guard
 
     # No timeout of libFuzzer's: it would take SIGALRM from the watch.
-    always = (f"-max_len={2 + 2 * MAX_STEPS}", "-reload=5", "-timeout=0")
+    always = (f"-max_len={HEADER_BYTES + CODE_BYTES * MAX_STEPS}", "-reload=5", "-timeout=0")
     atheris.Setup(
         [sys.argv[0], *always, *options.libfuzzer],
         target(findings, run),

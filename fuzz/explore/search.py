@@ -21,6 +21,7 @@ from fuzz.memory.numbers import (
     SEEN_BITS,
     ArrivalsId,
     JointId,
+    LabelId,
     Result,
     StepId,
     VcpuId,
@@ -93,7 +94,7 @@ class Search:
         self.groups: dict[tuple[Group, ...], Path] = {}
         self._packed = Packed(tables)
         self._noted: dict[Mark, int] = {}
-        self._latent: set[int] = set()
+        self._latent: set[LabelId] = set()
         self._keys: list[JointId] = []
         self._seen: set[JointId] = set()
         self._parents = array("L")
