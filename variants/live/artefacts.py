@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -10,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from variants.live.emulator import LiveError
 
@@ -66,6 +65,15 @@ def execute(
     return printed
 
 
+def succeeds(command: Sequence[str | Path]) -> bool:
+    """Whether the command ends with status 0."""
+    try:
+        execute(command)
+    except LiveError:
+        return False
+    return True
+
+
 def telling(said: str) -> str:
     """The first line that says what went wrong; the last lines if none seems to."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -83,11 +91,16 @@ class Store:
         (self.folder / "logs").mkdir(exist_ok=True)
         return self.folder / "logs" / f"{name}.log"
 
+    def place(self, name: str) -> Path:
+        """Where the artefact of that name is or will be."""
+        return self.folder / "store" / name
+
     def artefact(self, name: str, make: Callable[[Path], None]) -> Path:
         """The folder `name`; `make` fills it if it is not there. It appears whole or not at all."""
-        final = self.folder / "store" / name
+        final = self.place(name)
         if final.exists():
             progress(f"{name}: in the cache")
+            os.utime(final)
             return final
         final.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -99,11 +112,17 @@ class Store:
             made.rename(final)
         return final
 
-    def record(self, contents: Mapping[str, Any]) -> None:
-        """Say what the newest complete setup consists of (paths within the cache)."""
-        draft = self.folder / "making-setup.json"
-        draft.write_text(json.dumps(contents, indent=1) + "\n")
-        draft.replace(self.folder / "setup.json")
+    def record(self, name: str, text: str) -> None:
+        """Write a file of the cache, whole or not at all."""
+        file = self.folder / name
+        if not file.exists() or file.read_text() != text:
+            draft = self.folder / f"making-{name}"
+            draft.write_text(text)
+            draft.replace(file)
+
+    def within(self, path: Path) -> str:
+        """A path in the cache, as its files name it."""
+        return str(path.relative_to(self.folder))
 
 
 @contextmanager

@@ -1,19 +1,16 @@
 """Where builds are kept, and whether they are there and up to date."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
 
+from variants.live.agent_build import agent_key
 from variants.live.emulator import LiveError
+from variants.live.entries import COMMAND, Entry, Setup, read_setup
 from variants.live.host import HostAgent
-from variants.live.kernel import agent_key, patch_key, source_key
-from variants.live.patches import read_patch
+from variants.live.patches import patch_key, read_patch
 from variants.live.runner import Build
-
-SETUP: Final = "setup.json"
-COMMAND: Final = "run `eventdiff live setup`"
+from variants.live.semantic import source_key, variant_names
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
@@ -25,62 +22,58 @@ def cache_folder(chosen: Path | None = None) -> Path:
 
 def names_set_up(chosen: Path | None) -> list[str]:
     """The variants that are set up. Raises LiveError if nothing is."""
-    return list(read_setup(cache_folder(chosen).resolve())["variants"])
+    return list(read_setup(cache_folder(chosen).resolve()).variants)
 
 
 def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
     """The builds of `names`. LiveError says which is missing or older than its source."""
     folder = cache_folder(chosen).resolve()
-    contents = read_setup(folder)
-    agent = fresh_agent(folder, contents)
-    kernel = folder / contents["kernel"]
+    setup = read_setup(folder)
+    check_agent(setup)
     found = {}
     for name in names:
-        variant = contents["variants"].get(name)
-        if not variant:
-            there = ", ".join(contents["variants"])
+        entry = setup.entry(name)
+        if not entry:
+            there = ", ".join(setup.variants)
             raise LiveError(f"no live variant {name!r}, only {there}; see `eventdiff live setup`")
-        check_fresh(name, variant)
-        found[name] = Build(
-            kernel / "vmlinuz",
-            kernel / "irqbypass.ko",
-            folder / variant["modules"],
-            agent,
-        )
+        check_fresh(name, entry)
+        found[name] = build_of(folder, setup, entry)
     return found
+
+
+def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
+    """What an entry of the cache in `folder` boots with."""
+    kernel = folder / entry.kernel
+    return Build(
+        kernel / "vmlinuz",
+        kernel / "irqbypass.ko",
+        folder / entry.modules,
+        folder / setup.agent,
+        folder / setup.bochs if setup.bochs else None,
+    )
 
 
 def host_agent(chosen: Path | None) -> HostAgent:
     """The agent, to run on the host. Raises LiveError if it is not there or too old."""
     folder = cache_folder(chosen).resolve()
-    return HostAgent(fresh_agent(folder, read_setup(folder)))
+    setup = read_setup(folder)
+    check_agent(setup)
+    return HostAgent(folder / setup.agent)
 
 
-def fresh_agent(folder: Path, contents: Mapping[str, Any]) -> Path:
-    if contents["agent"]["source"] != agent_key():
+def check_agent(setup: Setup) -> None:
+    if setup.agent_key != agent_key():
         raise LiveError(f"the agent's source has changed: {COMMAND}")
-    return Path(folder, contents["agent"]["file"])
 
 
-def read_setup(folder: Path) -> dict[str, Any]:
-    """What is set up in `folder`. Raises LiveError if nothing is."""
-    try:
-        contents = json.loads((folder / SETUP).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise LiveError(f"nothing is set up in {folder}: {COMMAND}") from None
-    except ValueError:
-        raise LiveError(f"{folder / SETUP} is damaged: {COMMAND}") from None
-    assert isinstance(contents, dict)
-    return contents
-
-
-def check_fresh(name: str, variant: Mapping[str, str]) -> None:
+def check_fresh(name: str, entry: Entry) -> None:
     """Raise LiveError if the variant's source is not what was built."""
-    patch = variant.get("patch")
-    if patch is None:
-        if variant["source"] != source_key(name):
-            raise LiveError(f"{name}'s kernel.cocci has changed: {COMMAND}")
-        return
+    if name in variant_names() and entry.source != source_key(name):
+        raise LiveError(f"{name}'s kernel.cocci has changed: {COMMAND}")
     # The patch file may be gone; the build is good all the same.
-    if Path(patch).exists() and variant["source"] != patch_key(read_patch(Path(patch))):
-        raise LiveError(f"{patch} has changed: run `eventdiff live setup --kernel-patch {patch}`")
+    if entry.patch and Path(entry.patch).exists() and "@" not in name:
+        if entry.source != patch_key(read_patch(Path(entry.patch))):
+            raise LiveError(
+                f"{entry.patch} has changed: run "
+                f"`eventdiff live setup --kernel-patch {entry.patch} --on {entry.on}`"
+            )

@@ -1,21 +1,22 @@
 """A user's change of KVM as a unified diff: applied with git, whatever root it was made at."""
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from variants.live.artefacts import key_of
 from variants.live.emulator import LiveError
 from variants.live.git_apply import Change, Refused, changes, git_apply
+from variants.live.mail import DIFF, commits
 
 KVM: Final = "arch/x86/kvm"
 ROOTS: Final = (f"{KVM}/", "virt/kvm/", "arch/x86/include/", "include/")
 """What of a kernel tree is built here; a patch's other files are left out."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-DIFF: Final = re.compile(r"^(?:diff --git |--- \S.*\n\+\+\+ \S)", re.MULTILINE)
 PREFIXED: Final = re.compile(r"^(?:diff --git |--- a/|\+\+\+ b/)", re.MULTILINE)
-COMMIT: Final = re.compile(r"^(?=From \S+ .*:\d\d \d{4}$|commit [0-9a-f]{40}\b)", re.MULTILINE)
 GLOB: Final = re.compile(r"[*?[\\]")
 DEEPEST: Final = 20
 FUZZ: Final = "-C1"
@@ -26,11 +27,11 @@ ERROR: Final = re.compile(r"^(?:error|fatal): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class KernelPatch:
-    """A live variant by patch: its name (the file's) and the diff."""
+    """A live variant by patch: its name (the file's), and the diffs, one after another."""
 
     name: str
     file: Path
-    text: str
+    diffs: tuple[str, ...]
 
 
 class Root(NamedTuple):
@@ -52,14 +53,16 @@ def read_patch(file: Path) -> KernelPatch:
     name = file.name.rsplit(".", 1)[0] if file.suffix in (".patch", ".diff") else file.name
     if not NAME.fullmatch(name):
         raise LiveError(f"{file}: a variant cannot be named {name!r}: rename the file")
-    if not DIFF.search(text):
+    diffs = tuple(commits(text))
+    if not diffs:
         raise LiveError(f"{file}: no unified diff in it")
-    return KernelPatch(name, file.resolve(), text)
+    return KernelPatch(name, file.resolve(), diffs)
 
 
-def commits(text: str) -> list[str]:
-    """A series cut up at its commits: in each, names are those before and after it."""
-    return COMMIT.split(text)
+def parts(patch: KernelPatch) -> list[KernelPatch]:
+    """The states that a series passes through, a variant each: `mine@2` has its first two."""
+    numbers = range(1, len(patch.diffs) + 1)
+    return [replace(patch, name=f"{patch.name}@{n}", diffs=patch.diffs[:n]) for n in numbers]
 
 
 def apply_patch(patch: KernelPatch, tree: Path, log: Path) -> tuple[list[str], list[str]]:
@@ -69,8 +72,9 @@ def apply_patch(patch: KernelPatch, tree: Path, log: Path) -> tuple[list[str], l
     """
     about: set[str] = set()
     left_out: list[str] = []
-    for diff in commits(patch.text):
-        taken, left = apply_commit(patch, diff, tree, log)
+    for number, diff in enumerate(patch.diffs, 1):
+        of = f", patch {number} of {len(patch.diffs)}" if len(patch.diffs) > 1 else ""
+        taken, left = apply_commit(f"{patch.file}{of}", diff, tree, log)
         about.update(name for change in taken for name in (change.old, change.new))
         left_out += left
     if not about:
@@ -78,28 +82,26 @@ def apply_patch(patch: KernelPatch, tree: Path, log: Path) -> tuple[list[str], l
     return sorted(about), left_out
 
 
-def apply_commit(
-    patch: KernelPatch, diff: str, tree: Path, log: Path
-) -> tuple[list[Change], list[str]]:
-    """`apply_patch` for one commit of a series."""
+def apply_commit(where: str, diff: str, tree: Path, log: Path) -> tuple[list[Change], list[str]]:
+    """`apply_patch` for one commit of a series; `where` is what errors call it."""
     try:
         root, found = root_of(diff, tree)
     except Refused as refused:
-        raise LiveError(f"{patch.file}: {first_error(refused)}") from None
+        raise LiveError(f"{where}: {first_error(refused)}") from None
     taken = in_tree(found, root, tree)
     edited = {change.new for change in found if change.old == change.new}
     for change in found:
         if outside := [name for name in (change.old, change.new) if leaves(name)]:
-            raise LiveError(f"{patch.file}: names a file outside the tree: {outside[0]}")
+            raise LiveError(f"{where}: names a file outside the tree: {outside[0]}")
         if change.odd and change in taken:
-            raise LiveError(f"{patch.file}: makes {change.new} a link or a submodule")
+            raise LiveError(f"{where}: makes {change.new} a link or a submodule")
         if change.moved and change.old in edited:
             raise LiveError(
-                f"{patch.file}: edits {change.old} and renames it in one diff: "
+                f"{where}: edits {change.old} and renames it in one diff: "
                 "make it a series with `git format-patch`"
             )
     if taken:
-        apply_changes(patch, diff, root, taken, tree, log)
+        apply_changes(where, diff, root, taken, tree, log)
     above = f"{root.below}/" if root.below else ""
     return taken, [change.new.removeprefix(above) for change in found if change not in taken]
 
@@ -143,7 +145,7 @@ def leaves(name: str) -> bool:
 
 
 def apply_changes(
-    patch: KernelPatch, diff: str, root: Root, taken: Sequence[Change], tree: Path, log: Path
+    where: str, diff: str, root: Root, taken: Sequence[Change], tree: Path, log: Path
 ) -> None:
     """Apply those changes of `diff`, all or none; LiveError says what does not apply."""
     names = sorted({name for change in taken for name in (change.old, change.new)})
@@ -154,7 +156,7 @@ def apply_changes(
         git_apply(tree, diff, *options)
     except Refused as refused:
         why = reason(diff, options, tree, log, str(refused))
-        raise LiveError(f"{patch.file} does not apply: {why} (rejects: {log})") from None
+        raise LiveError(f"{where} does not apply: {why} (rejects: {log})") from None
 
 
 def reason(diff: str, options: Sequence[str], tree: Path, log: Path, said: str) -> str:
@@ -188,3 +190,19 @@ def reason(diff: str, options: Sequence[str], tree: Path, log: Path, said: str) 
 def first_error(said: object) -> str:
     """The first thing that git complains of."""
     return next(iter(ERROR.findall(str(said))), " ".join(str(said).split()))
+
+
+def patch_key(patch: KernelPatch) -> str:
+    """What a patch is known by: its diffs."""
+    return key_of(*(diff.encode(errors="surrogateescape") for diff in patch.diffs))
+
+
+def patch_json(patch: KernelPatch) -> str:
+    """The patch, to be built again when its file is gone."""
+    return json.dumps({"name": patch.name, "file": str(patch.file), "diffs": patch.diffs}) + "\n"
+
+
+def read_json(text: str) -> KernelPatch:
+    """The inverse of `patch_json`."""
+    kept = json.loads(text)
+    return KernelPatch(kept["name"], Path(kept["file"]), tuple(kept["diffs"]))

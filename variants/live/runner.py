@@ -23,12 +23,16 @@ VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
 @dataclass(frozen=True)
 class Build:
-    """What a variant boots with: the kernel image, the folder of its modules, the agent."""
+    """What a variant boots with: the kernel image, the folder of its modules, the agent.
+
+    bochs: where a newer Bochs is than the system's, if there is one.
+    """
 
     vmlinuz: Path
     irqbypass: Path
     modules: Path
     agent: Path
+    bochs: Path | None = None
 
 
 @dataclass
@@ -49,7 +53,8 @@ def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) ->
     if isinstance(build, HostAgent):
         machine, image = host(build.agent), batch.encode()
     else:
-        machine = (qemu if vendor == "svm" else bochs)(build.vmlinuz)
+        svm = vendor == "svm"
+        machine = qemu(build.vmlinuz) if svm else bochs(build.vmlinuz, build.bochs)
         image = gzip.compress(image_of(build, vendor, batch), 1)
     with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
         return boot(machine, Path(folder), image, stop)

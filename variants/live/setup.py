@@ -1,179 +1,159 @@
 """`eventdiff live setup`: bring everything that live runs need into the cache."""
 
-import json
-import platform
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
 
-from variants.live.artefacts import Store, locked, progress
-from variants.live.cache import SETUP, cache_folder
-from variants.live.debian import fetch_kernel
-from variants.live.emulator import LiveError, Unavailable
-from variants.live.kernel import (
-    BASE,
-    NotApplicable,
-    agent_key,
-    build_agent,
-    build_patched,
-    build_variant,
-    changed_by,
-    patch_key,
-    source_key,
-    variant_names,
-)
-from variants.live.machines import ISOLINUX, LDLINUX
-from variants.live.patches import KernelPatch, read_patch
-from variants.live.tree import check_tree, kernel_with_tree
-from variants.variant import machine_functions, name_of
+from variants.live.agent_build import agent_key, build_agent
+from variants.live.apt import suites
+from variants.live.artefacts import Store, key_of, locked
+from variants.live.cache import build_of, cache_folder
+from variants.live.debian import STOCK, fetch_kernel
+from variants.live.emulator import LiveError
+from variants.live.entries import SETUP, Entry, Setup, in_order, read_setup, setup_text, version_of
+from variants.live.entries import STOCK as CAME_WITH
+from variants.live.kbuild import build_modules
+from variants.live.offers import Offer, chosen, offers_of
+from variants.live.patched import build_patched, kept_patch, said_of
+from variants.live.patches import KernelPatch, patch_key
+from variants.live.request import Base, Request, bases_of, patches_of
+from variants.live.requirements import check_machine
+from variants.live.runner import Build
+from variants.live.semantic import BASE, build_variant, source_key, variant_names
+from variants.live.storage import bound
+from variants.live.trees import kernel_of_tree
 
-TOOLS: Final = {
-    "apt-get": "apt",
-    "dpkg-deb": "dpkg",
-    "tar": "tar",
-    "xz": "xz-utils",
-    "gcc": "gcc",
-    "ld": "binutils",
-    "make": "make",
-    "git": "git",
-    "spatch": "coccinelle",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "bochs": "bochs",
-    "genisoimage": "genisoimage",
-}
-FILES: Final = {
-    str(ISOLINUX): "isolinux",
-    str(LDLINUX): "syslinux-common",
-    "/usr/share/bochs/BIOS-bochs-latest": "bochsbios",
-    "/usr/share/bochs/VGABIOS-lgpl-latest": "vgabios",
-    "/usr/include/linux/kvm.h": "linux-libc-dev",
-    "/usr/include/libelf.h": "libelf-dev",
-    "/usr/include/stdio.h": "libc6-dev",
-}
+Offers = Callable[[], list[Offer]]
+Trial = Callable[[Mapping[str, Build]], tuple[int, list[str]]]
+"""Runs schedules on builds: how many, and the names of those in which these differ."""
 
 
-def missing() -> dict[str, str]:
-    """What is not on this machine, and the Debian package that has it."""
-    return {tool: package for tool, package in TOOLS.items() if not shutil.which(tool)} | {
-        file: package for file, package in FILES.items() if not Path(file).exists()
-    }
-
-
-def check_machine() -> None:
-    if platform.machine() != "x86_64":
-        raise Unavailable(f"live runs need an x86_64 machine to build on, not {platform.machine()}")
-    lacking = missing()
-    if lacking:
-        packages = " ".join(sorted(set(lacking.values())))
-        raise Unavailable(f"{', '.join(lacking)} missing: apt-get install {packages}")
-
-
-def kernel_of(store: Store, mirror: str | None, refresh: bool) -> Path:
-    """The kernel of the cache; of the mirror if there is none or a newer one is asked for."""
-    noted = store.folder / "kernel"
-    if noted.exists() and not refresh:
-        found = store.folder / noted.read_text().strip()
-        if found.exists():
-            progress(f"{found.name}: in the cache")
-            return found
-    found = fetch_kernel(store, mirror)
-    draft = store.folder / "making-kernel"
-    draft.write_text(f"{found.relative_to(store.folder)}\n")
-    draft.replace(noted)
-    return found
-
-
-def base_of(store: Store, mirror: str | None, refresh: bool, tree: Path | None) -> Path:
-    """The kernel to build against: Debian's, or with the KVM of a tree that the user names."""
-    if tree:
-        check_tree(tree)
-    kernel = kernel_of(store, mirror, refresh)
-    return kernel_with_tree(store, kernel, tree) if tree else kernel
-
-
-def set_up(
-    chosen: Path | None,
-    mirror: str | None,
-    refresh: bool,
-    tree: Path | None,
-    patches: Sequence[Path],
-) -> Iterator[str]:
+def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterator[str]:
     """Fill the cache; yields lines that say what is there when it is.
 
-    Raises LiveError and OSError.
+    What was set up before stays. trial: what a rebuilt kernel must pass beside the modules that it
+    came with. Raises LiveError and OSError; then what is set up is what it was before.
     """
     start = time.monotonic()
     check_machine()
-    own = read_patches(patches)
-    with locked(cache_folder(chosen)) as store:
-        kernel = base_of(store, mirror, refresh, tree)
+    with locked(cache_folder(chosen_cache)) as store:
+        there = before(store)
+        patches = patches_of(request, there)
+        bases = bases_of(request, there)
+
+        @cache
+        def offers() -> list[Offer]:
+            found = suites(store.folder / "apt", request.mirror)
+            return [offer for suite in found for offer in offers_of(suite)]
+
+        variants = dict(there)
         agent = build_agent(store)
-        built: dict[str, dict[str, str]] = {}
-        for patch in own:
-            # The user's first: whether it applies and compiles is what they wait for.
-            modules = build_patched(store, patch, kernel)
-            built[patch.name] = entry(store, modules, patch_key(patch)) | {"patch": str(patch.file)}
-            yield from said_of(patch.name, changed_by(modules))
-        for name in variant_names():
-            try:
-                modules = build_variant(store, name, kernel)
-            except NotApplicable as error:
-                if not tree:
-                    raise
-                yield f"{name}: left out: {error}"
-                continue
-            built[name] = entry(store, modules, source_key(name))
-        contents: dict[str, Any] = {
-            "kernel": within(store, kernel),
-            "agent": {"file": within(store, agent / "agent"), "source": agent_key()},
-            "variants": {name: built[name] for name in in_order(built)},
-        }
-        before = store.folder / SETUP
-        if not before.exists() or json.loads(before.read_text()) != contents:
-            store.record(contents)
-        names = ", ".join(contents["variants"])
-        yield f"ready: {names} in {store.folder} ({time.monotonic() - start:.0f} s)"
+        setup = Setup(store.within(agent / "agent"), agent_key(), "", variants)
+        for number, (name, base) in enumerate(bases.items()):
+            kernel = kernel_of(store, name, base, there.get(name), request.refresh, offers)
+            # The user's own first: whether it applies and compiles is what they wait for.
+            for patch in patches if number == 0 else ():
+                yield from add_patch(store, variants, patch, name, kernel)
+            entry = base_entry(store, name, base, kernel)
+            yield from tried(store, setup, name, entry, trial)
+            variants[name] = entry
+            for patch in outdated(store, variants, name):
+                yield from add_patch(store, variants, patch, name, kernel)
+            if name == BASE:
+                for own in variant_names():
+                    if own != BASE:
+                        modules = store.within(build_variant(store, own, kernel))
+                        source = source_key(own)
+                        variants[own] = Entry(entry.kernel, modules, source, on=BASE)
+        variants = in_order(variants, variant_names())
+        setup = Setup(setup.agent, setup.agent_key, setup.bochs, variants)
+        store.record(SETUP, setup_text(setup))
+        yield f"ready: {', '.join(variants)} ({time.monotonic() - start:.0f} s)"
+        yield bound(store, setup)
 
 
-def said_of(name: str, changed: Sequence[str]) -> Iterator[str]:
-    """What a patch changes, and which of that the machine models."""
-    yield f"{name}: changes {', '.join(changed) or 'nothing'}"
-    functions = {one: modelled(one) for one in changed if one.isidentifier()}
-    if there := [here for here in functions.values() if here]:
-        yield f"{name}: modelled, so a variant in Python can replace: {', '.join(there)}"
-    if not_there := [one for one, here in functions.items() if not here]:
-        yield f"{name}: not modelled: {', '.join(not_there)}"
+def before(store: Store) -> dict[str, Entry]:
+    """What is set up; nothing if that cannot be read."""
+    try:
+        return dict(read_setup(store.folder).variants)
+    except LiveError:
+        return {}
 
 
-def modelled(function: str) -> str:
-    """The function of the machine that stands for one of KVM's, as one writes it; "" if none."""
-    known = machine_functions()
-    plain = function.lstrip("_")
-    found = (known[name] for name in (plain, f"svm_{plain}", f"vmx_{plain}") if name in known)
-    return next((name_of(one) for one in found), "")
+def kernel_of(
+    store: Store, name: str, base: Base, there: Entry | None, refresh: bool, offers: Offers
+) -> Path:
+    """The folder of a kernel to have; of the mirror only if it is not in the cache."""
+    if base.tree:
+        return kernel_of_tree(store, name, Path(base.tree), offers)
+    if there and not refresh and there.pinned == base.version:
+        found = store.folder / there.kernel
+        if found.exists():
+            return found
+    return fetch_kernel(store, chosen(offers(), base.version or base.series))
 
 
-def read_patches(files: Sequence[Path]) -> list[KernelPatch]:
-    own = [read_patch(file) for file in files]
-    taken = set(variant_names())
-    for patch in own:
-        if patch.name in taken:
-            raise LiveError(f"{patch.file}: there is a variant {patch.name} already: rename it")
-        taken.add(patch.name)
-    return own
+def base_entry(store: Store, name: str, base: Base, kernel: Path) -> Entry:
+    """A kernel as a variant: rebuilt, as what is built on it is, if there is something to build."""
+    source = source_key(BASE)
+    modules = kernel / STOCK
+    if (kernel / "source").is_dir() and not (base.tree and modules.is_dir()):
+        modules = build_modules(store, name, kernel, source, lambda tree, folder: None)
+    return Entry(
+        store.within(kernel), store.within(modules), source, tree=base.tree, pinned=base.version
+    )
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """The base first, then the project's variants, then the user's, as they were given."""
-    known = variant_names()
-    return sorted(names, key=lambda name: (name != BASE, name not in known))
+def tried(store: Store, setup: Setup, name: str, entry: Entry, trial: Trial) -> Iterator[str]:
+    """Hold a rebuilt kernel against the modules that it came with. Raises LiveError if they part."""
+    kernel = store.folder / entry.kernel
+    stock = Entry(entry.kernel, f"{entry.kernel}/{STOCK}")
+    if entry.modules == stock.modules or not (store.folder / stock.modules).is_dir():
+        yield f"{name}: Linux {version_of(kernel)}{'' if entry.tree else ', as it came'}"
+        return
+
+    def run(folder: Path) -> None:
+        pair = {f"{name}{CAME_WITH}": stock, name: entry}
+        count, differing = trial(
+            {one: build_of(store.folder, setup, of) for one, of in pair.items()}
+        )
+        if differing:
+            raise LiveError(
+                f"{name}: Linux {version_of(kernel)} rebuilt is not what it was: "
+                f"{len(differing)} of {count} schedules differ, {differing[0]} for one"
+            )
+        (folder / "told").write_text(f"0 of {count} schedules differ from the modules it came with")
+
+    key = key_of(kernel.name, Path(entry.modules).name)
+    told = (store.artefact(f"trial-{key}", run) / "told").read_text()
+    yield f"{name}: Linux {version_of(kernel)}, rebuilt: {told}"
 
 
-def entry(store: Store, modules: Path, source: str) -> dict[str, str]:
-    return {"modules": within(store, modules), "source": source}
+def add_patch(
+    store: Store, variants: dict[str, Entry], patch: KernelPatch, on: str, kernel: Path
+) -> Iterator[str]:
+    """Build a patch on a kernel."""
+    if not (kernel / "source").is_dir():
+        raise LiveError(f"{patch.file}: {on} is an image without source; see `live kernels`, --on")
+    modules = build_patched(store, patch, kernel)
+    old = variants.get(patch.name)
+    if old and old.on != on:
+        yield f"{patch.name}: was on {old.on}, is on {on} now"
+    variants[patch.name] = Entry(
+        store.within(kernel),
+        store.within(modules),
+        patch_key(patch),
+        on=on,
+        patch=str(patch.file),
+    )
+    yield from said_of(patch.name, modules)
 
 
-def within(store: Store, path: Path) -> str:
-    return str(path.relative_to(store.folder))
+def outdated(store: Store, variants: Mapping[str, Entry], on: str) -> list[KernelPatch]:
+    """The patches whose kernel is another now than the one that they were built on."""
+    return [
+        kept_patch(store.folder / entry.modules)
+        for entry in variants.values()
+        if entry.patch and entry.on == on and entry.kernel != variants[on].kernel
+    ]

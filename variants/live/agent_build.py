@@ -1,0 +1,29 @@
+"""The agent, a static program that runs schedules inside the guest system, from its source."""
+
+from pathlib import Path
+from typing import Final
+
+from variants.live.artefacts import Store, execute, key_of, progress
+from variants.live.kbuild import compiler
+
+AGENT: Final = Path(__file__).parent / "agent"
+
+
+def agent_key() -> str:
+    return key_of(*(file.name + file.read_text() for file in sorted(AGENT.glob("*.[chS]"))))
+
+
+def build_agent(store: Store) -> Path:
+    """The folder of the agent."""
+
+    def make(folder: Path) -> None:
+        progress("building the agent")
+        stub, flat = folder.parent / "stub.o", folder.parent / "stub.bin"
+        execute(["gcc", "-m64", "-c", "-o", stub, AGENT / "stub.S"])
+        execute(["ld", "-Ttext=0x100000", "--oformat", "binary", "-o", flat, stub])
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", f'-DSTUB="{flat}"']
+        execute(
+            [*command, "-o", folder / "agent", *sorted(AGENT.glob("*.c"))], store.log("build-agent")
+        )
+
+    return store.artefact(f"agent-{key_of(agent_key(), compiler())}", make)

@@ -1,0 +1,81 @@
+"""Programs of another release of Debian, run with the libraries of that release."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from variants.live.apt import Suite
+from variants.live.artefacts import Store, execute, key_of, progress
+
+LOADER: Final = "ld-linux-x86-64.so.2"
+LIBRARIES: Final = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
+TOO_OLD: Final = "not found (required by"
+ELF: Final = b"\x7fELF"
+WRAPPER: Final = """\
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+root="$here/{root}"
+exec "$root/{loader}" --library-path "{libraries}" "$here/{program}" "$@"
+"""
+
+
+def unpacked(store: Store, suite: Suite, name: str, packages: Sequence[str]) -> Path:
+    """A folder of the cache with the files of the packages and of all that they need."""
+    debs = suite.closure(packages)
+
+    def unpack(folder: Path) -> None:
+        progress(f"{name}: unpacking {len(debs)} packages of {suite.name}")
+        for deb in debs:
+            execute(["dpkg-deb", "-x", deb, folder])
+
+    made = store.artefact(f"{name}-{key_of(*(deb.name for deb in debs))}", unpack)
+    for deb in debs:
+        deb.unlink()
+    return made
+
+
+def loader(root: Path) -> str:
+    """The dynamic loader of the libraries unpacked in `root`, as a path within it."""
+    return next(f"{part}/{LOADER}" for part in LIBRARIES if (root / part / LOADER).exists())
+
+
+def command(root: Path, program: str) -> list[str | Path]:
+    """How a command line begins that runs a program of `root` with the libraries there."""
+    libraries = ":".join(str(root / part) for part in LIBRARIES)
+    return [root / loader(root), "--library-path", libraries, root / program]
+
+
+def runs_here(program: Path) -> bool:
+    """Whether this machine's libraries are new enough for a program."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False)
+    return TOO_OLD not in said.stdout + said.stderr
+
+
+def strangers(folder: Path) -> list[Path]:
+    """The programs under `folder` that this machine's libraries are too old for."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+        and not file.is_symlink()
+        and os.access(file, os.X_OK)
+        and file.read_bytes()[:4] == ELF
+        and not runs_here(file)
+    ]
+
+
+def wrap(program: Path, root: Path, final: Path) -> None:
+    """Put a script in the program's place that runs it with the libraries of `root`.
+
+    final: the folder where the program will be; the script finds the libraries from there.
+    """
+    real = program.with_name(f"{program.name}.wrapped")
+    program.rename(real)
+    libraries = ":".join(f"$root/{part}" for part in LIBRARIES)
+    way = os.path.relpath(root, final)
+    program.write_text(
+        WRAPPER.format(root=way, loader=loader(root), libraries=libraries, program=real.name)
+    )
+    program.chmod(0o755)

@@ -1,0 +1,85 @@
+"""A Linux tree that the user names: its KVM on Debian's kernel of that version, or built whole."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+from variants.live.artefacts import Store, key_of, progress
+from variants.live.debian import ABOUT, fetch_kernel
+from variants.live.emulator import LiveError
+from variants.live.kbuild import HEADERS, SOURCES, copy_source, header_source, source_files
+from variants.live.offers import Offer, newest
+from variants.live.whole import build_whole, check_tree
+
+VERSION: Final = re.compile(
+    r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[^\S\n]*=[^\S\n]*(.*)$", re.MULTILINE
+)
+FOLDERS: Final = ("include", "arch/x86/include")
+BY_LINK: Final = ("vmlinuz", "irqbypass.ko", "headers")
+
+
+def tree_version(tree: Path) -> str:
+    """The version that a tree's Makefile says it is: 6.12.117, 7.4.0-rc3."""
+    one, two, three, extra = VERSION.findall((tree / "Makefile").read_text(errors="replace"))[:4]
+    return f"{one}.{two}.{three}{extra}"
+
+
+def kernel_of_tree(
+    store: Store, name: str, tree: Path, offers: Callable[[], Sequence[Offer]]
+) -> Path:
+    """The kernel's folder of a tree as it is now.
+
+    Debian's kernel of that very version, with the KVM of the tree, if there is one whose other
+    headers are the tree's; else the tree's own. Raises LiveError, and Unavailable.
+    """
+    check_tree(tree)
+    version = tree_version(tree)
+    fitting = [offer for offer in newest(offers()) if offer.build and offer.upstream == version]
+    for offer in fitting[:1]:
+        kernel = fetch_kernel(store, offer)
+        other = other_headers(header_source(kernel), tree)
+        if not other:
+            return with_kvm_of(store, name, kernel, tree)
+        progress(f"{tree}: {other[0]} is not that of Debian's {offer.version}: building it whole")
+    return build_whole(store, name, tree)
+
+
+def other_headers(headers: Path, tree: Path) -> list[str]:
+    """The headers in which a tree differs from Debian's, besides KVM's own."""
+    files = (file for folder in FOLDERS for file in sorted((headers / folder).rglob("*.h")))
+    found = []
+    for file in files:
+        name = str(file.relative_to(headers))
+        if any(fnmatch(name, pattern) for pattern in HEADERS):
+            continue
+        own = tree / name
+        if not own.is_file() or own.read_bytes() != file.read_bytes():
+            found.append(name)
+    return found
+
+
+def with_kvm_of(store: Store, name: str, kernel: Path, tree: Path) -> Path:
+    """`kernel` with the KVM of `tree`, as it is now."""
+    files = source_files(tree, (*SOURCES, *HEADERS))
+    contents = [part for file in files for part in (str(file.relative_to(tree)), file.read_bytes())]
+
+    def make(folder: Path) -> None:
+        progress(f"taking KVM's source from {tree}")
+        copy_source(tree, tree, folder / "source")
+        for part in BY_LINK:
+            (folder / part).symlink_to(Path("..", kernel.name, part))
+        about = json.loads((kernel / ABOUT).read_text())
+        (folder / ABOUT).write_text(json.dumps(about | {"kernel": store.within(kernel)}) + "\n")
+
+    return store.artefact(f"tree-{name}-{key_of(kernel.name, *contents)}", make)
+
+
+def tree_name(tree: Path) -> str:
+    """What the variant of a tree is called: as its folder is."""
+    name = tree.resolve().name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        raise LiveError(f"{tree}: a variant cannot be named {name!r}: rename the folder")
+    return name
