@@ -10,14 +10,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from variants.live.emulator import LiveError
 
-WRONG: Final = re.compile(r"^E: |\berror\b|no space left|cannot|failed", re.IGNORECASE)
-FOREIGN: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "KCFLAGS", "CC")
+COMPILER: Final = re.compile(r":\d+: (?:fatal )?error: |undefined reference")
+WRONG: Final = re.compile(r"^E: |\berror\b|no space left|cannot|failed|is too old", re.IGNORECASE)
+FOREIGN: Final = (
+    *("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "SRCARCH", "CROSS_COMPILE", "KCFLAGS", "KAFLAGS"),
+    *("CC", "LD", "LLVM", "V", "W", "C", "M", "O", "KBUILD_OUTPUT", "KBUILD_EXTMOD"),
+    *("KCONFIG_CONFIG", "KCONFIG_ALLCONFIG", "LOCALVERSION"),
+)
+"""What of the user's environment would make a kernel's build another."""
+GRACE_SECONDS: Final = 10.0
+"""How long make has to remove what it has half written."""
 
 
 def progress(text: str) -> None:
@@ -54,7 +62,7 @@ def execute(
         try:
             printed, errors = process.communicate()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            end(process)
             raise
     said = printed + errors
     if log:
@@ -74,10 +82,24 @@ def succeeds(command: Sequence[str | Path]) -> bool:
     return True
 
 
+def end(process: "subprocess.Popen[str]") -> None:
+    """End the process and its group."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def telling(said: str) -> str:
     """The first line that says what went wrong; the last lines if none seems to."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    wrong = [line for line in lines if WRONG.search(line)]
+    wrong = [line for line in lines if COMPILER.search(line)] or [
+        line for line in lines if WRONG.search(line)
+    ]
     return " | ".join(wrong[:1] or lines[-3:])[:400]
 
 
