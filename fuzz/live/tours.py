@@ -51,7 +51,11 @@ def tours(
     for alphabet in alphabets:
         graph = explored(subject, alphabet, tick)
         left = [
-            {number for number, event in enumerate(graph.events) if one and (one, event) not in taken}
+            {
+                number
+                for number, event in enumerate(graph.events)
+                if one and (one, event) not in taken
+            }
             for one in graph.met
         ]
         for start, events in tours_of(graph, left, tick):
