@@ -55,8 +55,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--cover",
         action="store_true",
-        help="instead of samples a covering set, the same each time: walks that prefer what is new, "
-        "then every step in every outline of the base's states; thousands of schedules",
+        help="instead of samples a covering set, the same each time: walks that prefer what is "
+        "new, then every step in every outline of the base's states; thousands of schedules",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other samples (1)")
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
@@ -84,10 +84,11 @@ def described(chosen: Covering | Sample) -> str:
     if isinstance(chosen, Sample):
         reached = f"{chosen.covered} of {chosen.reached} joint states reached"
         return f"{len(chosen.schedules)} of them sampled ({reached})"
-    beyond = chosen.walked - chosen.known
+    walked = f"{chosen.known} of {chosen.toured} pairs of outline and step"
+    beyond = f"{chosen.walked - chosen.known} others"
     return (
-        f"{len(chosen.walks)} of them walks ({chosen.known} of {chosen.toured} pairs of outline and "
-        f"step, and {beyond} with families mixed), {len(chosen.tours)} tours (all {chosen.toured})"
+        f"{len(chosen.walks)} of them walks ({walked}, and {beyond}), "
+        f"{len(chosen.tours)} tours (all {chosen.toured})"
     )
 
 
