@@ -150,6 +150,13 @@ def test_options() -> None:
         assert failure.value.code == 2
 
 
+@pytest.mark.parametrize("other", ["--samples=1,1", "--corpus=corpus"])
+def test_a_covering_set_is_instead_of_samples(other: str) -> None:
+    assert not options().cover
+    with pytest.raises(LiveError, match="--cover takes the place of"):
+        cli_conform.do_conform(options("--cover", other))
+
+
 def test_without_a_setup_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(LiveError, match="nothing is set up in"):
         cli_conform.do_conform(options("--cache", str(tmp_path), "--samples", "0,0"))

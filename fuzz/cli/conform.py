@@ -9,13 +9,15 @@ from typing import Any, Final
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.live.conform import conform, report_text
+from fuzz.live.cover import Covering, covering
 from fuzz.live.run import MORE_THAN_CORES
-from fuzz.live.sample import sample
+from fuzz.live.sample import Sample, sample
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
 from fuzz.schedule.seeds import seed_files
 from variants.catalogue import choose, load_file
-from variants.live.cache import builds
+from variants.live.cache import builds, cache_folder
+from variants.live.emulator import LiveError
 from variants.machine.step import VENDORS, Vendor
 
 SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
@@ -50,6 +52,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--corpus", type=Path, metavar="DIR", help="sample from this libFuzzer corpus"
     )
+    parser.add_argument(
+        "--cover",
+        action="store_true",
+        help="instead of samples a covering set, the same each time: walks that prefer what is "
+        "new, then every step in every outline of the base's states; thousands of schedules",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other samples (1)")
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument("--variants", default="", metavar="A,B,..", help="(all three)")
@@ -71,17 +79,32 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--json", action="store_true", help="counts by vendor and variant only")
 
 
+def described(chosen: Covering | Sample) -> str:
+    """How many schedules were chosen, and what they cover."""
+    if isinstance(chosen, Sample):
+        reached = f"{chosen.covered} of {chosen.reached} joint states reached"
+        return f"{len(chosen.schedules)} of them sampled ({reached})"
+    walked = f"{chosen.known} of {chosen.toured} pairs of outline and step"
+    beyond = f"{chosen.walked - chosen.known} others"
+    return (
+        f"{len(chosen.walks)} of them walks ({walked}, and {beyond}), "
+        f"{len(chosen.tours)} tours (all {chosen.toured})"
+    )
+
+
 def do_conform(options: argparse.Namespace) -> int:
     """The command: 0 all agree or a listed quirk is why not, 1 disagreements, 2 runs broke off.
 
     Raises LiveError, ScheduleError, VariantError and OSError.
     """
+    if options.cover and (options.samples or options.corpus):
+        raise LiveError("--cover takes the place of --samples and --corpus")
     paths = options.files or [
         *map(str, seed_files()),
         *([str(REPORTS)] if REPORTS.is_dir() else []),
     ]
     given = [read_schedule(path) for path in files_in(paths)]
-    wanted = options.samples or ({} if options.files else SAMPLES)
+    wanted = options.samples or ({} if options.files or options.cover else SAMPLES)
     # With a file alone it is that model which is held against its build.
     named = options.variants or ",".join(load_file(path).name for path in options.variant)
     variants = choose(named, options.variant, least=1)
@@ -91,13 +114,17 @@ def do_conform(options: argparse.Namespace) -> int:
     for vendor in [options.vendor] if options.vendor else VENDORS:
         mine = [one for one in given if one.vendor == vendor]
         racing = [one for one in mine if races(one)]
-        chosen = sample(vendor, variants, wanted.get(vendor, 0), options.corpus, options.seed)
+        chosen: Covering | Sample
+        if options.cover:
+            with TELLING.ticking(f"{vendor}: making the covering set") as tick:
+                chosen = covering(vendor, cache_folder(options.cache).resolve(), tick)
+        else:
+            chosen = sample(vendor, variants, wanted.get(vendor, 0), options.corpus, options.seed)
         todo = [one for one in mine if not races(one)] + list(chosen.schedules)
         if not todo:
             continue
         complain(
-            f"{vendor}: {len(todo)} schedules, {len(chosen.schedules)} of them sampled "
-            f"({chosen.covered} of {chosen.reached} joint states reached)"
+            f"{vendor}: {len(todo)} schedules, {described(chosen)}"
             + (f"; {len(racing)} left out: races run on models only" if racing else "")
         )
         tallies = conform(todo, vendor, variants, kernels, TELLING, options.jobs)
