@@ -3,10 +3,10 @@
 import argparse
 import json
 import signal
-from pathlib import Path
 from typing import Any
 
-from fuzz.cli import conform
+from fuzz.cli import conform, kernels
+from fuzz.cli.kernels import add_cache
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.traces import traces_json
@@ -14,35 +14,24 @@ from fuzz.live.run import breaks, live_splits, run_live
 from fuzz.live.text import live_text
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import Schedule, races
-from variants.catalogue import BUILT_IN
 from variants.live.cache import builds, host_agent, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.host import HostAgent, host_vendor
 from variants.live.runner import Build
-from variants.live.setup import set_up
 
 ABOUT = "Run schedules on real kvm.ko builds of the variants: SVM in QEMU, VMX in Bochs."
 EPILOG = """\
 examples:
   eventdiff live setup
   eventdiff live run corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
-  eventdiff live setup --kernel-patch mine.patch
-  eventdiff live run --variants original,mine corpus/seeds
+  eventdiff live setup --kernel 6.12 --kernel-patch mine.patch
+  eventdiff live run --variants linux-6.12,mine corpus/seeds
   eventdiff live conform
-"""
-SETUP_EPILOG = """\
-examples:
-  eventdiff live setup
-  eventdiff live setup --kernel-patch mine.patch     # and the live variant `mine`
-  eventdiff live setup --kernel-tree ~/linux --kernel-patch mine.patch
-
-The cache holds what the last setup was told to have; what has been built before is not built
-again. The environment's EVENTDIFF_CACHE is another way to choose the cache.
 """
 RUN_EPILOG = """\
 examples:
   eventdiff live run corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
-  eventdiff live run --variants original,mine --json corpus/seeds
+  eventdiff live run --variants linux-5.10,linux-6.12,mine --json corpus/seeds
   eventdiff live run --host corpus/seeds/svm-init-startup.yaml
 
 exit status: 0 the variants agree, 1 they differ, 2 trouble
@@ -58,32 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     subcommands = live.add_subparsers(dest="live_command", required=True, metavar="COMMAND")
 
-    about = "Bring all that live runs need into a cache folder: kernel, builds, agent."
-    setup = subcommands.add_parser(
-        "setup", help=about, description=about, epilog=SETUP_EPILOG, formatter_class=raw
-    )
-    add_cache(setup)
-    setup.add_argument(
-        "--mirror",
-        metavar="URL",
-        help="Debian archive; URL-security is taken as the security archive "
-        "(default: those of this machine's apt)",
-    )
-    setup.add_argument("--refresh", action="store_true", help="ask the mirror for a newer kernel")
-    setup.add_argument(
-        "--kernel-tree",
-        type=Path,
-        metavar="DIR",
-        help="take KVM's source from this Linux 5.10 tree instead of Debian's",
-    )
-    setup.add_argument(
-        "--kernel-patch",
-        type=Path,
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="build a live variant from this unified diff, named after the file",
-    )
+    kernels.add_parsers(subcommands)
 
     about = "Run schedules on live variants and show where these differ."
     run = subcommands.add_parser(
@@ -105,20 +69,6 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     conform.add_parser(subcommands)
 
 
-def add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="(eventdiff in the XDG cache folder)"
-    )
-
-
-def do_setup(options: argparse.Namespace) -> int:
-    for line in set_up(
-        options.cache, options.mirror, options.refresh, options.kernel_tree, options.kernel_patch
-    ):
-        print(line, flush=True)
-    return SAME
-
-
 def of_host(schedules: list[Schedule]) -> list[Schedule]:
     """The schedules that the host's own KVM can run. Raises LiveError if it can run none."""
     vendor = host_vendor()
@@ -132,11 +82,9 @@ def of_host(schedules: list[Schedule]) -> list[Schedule]:
 
 
 def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
-    """The builds of --variants, or all there are, the project's variants in their usual order."""
-    if options.variants:
-        return builds(options.cache, options.variants.split(","))
-    names = names_set_up(options.cache)
-    return builds(options.cache, sorted(names, key=[*BUILT_IN, *names].index))
+    """The builds of --variants, or all there are."""
+    names = options.variants.split(",") if options.variants else names_set_up(options.cache)
+    return builds(options.cache, names)
 
 
 def do_run(options: argparse.Namespace) -> int:
@@ -170,7 +118,7 @@ def do_run(options: argparse.Namespace) -> int:
     return status
 
 
-COMMANDS = {"setup": do_setup, "run": do_run, "conform": conform.do_conform}
+COMMANDS = {**kernels.COMMANDS, "run": do_run, "conform": conform.do_conform}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,14 +8,25 @@ from typing import Any
 from fuzz.cli.output import TELLING
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.traces import Split, Traces, first_difference, traces_json
-from fuzz.live.run import breaks, known, run_live
+from fuzz.live.run import breaks, known, live_splits, run_live
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
 from fuzz.report.trace import trace_text
-from variants.catalogue import BUILT_IN
+from variants.catalogue import BUILT_IN, built_in
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
+from variants.live.entries import STOCK, canonical
 from variants.live.runner import Build
+
+
+def with_kernels(names: str) -> tuple[str, list[str]]:
+    """`--variants` cut in two: models, and live variants that have none. Raises LiveError."""
+    if not names:
+        return "", []
+    given = [canonical(name) for name in names.split(",")]
+    there = names_set_up(None)
+    alone = [name for name in given if name.removesuffix(STOCK) in there and name not in built_in()]
+    return ",".join(name for name in given if name not in alone), alone
 
 
 def built_of(names: Sequence[str]) -> dict[str, Build]:
@@ -24,7 +35,9 @@ def built_of(names: Sequence[str]) -> dict[str, Build]:
     A model of the user's own need not have a build; the project's variants must.
     """
     there = names_set_up(None)
-    found = builds(None, [name for name in names if name in there or name in BUILT_IN])
+    found = builds(
+        None, [name for name in names if name.removesuffix(STOCK) in there or name in BUILT_IN]
+    )
     if not found:
         raise LiveError(f"no live build of {', '.join(names)}; see `eventdiff live setup --help`")
     return found
@@ -42,8 +55,10 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
         unlike = any(
             first_difference(result.traces[name], known(trace)) is not None
             for name, trace in live.items()
+            if name in result.traces
         )
-        found = DIFFERENT if result.divergences or unlike else SAME
+        parted = result.divergences or unlike or live_splits(live)
+        found = DIFFERENT if parted else SAME
         status = max(status, TROUBLE if breaks(live) else found)
         if as_json:
             print(json.dumps(with_live(result, live)))

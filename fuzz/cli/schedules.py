@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fuzz.cli.live_replay import built_of, show_live
+from fuzz.cli.live_replay import built_of, show_live, with_kernels
 from fuzz.cli.output import complain, write
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.memory.automaton import Automaton
@@ -57,13 +57,15 @@ class Automata(dict[Vendor, Automaton]):
 
 
 def do_replay(options: argparse.Namespace) -> int:
-    variants = choose(options.variants, options.variant)
-    automata = Automata(variants)
     schedules = [read_schedule(path) for path in options.files]
     if options.live:
-        names = [variant.name for variant in variants]
+        names, kernels = with_kernels(options.variants)
+        variants = choose(names, options.variant, least=1)
+        automata = Automata(variants)
         results = [replay(automata[schedule.vendor], schedule) for schedule in schedules]
-        return show_live(results, built_of(names), options.json)
+        wanted = [*(variant.name for variant in variants), *kernels]
+        return show_live(results, built_of(wanted), options.json)
+    automata = Automata(choose(options.variants, options.variant))
     status = SAME
     for number, schedule in enumerate(schedules):
         result = replay(automata[schedule.vendor], schedule)

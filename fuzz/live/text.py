@@ -20,9 +20,15 @@ def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> st
 
 
 def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str], dict[int, str]]:
-    """Which steps agree, in words, and marks for those that do not."""
+    """Which steps agree, in words, and marks for those that do not.
+
+    Of a kernel without a model there is nothing to say but where its run broke off.
+    """
     lines, marks = [], {}
     for name, trace in live.items():
+        if name not in model:
+            lines += [line for text in breaks({name: trace}) for line in textwrap.wrap(text, WIDTH)]
+            continue
         differ = []
         seen = known(trace)
         for number, (expected, one) in enumerate(zip(model[name], seen, strict=False)):
@@ -44,7 +50,7 @@ def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str
 
 def both_text(schedule: Schedule, model: Traces, live: Traces, splits: Sequence[Split]) -> str:
     """Model and live traces of a schedule, where they agree, and where the models diverge."""
-    names = list(model)
+    names = [*model, *(name for name in live if name not in model)]
     said, wrong = agreement(schedule, model, live)
     marks = {split.step: ">" for split in splits} | wrong
     legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs; "

@@ -78,15 +78,16 @@ def table(
         title = f"{marks.get(number, ' ')} {number}. {step_yaml(step)}"
         lines += textwrap.wrap(title, WIDTH, subsequent_indent="     ")
         for label, traces in rows.items():
-            cells = [cell(traces, name, number) for name in names]
+            missing = f"no {label}" if label == "model" else "no live build"
+            cells = [cell(traces, name, number, missing) for name in names]
             lines += row(label, cells, names, indent)
     return lines
 
 
-def cell(traces: Traces, name: str, step: int) -> str:
-    """What a variant showed in a step; where a live run broke off, why."""
+def cell(traces: Traces, name: str, step: int, missing: str) -> str:
+    """What a variant showed in a step; where a live run broke off, why; `missing` for no trace."""
     if name not in traces:
-        return "no live build"
+        return missing
     if step >= len(traces[name]):
         return "-"
     observation = traces[name][step]

@@ -177,7 +177,8 @@ def suites(folder: Path, mirror: str | None) -> list[Suite]:
         for pocket in POCKETS
     ]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        there = [suite for suite, found in zip(wanted, pool.map(is_there, wanted)) if found]
+        found = list(pool.map(is_there, wanted))
+    there = [suite for suite, one in zip(wanted, found, strict=True) if one]
     if not there:
         raise Unavailable("the mirror has none of Debian's suites")
     return there

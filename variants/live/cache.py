@@ -71,9 +71,7 @@ def check_fresh(name: str, entry: Entry) -> None:
     if name in variant_names() and entry.source != source_key(name):
         raise LiveError(f"{name}'s kernel.cocci has changed: {COMMAND}")
     # The patch file may be gone; the build is good all the same.
-    if entry.patch and Path(entry.patch).exists() and "@" not in name:
-        if entry.source != patch_key(read_patch(Path(entry.patch))):
-            raise LiveError(
-                f"{entry.patch} has changed: run "
-                f"`eventdiff live setup --kernel-patch {entry.patch} --on {entry.on}`"
-            )
+    whole = entry.patch and "@" not in name and Path(entry.patch).exists()
+    if whole and entry.source != patch_key(read_patch(Path(entry.patch))):
+        again = f"--kernel-patch {entry.patch} --on {entry.on}"
+        raise LiveError(f"{entry.patch} has changed: run `eventdiff live setup {again}`")

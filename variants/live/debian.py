@@ -106,5 +106,5 @@ def remove_rest(root: Path) -> None:
     """Remove what is not needed of the packages' files."""
     for left in ("boot", "lib", "usr/share", "usr/lib/modules"):
         shutil.rmtree(root / left, ignore_errors=True)
-    for left in root.glob("usr/src/linux-source-*"):
-        left.unlink()
+    for archive in root.glob("usr/src/linux-source-*"):
+        archive.unlink()

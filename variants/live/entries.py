@@ -1,13 +1,14 @@
 """What is set up in a cache: `setup.json`, a line for each live variant."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from variants.live.debian import ABOUT
 from variants.live.emulator import LiveError
+from variants.live.offers import numbers
 from variants.live.semantic import BASE
 
 SETUP: Final = "setup.json"
@@ -40,7 +41,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Setup:
-    """All of them, in the order of `in_order`; the agent and its key; Bochs, "" for the system's."""
+    """All of them, in the order of `in_order`; the agent and its key; Bochs, "" for the system's.
+
+    agent, bochs: paths within the cache.
+    """
 
     agent: str
     agent_key: str
@@ -81,24 +85,23 @@ def setup_text(setup: Setup) -> str:
     return json.dumps({"format": FORMAT, **asdict(setup)}, indent=1) + "\n"
 
 
-def in_order(variants: Mapping[str, Entry], known: Sequence[str]) -> dict[str, Entry]:
-    """The base and its variants, those that the project knows first; then other kernels, each with
-    what is built on it."""
+def in_order(variants: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The base, other kernels from old to new, trees; below each what is built on it.
 
-    def place(name: str) -> tuple[object, ...]:
-        base = variants[name].on or name
-        kernel = [int(part) if part.isdecimal() else 0 for part in base.split("-")[-1].split(".")]
-        return (
-            base != BASE,
-            not base.startswith(KERNEL),
-            kernel if base.startswith(KERNEL) else [],
-            base,
-            name != base,
-            name not in known,
-            name,
-        )
+    Changes are in the order in which they came.
+    """
 
-    return {name: variants[name] for name in sorted(variants, key=place)}
+    def place(base: str) -> tuple[bool, bool, list[int]]:
+        kernel = base.startswith(KERNEL)
+        return base != BASE, not kernel, numbers(base.removeprefix(KERNEL)) if kernel else []
+
+    bases = sorted((name for name, one in variants.items() if not one.on), key=place)
+    return {
+        name: one
+        for base in bases
+        for name, one in variants.items()
+        if base in (name if not one.on else "", one.on)
+    }
 
 
 def version_of(kernel: Path) -> str:

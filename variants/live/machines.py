@@ -43,7 +43,7 @@ def qemu(vmlinuz: Path) -> Machine:
     return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60)
 
 
-def bochs(vmlinuz: Path) -> Machine:
+def bochs(vmlinuz: Path, root: Path | None) -> Machine:
     """VMX: Bochs as a Haswell, booted from an ISO image; its debugger waits for `c`."""
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:

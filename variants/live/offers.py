@@ -1,12 +1,13 @@
-"""Which kernels the mirrors offer: images of Debian's cloud kernel, with their source or without."""
+"""Which kernels the mirrors offer: images of Debian's cloud kernel, with source or without."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
+from pathlib import Path
 from typing import Final
 
-from variants.live.apt import Package, Suite
+from variants.live.apt import Package, Suite, suites
 from variants.live.artefacts import succeeds
 from variants.live.emulator import Unavailable
 
@@ -53,6 +54,11 @@ def series_of(version: str) -> str:
     if not found:
         raise Unavailable(f"{version!r} is no version of Linux, such as 6.12 or 6.12.117")
     return f"{found[1]}.{found[2]}"
+
+
+def offered(folder: Path, mirror: str | None) -> list[Offer]:
+    """All that the mirror offers. folder: where apt's roots are. Raises LiveError, Unavailable."""
+    return [offer for suite in suites(folder, mirror) for offer in offers_of(suite)]
 
 
 def offers_of(suite: Suite) -> list[Offer]:

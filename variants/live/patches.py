@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from variants.live.artefacts import key_of
 from variants.live.emulator import LiveError
 from variants.live.git_apply import Change, Refused, changes, git_apply
-from variants.live.mail import DIFF, commits
+from variants.live.mail import commits
 
 KVM: Final = "arch/x86/kvm"
 ROOTS: Final = (f"{KVM}/", "virt/kvm/", "arch/x86/include/", "include/")

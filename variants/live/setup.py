@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 
 from variants.live.agent_build import agent_key, build_agent
-from variants.live.apt import suites
 from variants.live.artefacts import Store, key_of, locked
 from variants.live.cache import build_of, cache_folder
 from variants.live.debian import STOCK, fetch_kernel
@@ -14,7 +13,7 @@ from variants.live.emulator import LiveError
 from variants.live.entries import SETUP, Entry, Setup, in_order, read_setup, setup_text, version_of
 from variants.live.entries import STOCK as CAME_WITH
 from variants.live.kbuild import build_modules
-from variants.live.offers import Offer, chosen, offers_of
+from variants.live.offers import Offer, chosen, offered
 from variants.live.patched import build_patched, kept_patch, said_of
 from variants.live.patches import KernelPatch, patch_key
 from variants.live.request import Base, Request, bases_of, patches_of
@@ -44,8 +43,7 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
 
         @cache
         def offers() -> list[Offer]:
-            found = suites(store.folder / "apt", request.mirror)
-            return [offer for suite in found for offer in offers_of(suite)]
+            return offered(store.folder / "apt", request.mirror)
 
         variants = dict(there)
         agent = build_agent(store)
@@ -66,7 +64,7 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
                         modules = store.within(build_variant(store, own, kernel))
                         source = source_key(own)
                         variants[own] = Entry(entry.kernel, modules, source, on=BASE)
-        variants = in_order(variants, variant_names())
+        variants = in_order(variants)
         setup = Setup(setup.agent, setup.agent_key, setup.bochs, variants)
         store.record(SETUP, setup_text(setup))
         yield f"ready: {', '.join(variants)} ({time.monotonic() - start:.0f} s)"
@@ -106,7 +104,10 @@ def base_entry(store: Store, name: str, base: Base, kernel: Path) -> Entry:
 
 
 def tried(store: Store, setup: Setup, name: str, entry: Entry, trial: Trial) -> Iterator[str]:
-    """Hold a rebuilt kernel against the modules that it came with. Raises LiveError if they part."""
+    """Hold a rebuilt kernel against the modules that it came with.
+
+    Raises LiveError if they part.
+    """
     kernel = store.folder / entry.kernel
     stock = Entry(entry.kernel, f"{entry.kernel}/{STOCK}")
     if entry.modules == stock.modules or not (store.folder / stock.modules).is_dir():

@@ -25,8 +25,13 @@ def megabytes(folders: Iterable[Path]) -> int:
     total = 0
     for folder in folders:
         for where, _, files in os.walk(folder):
-            total += sum(os.lstat(os.path.join(where, file)).st_size for file in files)
+            total += sum(Path(where, file).lstat().st_size for file in files)
     return total // 1_000_000
+
+
+def size_of(folder: Path) -> int:
+    """The cache's size in megabytes."""
+    return megabytes([folder])
 
 
 def used(folder: Path, setup: Setup) -> set[Path]:
