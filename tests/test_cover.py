@@ -101,11 +101,11 @@ def test_walks_can_be_run_and_repeated(vendor: Vendor, seed: int) -> None:
 
 def at_random(vendor: Vendor, count: int) -> Iterator[Schedule]:
     """Schedules of the same length and steps as walks, blindly."""
-    random = Random(1)
+    random, events = Random(1), events_of(vendor)
     for _ in range(count):
         taken = []
         for _ in range(MOST_STEPS):
-            on, event = random.randrange(2), random.choice(events_of(vendor))
+            on, event = random.randrange(2), random.choice(events)
             if event.message:
                 taken.append(Step("icr", 1 - on, on, *event.message))
             elif event.step:

@@ -2,7 +2,7 @@
 
 First novelty walks, which find most of what there is to find soonest, then tours, which leave
 nothing of their kind out; docs/live.md has the figures. Both go along the model of `original`,
-whatever is run. Making them takes half a minute, so they are kept, by the hash of what decides them.
+whatever is run. Making them takes half a minute, so they are kept, by a hash of what decides them.
 """
 
 import json
