@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.installing import ROOT, call, run_in, sources
-from variants.live import kernel
+from variants.live import semantic
 from variants.live.emulator import LiveError
 
 SEED = "svm-sipi-in-l2-then-hlt.yaml"
@@ -27,6 +27,7 @@ def package_files() -> set[str]:
         *ROOT.glob("variants/py.typed"),
         *ROOT.glob("variants/*/kernel.cocci"),
         *ROOT.glob("variants/live/agent/*"),
+        *ROOT.glob("variants/live/*.config"),
     )
     seeds = ROOT.glob("corpus/seeds/*.yaml")
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {
@@ -87,8 +88,8 @@ def test_replay(installed: Path, seeds: list[Path], tmp_path: Path) -> None:
 def test_only_the_base_is_without_a_semantic_patch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = [name for name in kernel.variant_names() if not kernel.semantic_patch(name)]
+    without = [name for name in semantic.variant_names() if not semantic.semantic_patch(name)]
     assert without == ["original"]
-    monkeypatch.setattr(kernel, "VARIANTS", tmp_path)
+    monkeypatch.setattr(semantic, "VARIANTS", tmp_path)
     with pytest.raises(LiveError, match="paolo has no semantic patch"):
-        kernel.source_key("paolo")
+        semantic.source_key("paolo")

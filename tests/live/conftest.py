@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.running import link_or_copy
-from variants.live.cache import SETUP, cache_folder
+from fuzz.cli.kernels import trial
+from tests.live.running import KERNELS, link_or_copy
+from variants.live.cache import cache_folder
 from variants.live.emulator import LiveError, Unavailable
+from variants.live.entries import SETUP
+from variants.live.request import Request
 from variants.live.setup import set_up
 
 
@@ -24,7 +27,7 @@ def cache(request: pytest.FixtureRequest) -> Path:
     capturing = request.config.pluginmanager.getplugin("capturemanager")
     try:
         with capturing.global_and_fixture_disabled():
-            for line in set_up(None, None, False, None, []):
+            for line in set_up(None, Request(kernels=KERNELS), trial):
                 print(f"live setup: {line}", flush=True)
     except Unavailable as error:
         pytest.skip(f"no live runs here: {error}")
@@ -38,7 +41,7 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
     """A cache of the test's own with the same contents."""
     own = tmp_path / "cache"
     own.mkdir()
-    for name in ("store", "kernel", SETUP):
+    for name in ("store", SETUP):
         source = cache / name
         if source.is_dir():
             shutil.copytree(source, own / name, symlinks=True, copy_function=link_or_copy)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parent.parent.parent
+KERNELS = ("6.18",)
+"""What tests run on besides the project's own: an image without source."""
 SEEDS = ROOT / "corpus" / "seeds"
 COMMAND = [sys.executable, "-m", "fuzz.cli"]
 

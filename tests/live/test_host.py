@@ -16,7 +16,8 @@ import yaml
 
 from fuzz.cli.main import main
 from tests.live.running import ROOT, SEEDS
-from variants.live.cache import SETUP, builds
+from variants.live.cache import builds
+from variants.live.entries import SETUP
 from variants.live.host import DEVICE, SYS_MODULE
 from variants.live.initramfs import archive
 from variants.live.machines import qemu

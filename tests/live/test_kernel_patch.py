@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
-from variants.live.cache import SETUP
+from variants.live.entries import SETUP
 
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"

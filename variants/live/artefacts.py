@@ -131,6 +131,7 @@ class Store:
             made = Path(scratch, name)
             made.mkdir()
             make(made)
+            os.utime(made)  # unpacked files bring their own times
             made.rename(final)
         return final
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from variants.live.artefacts import Store
-from variants.live.debian import KEYRING, SUITE, Apt
+from variants.live.apt import KEYRING, POCKETS, RELEASES, suites
 from variants.live.emulator import LiveError, Unavailable
 
 pytestmark = pytest.mark.skipif(
@@ -17,15 +16,16 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("mirror", ["http://127.0.0.1:9/debian", "file:{here}/none"])
 def test_a_mirror_that_is_not_there(mirror: str, tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
-        Apt(Store(tmp_path), mirror.format(here=tmp_path)).download()
+        suites(tmp_path, mirror.format(here=tmp_path))
 
 
 def test_a_mirror_that_is_not_signed(tmp_path: Path) -> None:
-    for name in (SUITE, f"{SUITE}-security"):
-        folder = tmp_path / "debian" / "dists" / name
-        folder.mkdir(parents=True)
-        (folder / "Release").write_text(f"Suite: {name}\nCodename: {SUITE}\nComponents: main\n")
+    for release in RELEASES:
+        for name in (release + pocket for pocket in POCKETS):
+            folder = tmp_path / "debian" / "dists" / name
+            folder.mkdir(parents=True)
+            (folder / "Release").write_text(f"Suite: {name}\nCodename: {release}\n")
     (tmp_path / "debian-security").symlink_to("debian")
     with pytest.raises(LiveError, match="not signed") as error:
-        Apt(Store(tmp_path), f"file:{tmp_path}/debian").download()
+        suites(tmp_path / "apt", f"file:{tmp_path}/debian")
     assert not isinstance(error.value, Unavailable)
