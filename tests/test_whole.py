@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from variants.live.artefacts import locked
 from variants.live.emulator import LiveError
-from variants.live.whole import FRAGMENT, OPTIONAL, check_tree, lost, options, version_of
+from variants.live.whole import (
+    FRAGMENT,
+    OPTIONAL,
+    at_work,
+    check_tree,
+    lost,
+    options,
+    version_of,
+)
 
 TEXT = FRAGMENT.read_text()
 NEEDED = options(TEXT.partition(OPTIONAL)[0])
@@ -90,3 +99,18 @@ def test_every_line_of_the_fragment_is_an_option_or_a_comment() -> None:
     for line in filter(None, TEXT.splitlines()):
         assert re.fullmatch(r"# .*|CONFIG_\w+=\S+", line), line
     assert len(NEEDED) + len(IF_THERE) == TEXT.count("CONFIG_")
+
+
+def test_what_a_killed_build_left_is_not_gone_on_with(tmp_path: Path) -> None:
+    half_written = tmp_path / "trees/mine/x86.o"
+    with locked(tmp_path) as store:
+        killed = at_work(store, half_written.parent)
+        killed.__enter__()
+        half_written.touch()
+        with at_work(store, half_written.parent):
+            assert not half_written.exists()
+            half_written.touch()
+        with at_work(store, half_written.parent):
+            assert half_written.exists()
+    with locked(tmp_path):
+        assert not list(tmp_path.glob("making-*"))
