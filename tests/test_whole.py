@@ -104,9 +104,9 @@ def test_every_line_of_the_fragment_is_an_option_or_a_comment() -> None:
 def test_what_a_killed_build_left_is_not_gone_on_with(tmp_path: Path) -> None:
     half_written = tmp_path / "trees/mine/x86.o"
     with locked(tmp_path) as store:
-        killed = at_work(store, half_written.parent)
-        killed.__enter__()
+        half_written.parent.mkdir(parents=True)
         half_written.touch()
+        (tmp_path / "trees/mine.at-work").touch()
         with at_work(store, half_written.parent):
             assert not half_written.exists()
             half_written.touch()
