@@ -3,7 +3,11 @@
 from pathlib import Path
 
 from variants.live import whole
+<<<<<<< HEAD
 from variants.live.requirements import FILES, TOOLS
+=======
+from variants.live.setup import FILES, TOOLS
+>>>>>>> tree
 
 ESSENTIAL = {"apt", "dpkg", "tar"}
 

@@ -47,7 +47,8 @@ def execute(
 ) -> str:
     """What the command prints; `log` gets it too. Nothing of it is left running on an exception."""
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    environment |= {"LC_ALL": "C"}
+    # The kernel's Makefile takes LC_ALL away, so the others too.
+    environment |= dict.fromkeys(("LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LANG", "LANGUAGE"), "C")
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=folder,

@@ -87,7 +87,7 @@ def version_of(tree: Path) -> tuple[int, int]:
     try:
         text = (tree / "Makefile").read_text(errors="replace")
     except OSError as error:
-        raise LiveError(f"{tree / 'Makefile'}: {error.strerror}") from None
+        raise LiveError(f"{tree}: no Linux tree: {error.strerror}: Makefile") from None
     found = [
         re.search(rf"^{part} = (\d+)$", text, re.MULTILINE) for part in ("VERSION", "PATCHLEVEL")
     ]
