@@ -53,11 +53,11 @@ class Ended:
     milliseconds: int = 0
 
 
-def encode(number: int, schedule: Schedule, aloud: bool = False) -> str:
+def encode(number: int, schedule: Schedule, aloud: bool = False, fresh: bool = True) -> str:
     """The agent's input for one schedule. aloud: print each step as soon as it is done."""
     steps = [encode_step(step) for step in schedule["steps"]]
     vmx = int(schedule["vendor"] == "vmx")
-    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d}"
+    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d} {fresh:d}"
     return "\n".join([head, *steps]) + "\n"
 
 

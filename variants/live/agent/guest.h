@@ -18,6 +18,8 @@
 #define GUEST_MB 0x120000
 #define GUEST_PAGES 0x130000 /* 0x8000 a vCPU: stacks, VMCB or VMXON region and VMCS, hsave */
 #define GUEST_SMBASE 0x180000 /* 0x10000 a vCPU, less the first 0x8000 */
+#define SMM_SAVE_AREA 0xf000 /* from SMBASE: the page of it */
+#define REAL_MODE_STACK 0xf000 /* where SP wraps to after a reset */
 #define RESET_PAGE 0xfffff000UL
 
 #define MB_SEQ 0

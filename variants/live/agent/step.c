@@ -110,13 +110,15 @@ static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool 
 	v->guest_mode = guest_mode;
 }
 
-static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, bool *ticked)
+/* What the step came to, as bits. */
+static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 {
 	static struct nested now;
 	struct step *step = &s->steps[number];
 	struct vcpu *v = &vm->vcpu[step->on];
 	struct seen seen = { .mp_state = -1, .latched = -1 };
 	int ran = -1, port = 0;
+	bool ticked = false;
 	char warning[64];
 
 	*mb32(v, MB_NTAKEN) = *mb32(v, MB_WOKE) = *mb32(v, MB_FAULT) = 0;
@@ -125,7 +127,7 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, b
 			v->dead = 2;
 	} else if (!v->dead) {
 		command(vm, v, step);
-		ran = run_vcpu(v, ticked);
+		ran = run_vcpu(v, &ticked);
 		port = ran == RAN_EXIT ? v->run->io.port : 0;
 		v->smm = v->run->flags & KVM_RUN_X86_SMM;
 		if (ran == RAN_SHUTDOWN || ran == RAN_ERROR)
@@ -152,23 +154,24 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, b
 	for (unsigned i = 0; i < *mb32(v, MB_NTAKEN) && i < 64; i++)
 		fprintf(out, "%s%x", i ? "," : "", *mb32(v, MB_TAKEN + 4 * i));
 	fprintf(out, "\n");
+	return (ticked ? TICKED : 0) | (v->dead || warning[0] != '-' ? SPOILT : 0);
 }
 
-/* Returns whether a timer tick interfered. */
-bool run_schedule(struct schedule *s, int kvm, FILE *out)
+/* TICKED: a timer tick interfered. SPOILT: what happened may outlast the vCPUs. */
+int run_schedule(struct vm *vm, struct schedule *s, FILE *out)
 {
-	static struct vm vm;
-	bool ticked = false;
+	int came_to = 0;
+	char warning[64];
 
-	run_init();
-	vm_create(&vm, kvm, s->vmx, s->vcpus);
-	vm_start(&vm);
-	kmsg_start();
+	vm_begin(vm, s->vcpus);
+	kmsg_warning(warning, sizeof(warning)); /* one of set-up is none of a step's */
 	for (int i = 0; i < s->nsteps; i++) {
-		one_step(&vm, s, i, out, &ticked);
+		came_to |= one_step(vm, s, i, out);
 		fflush(out);
 		if (s->aloud)
 			tcdrain(fileno(out));
 	}
-	return ticked;
+	if (!came_to)
+		vm_end(vm);
+	return came_to;
 }
