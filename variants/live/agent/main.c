@@ -111,16 +111,17 @@ static void run_one(struct worker *w)
 	int number = w->schedule->number, tries = 0;
 	enum ended ended;
 	char line[64];
-	long start;
+	long start, milliseconds;
 
 	do {
 		snprintf(line, sizeof(line), "B %d\n", number);
 		say(line, strlen(line));
 		start = now_ms();
 		ended = worker_run(w);
+		milliseconds = now_ms() - start;
 	} while (ended == ENDED_TICKED && ++tries < TRIES);
 	say(w->text, strlen(w->text));
-	snprintf(line, sizeof(line), "E %d %s %ld\n", number, words[ended], now_ms() - start);
+	snprintf(line, sizeof(line), "E %d %s %ld\n", number, words[ended], milliseconds);
 	say(line, strlen(line));
 }
 
