@@ -14,7 +14,7 @@
 struct seen {
 	bool exit;
 	uint64_t reason, qualification;
-	int activity, mp_state, latched, error;
+	int activity, mp_state, latched;
 };
 
 static void look(struct vcpu *v, struct nested *nested)
@@ -74,8 +74,7 @@ static int host_step(struct vm *vm, struct vcpu *v, struct step *s, struct seen 
 		seen->latched = events.smi.latched_init;
 		return 0;
 	default:
-		seen->error = save_restore(vm, v);
-		return seen->error;
+		return save_restore(vm, v);
 	}
 }
 
@@ -110,6 +109,13 @@ static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool 
 	v->guest_mode = guest_mode;
 }
 
+/* Printing takes its time: what is usual goes without saying (USUAL in protocol.py). */
+static void put(FILE *out, const char *name, int value, int usual)
+{
+	if (value != usual)
+		fprintf(out, " %s=%d", name, value);
+}
+
 /* What the step came to, as bits. */
 static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 {
@@ -132,8 +138,6 @@ static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 		v->smm = v->run->flags & KVM_RUN_X86_SMM;
 		if (ran == RAN_SHUTDOWN || ran == RAN_ERROR)
 			v->dead = ran == RAN_SHUTDOWN ? 1 : 2;
-		if (port == PORT_FAIL)
-			seen.error = 1;
 	}
 	look(v, &now);
 	nested_exit(vm, v, &now, port == PORT_EXIT, &seen);
@@ -141,18 +145,24 @@ static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 		*mb32(v, MB_SHOWN) = 1;
 	*mb32(v, MB_IN_L2) = v->guest_mode;
 	kmsg_warning(warning, sizeof(warning));
-	fprintf(out, "R %d %d %d ran=%d dead=%d port=%x executed=%d woke=%d boot=%d fault=%d smm=%d "
-		"flags=%x vmxon=%d mp=%d latched=%d error=%d warn=%s",
-		s->number, number, step->on, ran, v->dead, port,
-		*mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), *mb32(v, MB_WOKE),
-		*mb32(v, MB_BOOT), *mb32(v, MB_FAULT), v->smm, now.state.flags,
-		vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, seen.mp_state, seen.latched,
-		seen.error, warning);
+	fprintf(out, "R");
+	put(out, "ran", ran, RAN_EXIT);
+	put(out, "dead", v->dead, 0);
+	put(out, "port", port, 0);
+	put(out, "executed", *mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), 0);
+	put(out, "woke", *mb32(v, MB_WOKE), 0);
+	put(out, "boot", port == PORT_BOOT ? *mb32(v, MB_BOOT) : 0, 0);
+	put(out, "smm", v->smm, 0);
+	put(out, "flags", now.state.flags, 0);
+	put(out, "vmxon", vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, 0);
+	put(out, "mp", seen.mp_state, -1);
+	put(out, "latched", seen.latched, -1);
+	if (warning[0] != '-')
+		fprintf(out, " warn=%s", warning);
 	if (seen.exit)
 		fprintf(out, " exit=%lx,%lx,%d", seen.reason, seen.qualification, seen.activity);
-	fprintf(out, " taken=");
 	for (unsigned i = 0; i < *mb32(v, MB_NTAKEN) && i < 64; i++)
-		fprintf(out, "%s%x", i ? "," : "", *mb32(v, MB_TAKEN + 4 * i));
+		fprintf(out, "%s%x", i ? "," : " taken=", *mb32(v, MB_TAKEN + 4 * i));
 	fprintf(out, "\n");
 	return (ticked ? TICKED : 0) | (v->dead || warning[0] != '-' ? SPOILT : 0);
 }
