@@ -37,7 +37,10 @@ EXITING: Final = {"intr": 1, "nmi": 8}
 PIN_BASED_ALWAYS: Final = 0x16
 USUAL: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ran", "dead", "port", "executed", "woke", "boot", "smm", "flags"), "0"),
-    **{"vmxon": "0", "mp": "-1", "latched": "-1", "warn": "-", "taken": ""},
+    **dict.fromkeys(("mp", "latched"), "-1"),
+    "vmxon": "0",
+    "warn": "-",
+    "taken": "",
 }
 """What an R line leaves out."""
 
@@ -58,9 +61,7 @@ class Ended:
     milliseconds: int = 0
 
 
-def encode(
-    number: int, schedule: Schedule, *, aloud: bool = False, fresh: bool = False
-) -> str:
+def encode(number: int, schedule: Schedule, *, aloud: bool = False, fresh: bool = False) -> str:
     """The agent's input for one schedule.
 
     aloud: print each step as soon as it is done. fresh: run it in a VM of its own.

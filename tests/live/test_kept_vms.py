@@ -1,0 +1,39 @@
+"""Schedules in a VM that others have run in show what they show in one of their own.
+
+The agent is built to compare all of the guest's memory before each schedule with that of a VM that
+has run nothing, and to die where it differs.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fuzz.live.sample import sample
+from fuzz.schedule.text import schedule_json
+from variants.catalogue import choose
+from variants.live.artefacts import Store
+from variants.live.cache import builds
+from variants.live.kernel import build_agent
+from variants.live.runner import Report, run
+from variants.machine.step import Vendor
+
+
+@pytest.fixture
+def agent(cache: Path) -> Path:
+    return build_agent(Store(cache), "-DCOMPARE_MEMORY") / "agent"
+
+
+@pytest.mark.parametrize(("vendor", "count"), [("svm", 300), ("vmx", 40)])
+def test_a_kept_vm_shows_what_a_fresh_one_does(
+    cache: Path, agent: Path, vendor: Vendor, count: int
+) -> None:
+    variants = choose("original", [], least=1)
+    chosen = sample(vendor, variants, count, seed=7).schedules
+    plain = [schedule_json(schedule) for schedule in chosen]
+    assert len(plain) == count
+    build = replace(builds(cache, ["original"])["original"], agent=agent)
+    report = Report([])
+    kept, fresh = (run(plain, build, vendor, report, fresh=fresh) for fresh in (False, True))
+    assert report.troubles == []
+    assert kept == fresh
