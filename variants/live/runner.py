@@ -74,7 +74,7 @@ def run(
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
-    fresh: each in a VM of its own; else up to 15 share one, each with vCPUs and memory of its own.
+    fresh: each in a VM of its own; else some share one, each with vCPUs and memory of its own.
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.

@@ -11,10 +11,8 @@
 
 #include "guest.h"
 
-#define MAX_VCPUS 4
 #define MAX_STEPS 4096
-#define ID_GROUPS 15 /* vCPU n has id n + 16 * group: KVM_SET_LAPIC takes ids of 8 bits */
-#define WARM_UP_ID (16 * ID_GROUPS + 3)
+#define ID_GROUPS 60 /* KVM_SET_LAPIC takes ids of 8 bits, and 255 is all vCPUs */
 
 /* Host steps follow the guest commands of guest.h. */
 enum { OP_SMI = 32, OP_NMI, OP_GET_MP, OP_SET_MP, OP_GET_EVENTS, OP_SAVE_RESTORE };
@@ -103,6 +101,9 @@ enum ended worker_run(struct worker *w);
 /* kmsg.c */
 void kmsg_start(void);
 void kmsg_warning(char *name, size_t room);
+
+/* The ids of the vCPU number n; the warm-up's is in the group after the last. */
+static inline int vcpu_id(int n, int group) { return n + MAX_VCPUS * group; }
 
 static inline uint32_t *mb32(struct vcpu *v, int at) { return (uint32_t *)(v->mailbox + at); }
 static inline uint64_t *mb64(struct vcpu *v, int at) { return (uint64_t *)(v->mailbox + at); }

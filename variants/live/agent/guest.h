@@ -2,6 +2,7 @@
 #ifndef GUEST_H
 #define GUEST_H
 
+#define MAX_VCPUS 4 /* a power of two: an id modulo this is the vCPU number */
 #define GUEST_SIZE 0x200000
 #define BOOT16 0x500
 #define BOOT_CR4 0x700

@@ -74,7 +74,7 @@ int save_restore(struct vm *vm, struct vcpu *v)
 		return errno;
 	past_out(vm, &mp, &sregs, &regs);
 	copy_msrs(msrs, old, -1);
-	vcpu_open(vm, v, v->n + 16 * vm->groups++);
+	vcpu_open(vm, v, vcpu_id(v->n, vm->groups++));
 	vcpu_close(&before);
 	*(uint32_t *)(lapic.regs + 0x20) = v->id << 24;
 	events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SMM;

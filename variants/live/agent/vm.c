@@ -136,7 +136,7 @@ static void warm_up(struct vm *vm)
 	struct vcpu v = { .n = 3 };
 	bool ticked;
 
-	vcpu_open(vm, &v, WARM_UP_ID);
+	vcpu_open(vm, &v, vcpu_id(v.n, ID_GROUPS));
 	msr_set(&v, MSR_APIC_BASE, X2APIC);
 	set_runnable(&v);
 	if (run_vcpu(&v, &ticked) != RAN_EXIT || v.run->io.port != PORT_BOOT)
@@ -201,7 +201,7 @@ void vm_begin(struct vm *vm, int vcpus)
 	vm->vcpus = vcpus;
 	for (int n = 0; n < vcpus; n++) {
 		vm->vcpu[n] = (struct vcpu){ .n = n };
-		vcpu_open(vm, &vm->vcpu[n], n + 16 * group);
+		vcpu_open(vm, &vm->vcpu[n], vcpu_id(n, group));
 		vcpu_start(vm, &vm->vcpu[n]);
 	}
 }
