@@ -46,8 +46,8 @@ def run_live(
 ) -> list[Traces]:
     """Each schedule's traces by variant, in order; {} for one with a race.
 
-    parallel: emulators at a time. parts: does what a schedule showed need telling? What it says so
-    of is what VMs of its own showed. seed: of the choice of others to run in such VMs too. Where a
+    parallel: emulators at a time. parts: is what a schedule showed to be told of? Then it is run
+    again in a VM of its own, and that counts. seed: of the choice of others to run so too. Where a
     run breaks off its trace ends, with outcome `error`. Raises LiveError when nothing can be run.
     """
     found: list[Traces] = [{} for _ in schedules]
@@ -80,8 +80,8 @@ def settle(
     """What schedules show by number, and those of which a kept VM showed it wrongly.
 
     run: in fresh VMs or in kept ones. A few are run in fresh VMs only. Of more, those that part or
-    break off are run again in fresh VMs, and one in `SHARE` of the others; if any of these differs
-    then all are.
+    break off are run again in fresh VMs, and one in `SHARE` of the others; if any of these shows
+    something else than before, other than one that broke off, then all are.
     """
     if len(numbers) <= FEW:
         return dict(zip(numbers, run(numbers, True), strict=True)), []
@@ -91,7 +91,9 @@ def settle(
     checked = Random(seed).sample(others, -(-len(others) // SHARE))
     again = sorted([*told, *checked])
     fresh = dict(zip(again, run(again, True), strict=True))
-    wrong = [number for number in sorted(checked) if fresh[number] != found[number]]
+    wrong = [
+        number for number in again if fresh[number] != found[number] and not breaks(found[number])
+    ]
     if wrong:
         rest = sorted(set(numbers) - set(again))
         fresh |= dict(zip(rest, run(rest, True), strict=True))
