@@ -1,8 +1,9 @@
 """Live schedules per second and boot: `python -m bench.live [--cache DIR]`.
 
 Runs the first of conform's samples on one variant in one emulator: one schedule for the time a boot
-takes, then as many as asked for. With --cases, schedules of one kind each instead: what costs what.
-Seconds are the emulator's processor time: other work on the machine hardly changes them.
+takes, then as many as asked for, in kept VMs and in fresh ones. With --cases, schedules of one kind
+each instead: what costs what. Seconds are the emulator's processor time: other work on the machine
+hardly changes them.
 """
 
 import argparse
@@ -38,21 +39,26 @@ def seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def timed(build: Build, vendor: Vendor, schedules: Sequence[Schedule]) -> tuple[float, Report, int]:
+def timed(
+    build: Build, vendor: Vendor, schedules: Sequence[Schedule], fresh: bool
+) -> tuple[float, Report, int]:
     """Seconds of processor time, boots included; the report; the number of steps."""
     plain = [schedule_json(schedule) for schedule in schedules]
     report = Report([])
     start = seconds()
-    traces = run(plain, build, vendor, report)
+    traces = run(plain, build, vendor, report, fresh=fresh)
     return seconds() - start, report, sum(map(len, traces))
 
 
-def line(build: Build, vendor: Vendor, boot: float, schedules: Sequence[Schedule]) -> str:
-    took, report, steps = timed(build, vendor, schedules)
+def line(
+    build: Build, vendor: Vendor, boot: float, schedules: Sequence[Schedule], fresh: bool
+) -> str:
+    took, report, steps = timed(build, vendor, schedules, fresh)
     rate = (len(schedules) - 1) / max(took - boot, 0.001)
     return (
-        f"{len(schedules)} schedules of {steps / len(schedules):.0f} steps in {took:.1f} s and "
-        f"{report.boots} boots: {rate:.0f} schedules a second and boot, "
+        f"{len(schedules)} schedules of {steps / len(schedules):.0f} steps in "
+        f"{'fresh' if fresh else 'kept'} VMs, {took:.1f} s and {report.boots} boots: "
+        f"{rate:.0f} schedules a second and boot, "
         f"{report.milliseconds / len(schedules):.0f} ms of guest time each"
     )
 
@@ -71,14 +77,17 @@ def main() -> int:
         given: tuple[Vendor, ...] = (options.vendor,) if options.vendor else VENDORS
         for vendor in one or given:
             chosen = sample(vendor, choose("", []), count).schedules
-            boot, _, _ = timed(build, vendor, chosen[:1])
+            boot, _, _ = timed(build, vendor, chosen[:1], fresh=True)
             print(f"{vendor}: boot and one schedule {boot:.1f} s", flush=True)
-            if not options.cases:
-                print(f"{vendor}: {line(build, vendor, boot, chosen)}", flush=True)
-                continue
-            for name, steps in CASES.items():
-                schedules = [Schedule(vendor, 2, steps, name)] * count
-                print(f"{name}: {line(build, vendor, boot, schedules)}", flush=True)
+            sets: dict[str, Sequence[Schedule]] = {vendor: chosen}
+            if options.cases:
+                sets = {
+                    name: (Schedule(vendor, 2, steps, name),) * count
+                    for name, steps in CASES.items()
+                }
+            for name, schedules in sets.items():
+                for fresh in (False, True):
+                    print(f"{name}: {line(build, vendor, boot, schedules, fresh)}", flush=True)
     except LiveError as error:
         print(f"bench.live: {error}", file=sys.stderr)
         return 2

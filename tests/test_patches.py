@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from variants.live.emulator import LiveError
 from variants.live.changes import changed_functions
+from variants.live.emulator import LiveError
 from variants.live.patches import apply_patch, read_patch
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")

@@ -3,11 +3,7 @@
 from pathlib import Path
 
 from variants.live import whole
-<<<<<<< HEAD
 from variants.live.requirements import FILES, TOOLS
-=======
-from variants.live.setup import FILES, TOOLS
->>>>>>> tree
 
 ESSENTIAL = {"apt", "dpkg", "tar"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from fuzz.cli.output import TELLING
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
-from fuzz.compare.traces import Split, Traces, first_difference, traces_json
-from fuzz.live.run import breaks, known, live_splits, run_live
+from fuzz.compare.traces import Split, Traces, traces_json
+from fuzz.live.run import breaks, live_splits, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
 from fuzz.report.trace import trace_text
@@ -50,15 +50,15 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = SAME
-    lives = run_live([result.schedule for result in results], kernels, TELLING)
+
+    def parts(number: int, live: Traces) -> bool:
+        return unlike(results[number].traces, live) or bool(live_splits(live))
+
+    schedules = [result.schedule for result in results]
+    lives = run_live(schedules, kernels, TELLING, parts=parts)
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
-        unlike = any(
-            first_difference(result.traces[name], known(trace)) is not None
-            for name, trace in live.items()
-            if name in result.traces
-        )
-        parted = result.divergences or unlike or live_splits(live)
-        found = DIFFERENT if parted else SAME
+        apart = result.divergences or parts(number, live)
+        found = DIFFERENT if apart else SAME
         status = max(status, TROUBLE if breaks(live) else found)
         if as_json:
             print(json.dumps(with_live(result, live)))

@@ -7,7 +7,7 @@ from typing import Final
 from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Finding, Signature
 from fuzz.compare.traces import Split, Traces
-from fuzz.live.run import Telling, known, live_splits, quirk, run_live
+from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import Verdict, slug, write_summary
@@ -67,7 +67,13 @@ def verdicts_of(
     """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
     reasons = [out_of_reach(finding, kernels) for finding in findings]
     todo = [finding for finding, reason in zip(findings, reasons, strict=True) if not reason]
-    lives = iter(run_live([finding.schedule for finding in todo], kernels, telling))
+    schedules = [finding.schedule for finding in todo]
+    models = [replay(automata[one.vendor], one).traces for one in schedules]
+
+    def parts(number: int, live: Traces) -> bool:
+        return bool(live_splits(live)) or unlike(models[number], live)
+
+    lives = iter(run_live(schedules, kernels, telling, parts=parts))
     verdicts = {}
     for finding, reason in zip(findings, reasons, strict=True):
         live = {} if reason else next(lives)

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fuzz.compare.traces import Trace, differing, first_difference, observation_json
+from fuzz.compare.traces import Trace, Traces, differing, first_difference, observation_json
 from fuzz.live.quirks import quirk_of
-from fuzz.live.run import Telling, known, run_live
+from fuzz.live.run import Telling, known, run_live, unlike
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
@@ -92,11 +92,15 @@ def conform(
     """
     automaton = automaton_of(vendor, variants)
     tallies = {variant.name: Tally() for variant in variants}
-    lives = run_live(schedules, kernels, telling, parallel)
-    for schedule, live in zip(schedules, lives, strict=True):
-        models = replay(automaton, schedule).traces
+    models = [replay(automaton, schedule).traces for schedule in schedules]
+
+    def parts(number: int, live: Traces) -> bool:
+        return unlike(models[number], live)
+
+    lives = run_live(schedules, kernels, telling, parallel, parts)
+    for schedule, model, live in zip(schedules, models, lives, strict=True):
         for name, tally in tallies.items():
-            count(tally, schedule, models[name], live[name])
+            count(tally, schedule, model[name], live[name])
     return tallies
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from random import Random
 from typing import Final, NamedTuple
 
 from fuzz.compare.traces import Split, Trace, Traces, first_difference, observation_of, splits
@@ -16,6 +17,12 @@ from variants.machine.step import VENDORS
 
 MORE_THAN_CORES: Final = (os.cpu_count() or 1) + 1
 """One more: emulators do not all compute all the time."""
+FEW: Final = 40
+"""Schedules that are not worth keeping VMs for."""
+SHARE: Final = 20
+
+Parts = Callable[[int, Traces], bool]
+"""Of a schedule's number and its live traces."""
 
 
 class Telling(NamedTuple):
@@ -34,11 +41,14 @@ def run_live(
     builds: Mapping[str, Build | HostAgent],
     telling: Telling,
     parallel: int = MORE_THAN_CORES,
+    parts: Parts = lambda _, live: bool(live_splits(live)),
+    seed: int = 1,
 ) -> list[Traces]:
     """Each schedule's traces by variant, in order; {} for one with a race.
 
-    parallel: emulators at a time. Where a run breaks off its trace ends, with outcome `error`.
-    Raises LiveError when nothing can be run.
+    parallel: emulators at a time. parts: is what a schedule showed to be told of? Then it is run
+    again in a VM of its own, and that counts. seed: of the choice of others to run so too. Where a
+    run breaks off its trace ends, with outcome `error`. Raises LiveError when nothing can be run.
     """
     found: list[Traces] = [{} for _ in schedules]
     for vendor in VENDORS:
@@ -47,24 +57,83 @@ def run_live(
             for number, schedule in enumerate(schedules)
             if schedule.vendor == vendor and not races(schedule)
         ]
-        if not mine:
-            continue
-        plain = [schedule_json(schedules[number]) for number in mine]
-        with telling.ticking(f"{vendor}: {len(mine)} schedules on {' '.join(builds)}") as tick:
-            traces, reports = run_variants(plain, builds, vendor, parallel, tick)
-        for name, report in reports.items():
-            for trouble in report.troubles:
-                telling.trouble(f"live {name}: {trouble}")
-        for at, number in enumerate(mine):
-            found[number] = {
-                name: tuple(map(observation_of, of_all[at])) for name, of_all in traces.items()
-            }
+
+        def run(numbers: Sequence[int], fresh: bool) -> list[Traces]:
+            some = [schedules[number] for number in numbers]
+            return run_once(some, builds, telling, parallel, fresh) if some else []
+
+        settled, wrong = settle(mine, run, parts, seed)
+        for number in wrong:
+            name = schedules[number].name
+            telling.trouble(f"live: {name}: not so in a VM that was kept, so all run in fresh ones")
+        for number, traces in settled.items():
+            found[number] = traces
     return found
+
+
+def settle(
+    numbers: Sequence[int],
+    run: Callable[[Sequence[int], bool], list[Traces]],
+    parts: Parts,
+    seed: int,
+) -> tuple[dict[int, Traces], list[int]]:
+    """What schedules show by number, and those of which a kept VM showed it wrongly.
+
+    run: in fresh VMs or in kept ones. A few are run in fresh VMs only. Of more, those that part or
+    break off are run again in fresh VMs, and one in `SHARE` of the others; if any of these shows
+    something else than before, other than one that broke off, then all are.
+    """
+    if len(numbers) <= FEW:
+        return dict(zip(numbers, run(numbers, True), strict=True)), []
+    found = dict(zip(numbers, run(numbers, False), strict=True))
+    told = [number for number in numbers if parts(number, found[number]) or breaks(found[number])]
+    others = sorted(set(numbers) - set(told))
+    checked = Random(seed).sample(others, -(-len(others) // SHARE))
+    again = sorted([*told, *checked])
+    fresh = dict(zip(again, run(again, True), strict=True))
+    wrong = [
+        number for number in again if fresh[number] != found[number] and not breaks(found[number])
+    ]
+    if wrong:
+        rest = sorted(set(numbers) - set(again))
+        fresh |= dict(zip(rest, run(rest, True), strict=True))
+    return found | fresh, wrong
+
+
+def run_once(
+    schedules: Sequence[Schedule],
+    builds: Mapping[str, Build | HostAgent],
+    telling: Telling,
+    parallel: int,
+    fresh: bool,
+) -> list[Traces]:
+    """The traces of schedules, all of one vendor, by variant; troubles are told."""
+    vendor, plain = schedules[0].vendor, [schedule_json(schedule) for schedule in schedules]
+    where = " in fresh VMs" if fresh else ""
+    what = f"{vendor}: {len(plain)} schedules on {' '.join(builds)}{where}"
+    with telling.ticking(what) as tick:
+        traces, reports = run_variants(plain, builds, vendor, parallel, tick, fresh)
+    for name, report in reports.items():
+        for trouble in report.troubles:
+            telling.trouble(f"live {name}: {trouble}")
+    return [
+        {name: tuple(map(observation_of, of_all[at])) for name, of_all in traces.items()}
+        for at in range(len(plain))
+    ]
 
 
 def known(trace: Trace) -> Trace:
     """A live trace as far as it was observed: where the run broke off, nothing was."""
     return trace[:-1] if trace and why_broken(trace[-1].warn) else trace
+
+
+def unlike(models: Traces, live: Traces) -> bool:
+    """Does real KVM do otherwise than the model of its variant, as far as it was observed?
+
+    Kernels that have no model are not looked at.
+    """
+    both = models.keys() & live.keys()
+    return any(first_difference(models[name], known(live[name])) is not None for name in both)
 
 
 def live_splits(traces: Traces) -> list[Split]:

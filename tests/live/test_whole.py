@@ -8,8 +8,8 @@ import pytest
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.text import schedule_json
 from tests.live.running import SEEDS
+from variants.live.agent_build import build_agent
 from variants.live.artefacts import locked
-from variants.live.kernel import build_agent
 from variants.live.runner import Build, Report, run
 from variants.live.whole import build_whole
 

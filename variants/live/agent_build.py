@@ -13,17 +13,21 @@ def agent_key() -> str:
     return key_of(*(file.name + file.read_text() for file in sorted(AGENT.glob("*.[chS]"))))
 
 
-def build_agent(store: Store) -> Path:
-    """The folder of the agent."""
+def build_agent(store: Store, *flags: str) -> Path:
+    """The folder of the agent.
+
+    flags: more of the compiler's, such as -DCOMPARE_MEMORY (see agent/memory.c).
+    """
 
     def make(folder: Path) -> None:
         progress("building the agent")
         stub, flat = folder.parent / "stub.o", folder.parent / "stub.bin"
         execute(["gcc", "-m64", "-c", "-o", stub, AGENT / "stub.S"])
         execute(["ld", "-Ttext=0x100000", "--oformat", "binary", "-o", flat, stub])
-        command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", f'-DSTUB="{flat}"']
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", *flags]
+        command.append(f'-DSTUB="{flat}"')
         execute(
             [*command, "-o", folder / "agent", *sorted(AGENT.glob("*.c"))], store.log("build-agent")
         )
 
-    return store.artefact(f"agent-{key_of(agent_key(), compiler())}", make)
+    return store.artefact(f"agent-{key_of(agent_key(), compiler(), *flags)}", make)

@@ -9,8 +9,8 @@ Observation = dict[str, Any]
 
 RAN: Final = {"1": "blocked", "2": "busy", "3": "shutdown", "4": "error"}
 DEAD: Final = {"1": "shutdown", "2": "error"}
-PORTS: Final = {"91": "l1", "92": "l1", "93": "l1", "94": "l2", "95": "smm"}
-BOOT: Final = "96"
+PORTS: Final = {0x91: "l1", 0x92: "l1", 0x93: "l1", 0x94: "l2", 0x95: "smm"}
+BOOT: Final = 0x96
 BROKE_OFF: Final = "live run: "
 """How `warn` begins where the run broke off: no function of KVM has such a name."""
 BSP_RESET: Final = 0xFFFF
@@ -70,9 +70,9 @@ def outcome_of(op: str, raw: Raw) -> str:
         return DEAD[raw["dead"]]
     if raw["ran"] != "0":
         return RAN[raw["ran"]]
-    if raw["port"] == BOOT:
+    if int(raw["port"]) == BOOT:
         return "bsp-reset" if int(raw["boot"]) == BSP_RESET else "sipi"
-    return PORTS.get(raw["port"], "error")
+    return PORTS.get(int(raw["port"]), "error")
 
 
 def took(entry: str) -> str:
@@ -85,7 +85,7 @@ def took(entry: str) -> str:
 def observation(number: int, op: str, args: Mapping[Any, Any], raw: Raw, vmx: bool) -> Observation:
     """One step's observation: exactly the fields of the design, in its order."""
     outcome = outcome_of(op, raw)
-    flags = int(raw["flags"], 16)
+    flags = int(raw["flags"])
     taken = [took(entry) for entry in raw["taken"].split(",") if entry]
     mp = int(raw["mp"])
     host = op in HOST_STEPS

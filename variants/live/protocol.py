@@ -35,6 +35,14 @@ ACTIVITIES: Final = ("active", "hlt", "shutdown", "wait-for-sipi")
 INTERCEPTS: Final = {"intr": 1, "nmi": 2, "smi": 4, "init": 8}
 EXITING: Final = {"intr": 1, "nmi": 8}
 PIN_BASED_ALWAYS: Final = 0x16
+USUAL: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("ran", "dead", "port", "executed", "woke", "boot", "smm", "flags"), "0"),
+    **dict.fromkeys(("mp", "latched"), "-1"),
+    "vmxon": "0",
+    "warn": "-",
+    "taken": "",
+}
+"""What an R line leaves out."""
 
 
 class Refused(Exception):
@@ -53,11 +61,14 @@ class Ended:
     milliseconds: int = 0
 
 
-def encode(number: int, schedule: Schedule, aloud: bool = False) -> str:
-    """The agent's input for one schedule. aloud: print each step as soon as it is done."""
+def encode(number: int, schedule: Schedule, *, aloud: bool = False, fresh: bool = False) -> str:
+    """The agent's input for one schedule.
+
+    aloud: print each step as soon as it is done. fresh: run it in a VM of its own.
+    """
     steps = [encode_step(step) for step in schedule["steps"]]
     vmx = int(schedule["vendor"] == "vmx")
-    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d}"
+    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d} {fresh:d}"
     return "\n".join([head, *steps]) + "\n"
 
 
@@ -100,7 +111,7 @@ def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:
             current = int(rest)
             ended[current] = Ended()
         elif word == "R" and current is not None:
-            ended[current].lines.append(dict(part.partition("=")[::2] for part in rest.split()[3:]))
+            ended[current].lines.append(raw(rest))
         elif word == "E" and current is not None:
             _, end, milliseconds = rest.split()
             ended[current].word, ended[current].milliseconds = end, int(milliseconds)
@@ -108,6 +119,11 @@ def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:
         elif word == "D":
             done = True
     return ended, current, done
+
+
+def raw(rest: str) -> Raw:
+    """One step, from an R line without its R."""
+    return {**USUAL, **dict(part.partition("=")[::2] for part in rest.split())}
 
 
 def complaints(text: str) -> Iterable[str]:

@@ -75,9 +75,11 @@ def run(
     vendor: str,
     report: Report | None = None,
     stop: Event | None = None,
+    fresh: bool = True,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
+    fresh: each in a VM of its own; else some share one, each with vCPUs and memory of its own.
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
@@ -90,7 +92,15 @@ def run(
     fruitless = 0
     while todo:
         batch = todo[:BATCH]
-        text = "".join(encode(number, schedules[number], number in broken) for number in batch)
+        text = "".join(
+            encode(
+                number,
+                schedules[number],
+                aloud=number in broken,
+                fresh=fresh or number in broken,
+            )
+            for number in batch
+        )
         booted = run_batch(build, vendor, text, stop)
         if stop.is_set():
             raise Stopped
@@ -111,6 +121,8 @@ def run(
             if number not in broken:
                 broken.add(number)
                 del results[number]
+        elif booted.ended and not booted.done:
+            report.troubles.append(f"{booted.why} between schedules")
         fruitless = 0 if booted.ended else fruitless + 1
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
@@ -128,6 +140,7 @@ def run_variants(
     vendor: str,
     parallel: int,
     tick: Callable[[], None] = lambda: None,
+    fresh: bool = True,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
     """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
 
@@ -137,7 +150,7 @@ def run_variants(
     stop = Event()
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
-            name: pool.submit(run, schedules, build, vendor, reports[name], stop)
+            name: pool.submit(run, schedules, build, vendor, reports[name], stop, fresh)
             for name, build in builds.items()
         }
         try:

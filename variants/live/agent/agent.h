@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "guest.h"
 
-#define MAX_VCPUS 4
 #define MAX_STEPS 4096
-#define WARM_UP_ID 240
+#define ID_GROUPS 60 /* KVM_SET_LAPIC takes ids of 8 bits, and 255 is all vCPUs */
 
 /* Host steps follow the guest commands of guest.h. */
 enum { OP_SMI = 32, OP_NMI, OP_GET_MP, OP_SET_MP, OP_GET_EVENTS, OP_SAVE_RESTORE };
@@ -23,7 +23,7 @@ struct step {
 };
 
 struct schedule {
-	int number, vmx, vcpus, nsteps, aloud;
+	int number, vmx, vcpus, nsteps, aloud, fresh;
 	struct step steps[MAX_STEPS];
 };
 
@@ -37,10 +37,23 @@ struct vcpu {
 
 struct vm {
 	bool vmx;
-	int fd, kvm, vcpus, ids;
+	int fd, kvm, vcpus, groups; /* groups of ids used */
 	uint8_t *mem, *reset_page;
 	struct kvm_cpuid2 *cpuid;
 	struct vcpu vcpu[MAX_VCPUS];
+};
+
+enum { TICKED = 1, SPOILT = 2 }; /* what a schedule came to, as bits */
+
+enum ended { ENDED_OK, ENDED_TICKED, ENDED_DIED, ENDED_HUNG };
+
+struct worker {
+	int kvm, output;
+	struct schedule *schedule; /* shared with the child, as is the text */
+	char *text;
+	size_t room;
+	pid_t child; /* 0: none */
+	int ask, answers, groups;
 };
 
 enum ran { RAN_EXIT, RAN_BLOCKED, RAN_BUSY, RAN_SHUTDOWN, RAN_ERROR };
@@ -54,14 +67,16 @@ struct nested {
 void die(const char *what) __attribute__((noreturn));
 
 /* vm.c */
-void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus);
+void vm_create(struct vm *vm, int kvm, bool vmx);
 void vcpu_open(struct vm *vm, struct vcpu *v, int id);
-void vm_start(struct vm *vm);
+void vcpu_close(struct vcpu *v);
+void vm_begin(struct vm *vm, int vcpus);
+void vm_end(struct vm *vm);
 
 /* memory.c */
 void memory_init(struct vm *vm);
+void memory_reset(struct vm *vm);
 uint64_t stub_symbol(int index);
-void mailbox_init(struct vm *vm, int n);
 uint64_t page_of(int n, int index);
 enum { SYM_L1_START, SYM_L1_EXIT, SYM_L2_ENTRY, SYM_NMI, SYM_IRQS, SYM_FAULTS, SYM_BOOT16,
        SYM_BOOT16_END, SYM_RM_NMI, SYM_SMM, SYM_SMM_END };
@@ -78,11 +93,17 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked);
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
-bool run_schedule(struct schedule *s, int kvm, FILE *out);
+int run_schedule(struct vm *vm, struct schedule *s, FILE *out);
+
+/* worker.c */
+enum ended worker_run(struct worker *w);
 
 /* kmsg.c */
 void kmsg_start(void);
 void kmsg_warning(char *name, size_t room);
+
+/* The ids of the vCPU number n; the warm-up's is in the group after the last. */
+static inline int vcpu_id(int n, int group) { return n + MAX_VCPUS * group; }
 
 static inline uint32_t *mb32(struct vcpu *v, int at) { return (uint32_t *)(v->mailbox + at); }
 static inline uint64_t *mb64(struct vcpu *v, int at) { return (uint64_t *)(v->mailbox + at); }

@@ -2,6 +2,7 @@
 #ifndef GUEST_H
 #define GUEST_H
 
+#define MAX_VCPUS 4 /* a power of two: an id modulo this is the vCPU number */
 #define GUEST_SIZE 0x200000
 #define BOOT16 0x500
 #define BOOT_CR4 0x700
@@ -18,6 +19,8 @@
 #define GUEST_MB 0x120000
 #define GUEST_PAGES 0x130000 /* 0x8000 a vCPU: stacks, VMCB or VMXON region and VMCS, hsave */
 #define GUEST_SMBASE 0x180000 /* 0x10000 a vCPU, less the first 0x8000 */
+#define SMM_SAVE_AREA 0xf000 /* from SMBASE: the page of it */
+#define REAL_MODE_STACK 0xf000 /* where SP wraps to after a reset */
 #define RESET_PAGE 0xfffff000UL
 
 #define MB_SEQ 0

@@ -21,8 +21,7 @@ static void rearm(void)
 
 void kmsg_start(void)
 {
-	if (kmsg < 0)
-		kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	lseek(kmsg, 0, SEEK_END);
 	rearm();
 }

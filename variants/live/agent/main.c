@@ -1,33 +1,30 @@
-/* init of the guest system, or a plain program on a host: reads schedules, runs each in a child.
+/* init of the guest system, or a plain program on a host: reads schedules, has them run, prints.
  *
- * Input, one schedule after another:  S number vmx vcpus nsteps aloud, then nsteps lines
- *   op on to arg0 arg1.   Output: B number, R lines (step.c), E number ok|died|hung; D at the end.
- *   A second B with the same number takes back the lines since the first.
+ * Input, one schedule after another, all of one vendor:  S number vmx vcpus nsteps aloud fresh,
+ *   then nsteps lines  op on to arg0 arg1.   fresh: in a VM of its own.
+ * Output: B number, R lines (step.c), E number ok|died|hung; D at the end. A second B with the
+ *   same number takes back the lines since the first.
  */
 #define _GNU_SOURCE
 #include "agent.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ROOM (4 << 20)
-#define TICKED 3 /* exit status */
 #define TRIES 5
 
-static int output = 1, limit_s = 20;
+static int output = 1;
 
 static void say(const char *text, size_t size)
 {
@@ -90,8 +87,8 @@ static long now_ms(void)
 
 static bool parse(FILE *in, struct schedule *s)
 {
-	if (fscanf(in, " S %d %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps,
-		   &s->aloud) != 5)
+	if (fscanf(in, " S %d %d %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps,
+		   &s->aloud, &s->fresh) != 6)
 		return false;
 	if (s->vcpus > MAX_VCPUS || s->nsteps > MAX_STEPS)
 		return false;
@@ -104,69 +101,59 @@ static bool parse(FILE *in, struct schedule *s)
 	return true;
 }
 
-/* Runs a schedule in a child. Its lines stay in `text` until it has ended, as output would disturb
- * its steps; with `aloud` each is printed at once, to be there if the whole system dies in the next.
- * Returns whether a timer tick interfered; then nothing counts, unless it must do.
+/* Runs a schedule. Its lines stay in the text until it has ended, as output would disturb its
+ * steps; with `aloud` each is printed at once, to be there if the whole system dies in the next.
+ * Where a timer tick interfered nothing counts, unless that goes on.
  */
-static bool in_child(struct schedule *s, int kvm, char *text, bool must_do)
+static void run_one(struct worker *w)
 {
-	int ends[2], status;
-	long start = now_ms();
-	pid_t child;
-	bool hung, ticked;
-	struct pollfd ended;
+	static const char *const words[] = { "ok", "ok", "died", "hung" };
+	int number = w->schedule->number, tries = 0;
+	enum ended ended;
+	char line[64];
+	long start, milliseconds;
 
-	dprintf(output, "B %d\n", s->number);
-	text[0] = 0;
-	if (pipe(ends))
-		die("pipe");
-	child = fork();
-	if (!child) {
-		FILE *out = s->aloud ? fdopen(output, "w") : fmemopen(text, ROOM, "w");
+	do {
+		snprintf(line, sizeof(line), "B %d\n", number);
+		say(line, strlen(line));
+		start = now_ms();
+		ended = worker_run(w);
+		milliseconds = now_ms() - start;
+	} while (ended == ENDED_TICKED && ++tries < TRIES);
+	say(w->text, strlen(w->text));
+	snprintf(line, sizeof(line), "E %d %s %ld\n", number, words[ended], milliseconds);
+	say(line, strlen(line));
+}
 
-		_exit(run_schedule(s, kvm, out) ? TICKED : 0);
-	}
-	close(ends[1]); /* the child never writes: it ends, and with it the pipe */
-	ended = (struct pollfd){ ends[0], POLLIN, 0 };
-	hung = poll(&ended, 1, limit_s * 1000) <= 0;
-	if (hung)
-		kill(child, SIGKILL);
-	close(ends[0]);
-	waitpid(child, &status, 0);
-	ticked = WIFEXITED(status) && WEXITSTATUS(status) == TICKED;
-	if (ticked && !must_do)
-		return true;
-	say(text, strlen(text));
-	snprintf(text, ROOM, "E %d %s %ld\n", s->number,
-		 hung ? "hung" : status && !ticked ? "died" : "ok", now_ms() - start);
-	say(text, strlen(text));
-	return false;
+/* Memory that children share. */
+static void *shared(size_t size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		die("memory");
+	return at;
 }
 
 int main(int argc, char **argv)
 {
-	static struct schedule s;
 	bool init = getpid() == 1;
-	char *text = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct worker worker = { .schedule = shared(sizeof(struct schedule)), .text = shared(ROOM),
+				 .room = ROOM };
 	FILE *in;
-	int kvm;
 
-	if (text == MAP_FAILED)
-		die("memory");
 	if (init)
 		system_init();
+	signal(SIGPIPE, SIG_IGN); /* of a worker that has died */
 	in = fopen(argc > 1 && !init ? argv[1] : "/batch", "r");
-	kvm = open("/dev/kvm", O_RDWR);
-	if (!in || kvm < 0) {
+	worker.kvm = open("/dev/kvm", O_RDWR);
+	worker.output = output;
+	if (!in || worker.kvm < 0) {
 		dprintf(output, "X %s: %s\n", in ? "/dev/kvm" : "batch", strerror(errno));
 	} else {
 		tick_init();
-		while (parse(in, &s)) {
-			int tries = 0;
-
-			while (in_child(&s, kvm, text, ++tries == TRIES))
-				;
-		}
+		while (parse(in, worker.schedule))
+			run_one(&worker);
 		say("D\n", 2);
 	}
 	if (init) {

@@ -2,6 +2,7 @@
 #include "agent.h"
 
 #include <string.h>
+#include <unistd.h>
 
 __asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
 	"\"\nstub_end:\n.previous\n");
@@ -93,8 +94,8 @@ static void vmcb_init(struct vm *vm, uint64_t gpa)
 	*(uint64_t *)(vmcb + 0x668) = 0x0007040600070406; /* PAT */
 }
 
-/* Mailbox and SMI handler of the vCPU number n; they stay when it is created anew. */
-void mailbox_init(struct vm *vm, int n)
+/* Mailbox and SMI handler of the vCPU number n; they stay when save-restore creates it anew. */
+static void mailbox_init(struct vm *vm, int n)
 {
 	uint64_t gpa = GUEST_MB + n * 0x1000, smm = GUEST_SMBASE + n * 0x10000 + 0x8000;
 	uint8_t *mailbox = vm->mem + gpa;
@@ -116,11 +117,45 @@ void memory_init(struct vm *vm)
 	uint64_t *pd = at64(vm, GUEST_PT + 0x2000);
 
 	memcpy(vm->mem + GUEST_STUB, stub_start, stub_end - stub_start);
-	*at64(vm, GUEST_PT) = (GUEST_PT + 0x1000) | 3;
-	*at64(vm, GUEST_PT + 0x1000) = (GUEST_PT + 0x2000) | 3;
+	*at64(vm, GUEST_PT) = (GUEST_PT + 0x1000) | 0x23; /* accessed */
+	*at64(vm, GUEST_PT + 0x1000) = (GUEST_PT + 0x2000) | 0x23;
 	pd[0] = 0x83 | 0x60; /* accessed, dirty */
 	descriptor_tables(vm);
 	start_code(vm);
 	for (int n = 0; n < MAX_VCPUS; n++)
 		mailbox_init(vm, n);
+}
+
+#ifdef COMPARE_MEMORY
+/* All of it, with that of another VM that has never run. */
+static void compare(struct vm *vm)
+{
+	static uint8_t mem[GUEST_SIZE], reset_page[0x1000];
+	struct vm fresh = { .vmx = vm->vmx, .mem = mem, .reset_page = reset_page };
+
+	memory_init(&fresh);
+	if (memcmp(vm->mem, mem, sizeof(mem)) ||
+	    memcmp(vm->reset_page, reset_page, sizeof(reset_page))) {
+		int at = 0;
+
+		while (at < GUEST_SIZE && vm->mem[at] == mem[at])
+			at++;
+		dprintf(2, "agent: memory of an earlier schedule at %x\n", at);
+		_exit(1);
+	}
+}
+#endif
+
+/* Undo what the guest has written. */
+void memory_reset(struct vm *vm)
+{
+	memset(vm->mem, 0, 0x1000);
+	memset(vm->mem + REAL_MODE_STACK, 0, 0x1000);
+	memset(vm->mem + GUEST_PT, 0, GUEST_PAGES + MAX_VCPUS * 0x8000 - GUEST_PT);
+	for (int n = 0; n < MAX_VCPUS; n++)
+		memset(vm->mem + GUEST_SMBASE + n * 0x10000 + SMM_SAVE_AREA, 0, 0x1000);
+	memory_init(vm);
+#ifdef COMPARE_MEMORY
+	compare(vm);
+#endif
 }

@@ -61,6 +61,7 @@ int save_restore(struct vm *vm, struct vcpu *v)
 	static struct kvm_lapic_state lapic;
 	static struct nested nested;
 	struct kvm_msrs *msrs = msr_list(vm->kvm);
+	struct vcpu before = *v;
 	int old = v->fd;
 
 	v->run->immediate_exit = 1; /* completes the OUT */
@@ -73,7 +74,8 @@ int save_restore(struct vm *vm, struct vcpu *v)
 		return errno;
 	past_out(vm, &mp, &sregs, &regs);
 	copy_msrs(msrs, old, -1);
-	vcpu_open(vm, v, v->n + ++vm->ids * 16);
+	vcpu_open(vm, v, vcpu_id(v->n, vm->groups++));
+	vcpu_close(&before);
 	*(uint32_t *)(lapic.regs + 0x20) = v->id << 24;
 	events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SMM;
 	events.flags &= ~KVM_VCPUEVENT_VALID_SIPI_VECTOR;

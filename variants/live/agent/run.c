@@ -1,7 +1,8 @@
 /* KVM_RUN, with an end: a vCPU that sleeps is told from one that spins.
  *
  * A watcher of idle priority gets the processor when the vCPU's thread sleeps; it sees the thread
- * asleep twice and interrupts it: blocked. A timer ends a KVM_RUN that neither sleeps nor exits.
+ * asleep and interrupts it: blocked. A timer ends a KVM_RUN that neither sleeps nor exits; busy is
+ * what has had the processor for long enough, however much else the machine has to do.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -20,8 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_US 4000
-#define WINDOWS 2
+#define BUSY_US 1000
+#define AGAIN_US 250
+#define BUSY_NS 900000L /* two clocks: a little less */
 #define TICK_NS 4000000L
 #define STEP_NS 300000L /* room for one step */
 
@@ -113,23 +115,30 @@ static void after_tick(void)
 		;
 }
 
-/* ticked: a tick fell into the step all the same, so KVM's loop may have taken an extra turn. */
+/* ticked: a timer fell into the step all the same, so KVM's loop may have taken an extra turn. */
 enum ran run_vcpu(struct vcpu *v, bool *ticked)
 {
-	struct itimerval on = { { 0, WINDOW_US }, { 0, WINDOW_US } }, off = { { 0, 0 }, { 0, 0 } };
-	int windows = 0, r, error;
-	long start, phase;
+	struct itimerval on = { { 0, AGAIN_US }, { 0, BUSY_US } }, off = { { 0, 0 }, { 0, 0 } };
+	long start, phase, ran;
+	bool interrupted = false;
+	int r, error;
 
 	asleep = 0;
 	after_tick();
+	ran = ns_of(CLOCK_THREAD_CPUTIME_ID);
 	setitimer(ITIMER_REAL, &on, NULL);
 	start = ns_of(CLOCK_MONOTONIC);
 	phase = since_tick();
 	armed = 1;
 	syscall(SYS_futex, &armed, FUTEX_WAKE_PRIVATE, 1);
-	do {
+	for (;;) {
 		r = ioctl(v->fd, KVM_RUN, 0);
-	} while (r && (errno == EAGAIN || (errno == EINTR && !asleep && ++windows < WINDOWS)));
+		if (!r || (errno != EAGAIN && errno != EINTR) || asleep)
+			break;
+		if (errno == EINTR && ns_of(CLOCK_THREAD_CPUTIME_ID) - ran >= BUSY_NS)
+			break;
+		interrupted |= errno == EINTR;
+	}
 	error = errno;
 	armed = 0;
 	setitimer(ITIMER_REAL, &off, NULL);
@@ -137,7 +146,7 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked)
 		return RAN_ERROR;
 	if (r)
 		return asleep ? RAN_BLOCKED : RAN_BUSY;
-	*ticked |= phase + ns_of(CLOCK_MONOTONIC) - start >= TICK_NS;
+	*ticked |= interrupted || phase + ns_of(CLOCK_MONOTONIC) - start >= TICK_NS;
 	if (v->run->exit_reason == KVM_EXIT_SHUTDOWN)
 		return RAN_SHUTDOWN;
 	if (v->run->exit_reason != KVM_EXIT_IO || v->run->io.port == PORT_FAULT)

@@ -14,7 +14,7 @@
 struct seen {
 	bool exit;
 	uint64_t reason, qualification;
-	int activity, mp_state, latched, error;
+	int activity, mp_state, latched;
 };
 
 static void look(struct vcpu *v, struct nested *nested)
@@ -74,8 +74,7 @@ static int host_step(struct vm *vm, struct vcpu *v, struct step *s, struct seen 
 		seen->latched = events.smi.latched_init;
 		return 0;
 	default:
-		seen->error = save_restore(vm, v);
-		return seen->error;
+		return save_restore(vm, v);
 	}
 }
 
@@ -110,13 +109,22 @@ static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool 
 	v->guest_mode = guest_mode;
 }
 
-static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, bool *ticked)
+/* Printing takes its time: what is usual goes without saying (USUAL in protocol.py). */
+static void put(FILE *out, const char *name, int value, int usual)
+{
+	if (value != usual)
+		fprintf(out, " %s=%d", name, value);
+}
+
+/* What the step came to, as bits. */
+static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 {
 	static struct nested now;
 	struct step *step = &s->steps[number];
 	struct vcpu *v = &vm->vcpu[step->on];
 	struct seen seen = { .mp_state = -1, .latched = -1 };
 	int ran = -1, port = 0;
+	bool ticked = false;
 	char warning[64];
 
 	*mb32(v, MB_NTAKEN) = *mb32(v, MB_WOKE) = *mb32(v, MB_FAULT) = 0;
@@ -125,13 +133,11 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, b
 			v->dead = 2;
 	} else if (!v->dead) {
 		command(vm, v, step);
-		ran = run_vcpu(v, ticked);
+		ran = run_vcpu(v, &ticked);
 		port = ran == RAN_EXIT ? v->run->io.port : 0;
 		v->smm = v->run->flags & KVM_RUN_X86_SMM;
 		if (ran == RAN_SHUTDOWN || ran == RAN_ERROR)
 			v->dead = ran == RAN_SHUTDOWN ? 1 : 2;
-		if (port == PORT_FAIL)
-			seen.error = 1;
 	}
 	look(v, &now);
 	nested_exit(vm, v, &now, port == PORT_EXIT, &seen);
@@ -139,36 +145,43 @@ static void one_step(struct vm *vm, struct schedule *s, int number, FILE *out, b
 		*mb32(v, MB_SHOWN) = 1;
 	*mb32(v, MB_IN_L2) = v->guest_mode;
 	kmsg_warning(warning, sizeof(warning));
-	fprintf(out, "R %d %d %d ran=%d dead=%d port=%x executed=%d woke=%d boot=%d fault=%d smm=%d "
-		"flags=%x vmxon=%d mp=%d latched=%d error=%d warn=%s",
-		s->number, number, step->on, ran, v->dead, port,
-		*mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), *mb32(v, MB_WOKE),
-		*mb32(v, MB_BOOT), *mb32(v, MB_FAULT), v->smm, now.state.flags,
-		vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, seen.mp_state, seen.latched,
-		seen.error, warning);
+	fprintf(out, "R");
+	put(out, "ran", ran, RAN_EXIT);
+	put(out, "dead", v->dead, 0);
+	put(out, "port", port, 0);
+	put(out, "executed", *mb32(v, MB_EXECUTED) == *mb32(v, MB_SEQ), 0);
+	put(out, "woke", *mb32(v, MB_WOKE), 0);
+	put(out, "boot", port == PORT_BOOT ? *mb32(v, MB_BOOT) : 0, 0);
+	put(out, "smm", v->smm, 0);
+	put(out, "flags", now.state.flags, 0);
+	put(out, "vmxon", vm->vmx && now.state.hdr.vmx.vmxon_pa != ~0ULL, 0);
+	put(out, "mp", seen.mp_state, -1);
+	put(out, "latched", seen.latched, -1);
+	if (warning[0] != '-')
+		fprintf(out, " warn=%s", warning);
 	if (seen.exit)
 		fprintf(out, " exit=%lx,%lx,%d", seen.reason, seen.qualification, seen.activity);
-	fprintf(out, " taken=");
 	for (unsigned i = 0; i < *mb32(v, MB_NTAKEN) && i < 64; i++)
-		fprintf(out, "%s%x", i ? "," : "", *mb32(v, MB_TAKEN + 4 * i));
+		fprintf(out, "%s%x", i ? "," : " taken=", *mb32(v, MB_TAKEN + 4 * i));
 	fprintf(out, "\n");
+	return (ticked ? TICKED : 0) | (v->dead || warning[0] != '-' ? SPOILT : 0);
 }
 
-/* Returns whether a timer tick interfered. */
-bool run_schedule(struct schedule *s, int kvm, FILE *out)
+/* TICKED: a timer tick interfered. SPOILT: what happened may outlast the vCPUs. */
+int run_schedule(struct vm *vm, struct schedule *s, FILE *out)
 {
-	static struct vm vm;
-	bool ticked = false;
+	int came_to = 0;
+	char warning[64];
 
-	run_init();
-	vm_create(&vm, kvm, s->vmx, s->vcpus);
-	vm_start(&vm);
-	kmsg_start();
+	vm_begin(vm, s->vcpus);
+	kmsg_warning(warning, sizeof(warning)); /* one of set-up is none of a step's */
 	for (int i = 0; i < s->nsteps; i++) {
-		one_step(&vm, s, i, out, &ticked);
+		came_to |= one_step(vm, s, i, out);
 		fflush(out);
 		if (s->aloud)
 			tcdrain(fileno(out));
 	}
-	return ticked;
+	if (!came_to)
+		vm_end(vm);
+	return came_to;
 }

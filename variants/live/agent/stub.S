@@ -285,7 +285,7 @@ rm_nmi:				/* the NMI handler of real mode */
 	pushal
 	mov $0x802, %ecx
 	rdmsr
-	and $15, %eax
+	and $(MAX_VCPUS - 1), %eax
 	incl BOOT_NMIS(,%eax,4)	/* segments end at 64 KiB here: boot64 passes it on */
 	popal
 	iret
@@ -304,7 +304,7 @@ boot64:
 	ltr %ax
 	mov $0x802, %ecx
 	rdmsr
-	and $15, %eax
+	and $(MAX_VCPUS - 1), %eax
 	mov %eax, %esi
 	shl $12, %eax
 	lea GUEST_MB(%rax), %ebx

@@ -5,6 +5,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#define MSR_APIC_BASE 0x1b
+#define APIC_OFF 0xfee00000UL
+#define X2APIC 0xfee00c00UL
 
 static void *checked(void *p, const char *what)
 {
@@ -55,29 +60,49 @@ static void set_sregs(struct vm *vm, struct vcpu *v)
 	s.cr3 = GUEST_PT;
 	s.cr4 = vm->vmx ? 0x2020 : 0x20;
 	s.efer = vm->vmx ? 0x500 : 0x1500;
-	s.apic_base = 0xfee00c00 | (v->n == 0 && v->id != WARM_UP_ID ? 0x100 : 0);
+	s.apic_base = X2APIC | (v->n == 0 ? 0x100 : 0);
 	if (ioctl(v->fd, KVM_SET_SREGS, &s))
 		die("KVM_SET_SREGS");
 }
 
-/* A new vCPU with the number v->n; the first has its number as id, its successors 16 more each. */
+static int run_size(int kvm)
+{
+	static int size;
+
+	return size ? size : (size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
+}
+
+/* A new vCPU with the number v->n. */
 void vcpu_open(struct vm *vm, struct vcpu *v, int id)
 {
-	int size = ioctl(vm->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-
 	v->id = id;
 	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
 	if (v->fd < 0)
 		die("KVM_CREATE_VCPU");
-	v->run = checked(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0), "kvm_run");
+	v->run = checked(mmap(NULL, run_size(vm->kvm), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0), "kvm_run");
 	v->mailbox = vm->mem + GUEST_MB + v->n * 0x1000;
 	if (ioctl(v->fd, KVM_SET_CPUID2, vm->cpuid))
 		die("KVM_SET_CPUID2");
 }
 
-static void vcpu_start(struct vm *vm, struct vcpu *v)
+/* KVM has a vCPU until its VM ends: one without an APIC is at least sent nothing. */
+void vcpu_close(struct vcpu *v)
+{
+	msr_set(v, MSR_APIC_BASE, APIC_OFF);
+	munmap(v->run, run_size(-1));
+	close(v->fd);
+}
+
+static void set_runnable(struct vcpu *v)
 {
 	struct kvm_mp_state runnable = { KVM_MP_STATE_RUNNABLE };
+
+	if (ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
+		die("KVM_SET_MP_STATE");
+}
+
+static void vcpu_start(struct vm *vm, struct vcpu *v)
+{
 	struct kvm_lapic_state lapic;
 	bool ticked;
 	struct kvm_regs regs = { .rip = stub_symbol(SYM_L1_START), .rflags = 2 };
@@ -99,8 +124,7 @@ static void vcpu_start(struct vm *vm, struct vcpu *v)
 	} else {
 		msr_set(v, 0xc0010117, page_of(v->n, 5));
 	}
-	if (ioctl(v->fd, KVM_SET_MP_STATE, &runnable))
-		die("KVM_SET_MP_STATE");
+	set_runnable(v);
 	if (run_vcpu(v, &ticked) != RAN_EXIT || v->run->exit_reason != KVM_EXIT_IO)
 		die("the stub does not start");
 }
@@ -112,7 +136,11 @@ static void warm_up(struct vm *vm)
 	struct vcpu v = { .n = 3 };
 	bool ticked;
 
-	vcpu_open(vm, &v, WARM_UP_ID);
+	vcpu_open(vm, &v, vcpu_id(v.n, ID_GROUPS));
+	msr_set(&v, MSR_APIC_BASE, X2APIC);
+	set_runnable(&v);
+	if (run_vcpu(&v, &ticked) != RAN_EXIT || v.run->io.port != PORT_BOOT)
+		die("warm-up does not start at the reset vector");
 	vcpu_start(vm, &v);
 	for (int i = 0; i < (vm->vmx ? 3 : 2); i++) {
 		*mb32(&v, MB_CMD) = vm->vmx ? vmx[i] : svm[i];
@@ -130,12 +158,11 @@ static void warm_up(struct vm *vm)
 	ioctl(v.fd, KVM_SMI, 0);
 	if (run_vcpu(&v, &ticked) != RAN_EXIT || v.run->io.port != PORT_SMM)
 		die("warm-up does not reach SMM");
-	memset(v.mailbox, 0, 0x1000);
-	mailbox_init(vm, v.n);
-	memset(vm->mem + page_of(v.n, 4), 0, 0x1000);
+	vcpu_close(&v);
 }
 
-void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus)
+/* A VM without vCPUs, as vm_begin and vm_end want and leave it. */
+void vm_create(struct vm *vm, int kvm, bool vmx)
 {
 	uint64_t room = 2 * GUEST_SIZE;
 	uint8_t *map = checked(mmap(NULL, room, PROT_READ | PROT_WRITE,
@@ -143,7 +170,6 @@ void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus)
 
 	vm->kvm = kvm;
 	vm->vmx = vmx;
-	vm->vcpus = vcpus;
 	vm->mem = (uint8_t *)(((uintptr_t)map + GUEST_SIZE - 1) & ~(GUEST_SIZE - 1UL));
 	madvise(vm->mem, GUEST_SIZE, MADV_HUGEPAGE);
 	vm->reset_page = checked(mmap(NULL, 0x1000, PROT_READ | PROT_WRITE,
@@ -163,14 +189,25 @@ void vm_create(struct vm *vm, int kvm, bool vmx, int vcpus)
 	vm->cpuid->nent = 128;
 	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, vm->cpuid))
 		die("KVM_GET_SUPPORTED_CPUID");
+	warm_up(vm);
 }
 
-void vm_start(struct vm *vm)
+/* Memory as it is in a new VM, and new vCPUs. Their ids are free as long as groups are. */
+void vm_begin(struct vm *vm, int vcpus)
 {
-	warm_up(vm);
-	for (int n = 0; n < vm->vcpus; n++) {
-		vm->vcpu[n].n = n;
-		vcpu_open(vm, &vm->vcpu[n], n);
+	int group = vm->groups++;
+
+	memory_reset(vm);
+	vm->vcpus = vcpus;
+	for (int n = 0; n < vcpus; n++) {
+		vm->vcpu[n] = (struct vcpu){ .n = n };
+		vcpu_open(vm, &vm->vcpu[n], vcpu_id(n, group));
 		vcpu_start(vm, &vm->vcpu[n]);
 	}
+}
+
+void vm_end(struct vm *vm)
+{
+	for (int n = 0; n < vm->vcpus; n++)
+		vcpu_close(&vm->vcpu[n]);
 }
