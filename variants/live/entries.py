@@ -96,12 +96,11 @@ def in_order(variants: Mapping[str, Entry]) -> dict[str, Entry]:
         return base != BASE, not kernel, numbers(base.removeprefix(KERNEL)) if kernel else []
 
     bases = sorted((name for name, one in variants.items() if not one.on), key=place)
-    return {
-        name: one
-        for base in bases
-        for name, one in variants.items()
-        if base in (name if not one.on else "", one.on)
-    }
+    found: dict[str, Entry] = {}
+    for base in bases:
+        found[base] = variants[base]
+        found |= {name: one for name, one in variants.items() if one.on == base}
+    return found
 
 
 def version_of(kernel: Path) -> str:

@@ -63,8 +63,14 @@ def offered(folder: Path, mirror: str | None) -> list[Offer]:
 
 def offers_of(suite: Suite) -> list[Offer]:
     """The cloud kernels that a suite has."""
+    names = [name for name in suite.names("linux-") if KEPT.fullmatch(name)]
+    return offers_in(suite, suite.packages(names))
+
+
+def offers_in(suite: Suite, packages: Iterable[Package]) -> list[Offer]:
+    """The cloud kernels among the packages of a suite."""
     there: dict[str, dict[str, Package]] = {}
-    for package in suite.packages([name for name in suite.names("linux-") if KEPT.fullmatch(name)]):
+    for package in packages:
         there.setdefault(package.name, {})[package.version] = package
     found = []
     for name, versions in there.items():

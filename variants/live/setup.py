@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from variants.catalogue import BUILT_IN
 from variants.live.agent_build import agent_key, build_agent
 from variants.live.artefacts import Store, key_of, locked
 from variants.live.cache import build_of, cache_folder
@@ -59,11 +60,7 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
             for patch in outdated(store, variants, name):
                 yield from add_patch(store, variants, patch, name, kernel)
             if name == BASE:
-                for own in variant_names():
-                    if own != BASE:
-                        modules = store.within(build_variant(store, own, kernel))
-                        source = source_key(own)
-                        variants[own] = Entry(entry.kernel, modules, source, on=BASE)
+                variants |= own_entries(store, kernel)
         variants = in_order(variants)
         setup = Setup(setup.agent, setup.agent_key, setup.bochs, variants)
         store.record(SETUP, setup_text(setup))
@@ -101,6 +98,15 @@ def base_entry(store: Store, name: str, base: Base, kernel: Path) -> Entry:
     return Entry(
         store.within(kernel), store.within(modules), source, tree=base.tree, pinned=base.version
     )
+
+
+def own_entries(store: Store, kernel: Path) -> dict[str, Entry]:
+    """The project's variants of the base."""
+    found = {}
+    for name in sorted(set(variant_names()) - {BASE}, key=BUILT_IN.index):
+        modules = build_variant(store, name, kernel)
+        found[name] = Entry(store.within(kernel), store.within(modules), source_key(name), on=BASE)
+    return found
 
 
 def tried(store: Store, setup: Setup, name: str, entry: Entry, trial: Trial) -> Iterator[str]:

@@ -12,19 +12,10 @@ from variants.live.debian import ABOUT, fetch_kernel
 from variants.live.emulator import LiveError
 from variants.live.kbuild import HEADERS, SOURCES, copy_source, header_source, source_files
 from variants.live.offers import Offer, newest
-from variants.live.whole import build_whole, check_tree
+from variants.live.whole import build_whole, check_tree, tree_version
 
-VERSION: Final = re.compile(
-    r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[^\S\n]*=[^\S\n]*(.*)$", re.MULTILINE
-)
 FOLDERS: Final = ("include", "arch/x86/include")
 BY_LINK: Final = ("vmlinuz", "irqbypass.ko", "headers")
-
-
-def tree_version(tree: Path) -> str:
-    """The version that a tree's Makefile says it is: 6.12.117, 7.4.0-rc3."""
-    one, two, three, extra = VERSION.findall((tree / "Makefile").read_text(errors="replace"))[:4]
-    return f"{one}.{two}.{three}{extra}"
 
 
 def kernel_of_tree(

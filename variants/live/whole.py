@@ -1,5 +1,6 @@
 """Any Linux tree since 5.10, built whole outside of it, with a small configuration of ours."""
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from variants.live.artefacts import Store, execute, key_of, progress
+from variants.live.debian import ABOUT
 from variants.live.emulator import LiveError, Unavailable
 from variants.live.kbuild import HEADERS, MODULES, SOURCES, copy_source, source_files
 from variants.live.patches import KVM
 
+VERSION: Final = re.compile(
+    r"^(?:VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[^\S\n]*=[^\S\n]*(.*)$", re.MULTILINE
+)
 OLDEST: Final = (5, 10)
 FRAGMENT: Final = Path(__file__).with_name("tree.config")
 OPTIONAL: Final = "# Where the kernel has them:\n"
@@ -96,6 +101,12 @@ def version_of(tree: Path) -> tuple[int, int]:
     return int(found[0][1]), int(found[1][1])
 
 
+def tree_version(tree: Path) -> str:
+    """The version that a tree's Makefile says it is: 6.12.117, 7.4.0-rc3."""
+    one, two, three, extra = VERSION.findall((tree / "Makefile").read_text(errors="replace"))[:4]
+    return f"{one}.{two}.{three}{extra}"
+
+
 def dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
@@ -172,6 +183,7 @@ def collect(store: Store, name: str, tree: Path, output: Path, source: str) -> P
         for file in (folder / "source").rglob("*"):
             file.chmod(file.stat().st_mode | 0o200)
         (folder / "headers").symlink_to(Path("../../trees", name))
+        (folder / ABOUT).write_text(json.dumps({"version": tree_version(tree)}) + "\n")
 
     contents = [file.read_bytes() for file in (image, irqbypass, *modules)]
     return store.artefact(f"tree-{name}-{key_of(source, *contents)}", fill)
