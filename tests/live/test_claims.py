@@ -13,6 +13,7 @@ from tests.live.running import SEEDS, eventdiff
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 CLAIM_2 = SEEDS / "svm-sipi-in-l1-then-hlt.yaml"
 YADONG = SEEDS / "vmx-yadong-procedure.yaml"
+THREE = "original,yadong,paolo"
 RACE = """format: 1
 name: a-race
 vendor: svm
@@ -28,7 +29,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 def test_both_claims_on_three_svm_kernels(cache: Path) -> None:
-    run = eventdiff(cache, "live", "run", "--json", CLAIM_1, CLAIM_2)
+    run = eventdiff(cache, "live", "run", "--json", "--variants", THREE, CLAIM_1, CLAIM_2)
     assert run.returncode == 1, run.stderr
     first, second = objects(run.stdout)
     assert list(first["traces"]) == ["original", "yadong", "paolo"]

@@ -6,9 +6,10 @@ import shutil
 import signal
 from pathlib import Path
 
-from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
+from tests.live.running import KERNELS, SEEDS, eventdiff, processes_in, start, wait_for
 from variants.live.entries import SETUP
 
+SET_UP = ["original", "yadong", "paolo", *(f"linux-{series}" for series in KERNELS)]
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"
 FUNCTION = "kvm_apic_accept_events"
@@ -21,9 +22,13 @@ VARIANT = Variant("mine", "yadong's half outside VMX alone", (kvm_apic_accept_ev
 """The same in Python."""
 
 
+def kernel_of(cache: Path) -> Path:
+    (kernel,) = (cache / "store").glob("linux-5.10.*")
+    return kernel
+
+
 def source_of(cache: Path) -> Path:
-    (kernel,) = (cache / "store").glob("linux-*")
-    return kernel / "source"
+    return kernel_of(cache) / "source"
 
 
 def patch_of(cache: Path) -> str:
@@ -53,12 +58,12 @@ def test_a_patch_is_compared_with_its_base(own_cache: Path, tmp_path: Path) -> N
     assert (setup.returncode, errors) == (2, "eventdiff: interrupted\n")
     wait_for(lambda: not processes_in(own_cache), 5)
     assert list(own_cache.glob("making-*")) == []
-    assert names_in(own_cache) == ["original", "paolo", "yadong"]
+    assert names_in(own_cache) == SET_UP
 
     setup_again = eventdiff(own_cache, *arguments)
     assert setup_again.returncode == 0, setup_again.stderr
     assert f"mine: changes {FUNCTION}\n" in setup_again.stdout
-    assert names_in(own_cache) == ["original", "paolo", "yadong", "mine"]
+    assert names_in(own_cache) == [*SET_UP[:3], "mine", *SET_UP[3:]]
 
     run = eventdiff(own_cache, "live", "run", "--json", "--variants", "original,mine", CLAIM_1)
     assert run.returncode == 1, run.stderr
@@ -127,20 +132,60 @@ def test_a_patch_that_does_not_compile_is_one_line(own_cache: Path, tmp_path: Pa
     assert list(own_cache.glob("making-*")) == []
 
 
+def test_a_series_is_built_patch_by_patch(own_cache: Path, tmp_path: Path) -> None:
+    """Three mails out of order: a comment, yadong's half, a comment; all go when the series does."""
+    subjects = ("[PATCH 1/3] one", "[PATCH 2/3] two", "[PATCH 3/3] three")
+    marks = [comment(own_cache, name) for name in ("svm/svm.c", "vmx/vmx.c")]
+    mails = [
+        f"From {'0' * 40} Mon Sep 17 00:00:00 2001\nSubject: {subject}\n\n---\n{diff}\n"
+        for subject, diff in zip(subjects, [marks[0], patch_of(own_cache), marks[1]], strict=True)
+    ]
+    series = tmp_path / "mine.mbox"
+    series.write_text(mails[2] + mails[0] + mails[1])
+    setup = eventdiff(own_cache, "live", "setup", "--kernel-patch", series, "--each")
+    assert setup.returncode == 0, setup.stderr
+    parts = [f"mine.mbox@{number}" for number in (1, 2, 3)]
+    assert names_in(own_cache) == [*SET_UP[:3], "mine.mbox", *parts, *SET_UP[3:]]
+    names = ["original", *parts]
+    run = eventdiff(own_cache, "live", "run", "--json", "--variants", ",".join(names), CLAIM_1)
+    assert json.loads(run.stdout)["divergences"] == [{"step": 3, "groups": [names[:2], names[2:]]}]
+
+    gone = eventdiff(own_cache, "live", "remove", "mine.mbox")
+    assert gone.returncode == 0, gone.stderr
+    assert names_in(own_cache) == SET_UP
+    assert not list((own_cache / "store").glob("kvm-mine*"))
+
+
+def comment(cache: Path, name: str) -> str:
+    """A patch that adds a comment at the end of a file of KVM."""
+    old = (source_of(cache) / "arch/x86/kvm" / name).read_text().splitlines(True)
+    names = (f"a/arch/x86/kvm/{name}", f"b/arch/x86/kvm/{name}")
+    return "".join(difflib.unified_diff(old, [*old, "/* the end */\n"], *names))
+
+
 def test_a_tree_of_the_users_own(own_cache: Path, tmp_path: Path) -> None:
-    """Its KVM is built and run; variants whose change does not fit it are left out."""
-    tree = tmp_path / "linux"
-    shutil.copytree(source_of(own_cache), tree)
-    (tree / "Makefile").write_text("VERSION = 5\nPATCHLEVEL = 10\n")
-    for file in (tree / "arch/x86/kvm").rglob("*.[ch]"):
-        text = file.read_text()
-        if FUNCTION in text:
-            file.write_text(text.replace(FUNCTION, "take_events"))
+    """A tree of Debian's version with a changed KVM, beside the kernel that it is of."""
+    kernel, tree = kernel_of(own_cache), tmp_path / "linux"
+    (headers,) = (kernel / "headers").resolve().parent.glob("*-common")
+    shutil.copytree(kernel / "source", tree)
+    for folder in ("include", "arch/x86/include"):
+        shutil.copytree(headers / folder, tree / folder, dirs_exist_ok=True)
+    version = json.loads((kernel / "kernel.json").read_text())["version"].split("-")[0].split(".")
+    parts = zip(("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION"), [*version, ""], strict=True)
+    (tree / "Makefile").write_text("".join(f"{name} = {part}\n" for name, part in parts))
+    file = tree / FILE
+    file.write_text(file.read_text().replace("WARN_ON_ONCE(", "WARN_ON_ONCE(0 && ", 1))
     setup = eventdiff(own_cache, "live", "setup", "--kernel-tree", tree)
     assert setup.returncode == 0, setup.stderr
-    assert "yadong: left out: " in setup.stdout
-    assert "paolo: left out: " in setup.stdout
-    assert names_in(own_cache) == ["original"]
-    run = eventdiff(own_cache, "live", "run", "--json", CLAIM_1)
+    assert names_in(own_cache) == [*SET_UP, "linux"]
+    run = eventdiff(own_cache, "live", "run", "--json", "--variants", "linux-5.10,linux", CLAIM_1)
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout)["traces"]["original"][-1]["outcome"] == "blocked"
+    traces = json.loads(run.stdout)["traces"]
+    assert [trace[-1]["outcome"] for trace in traces.values()] == ["blocked", "blocked"]
+
+    patch = tmp_path / "mine.patch"
+    patch.write_text(patch_of(own_cache))
+    eventdiff(own_cache, "live", "setup", "--kernel-patch", patch, "--on", "linux")
+    refused = eventdiff(own_cache, "live", "remove", "linux")
+    assert refused.returncode == 2
+    assert refused.stderr == "eventdiff: mine is built on linux: remove it first, or with it\n"

@@ -24,6 +24,8 @@ FOREIGN: Final = (
     *("KCONFIG_CONFIG", "KCONFIG_ALLCONFIG", "LOCALVERSION"),
 )
 """What of the user's environment would make a kernel's build another."""
+KEY: Final = 16
+"""How many characters name an artefact's contents."""
 GRACE_SECONDS: Final = 10.0
 """How long make has to remove what it has half written."""
 
@@ -39,7 +41,7 @@ def key_of(*parts: str | bytes) -> str:
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         digest.update(b"%d:" % len(data) + data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:KEY]
 
 
 def execute(
@@ -117,6 +119,10 @@ class Store:
     def place(self, name: str) -> Path:
         """Where the artefact of that name is or will be."""
         return self.folder / "store" / name
+
+    def named(self, prefix: str) -> list[Path]:
+        """The artefacts whose names are that and a key."""
+        return sorted(self.place(f"{prefix}-").parent.glob(f"{prefix}-{'?' * KEY}"))
 
     def artefact(self, name: str, make: Callable[[Path], None]) -> Path:
         """The folder `name`; `make` fills it if it is not there. It appears whole or not at all."""

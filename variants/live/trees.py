@@ -9,7 +9,7 @@ from typing import Final
 
 from variants.live.artefacts import Store, key_of, progress
 from variants.live.debian import ABOUT, fetch_kernel
-from variants.live.emulator import LiveError
+from variants.live.emulator import LiveError, Unavailable
 from variants.live.kbuild import HEADERS, SOURCES, copy_source, header_source, source_files
 from variants.live.offers import Offer, newest
 from variants.live.whole import build_whole, check_tree, tree_version
@@ -27,15 +27,27 @@ def kernel_of_tree(
     headers are the tree's; else the tree's own. Raises LiveError, and Unavailable.
     """
     check_tree(tree)
-    version = tree_version(tree)
-    fitting = [offer for offer in newest(offers()) if offer.build and offer.upstream == version]
-    for offer in fitting[:1]:
-        kernel = fetch_kernel(store, offer)
+    kernel = debian_kernel(store, tree_version(tree), offers)
+    if kernel:
         other = other_headers(header_source(kernel), tree)
         if not other:
             return with_kvm_of(store, name, kernel, tree)
-        progress(f"{tree}: {other[0]} is not that of Debian's {offer.version}: building it whole")
+        progress(f"{tree}: {other[0]} is not that of Debian's kernel: building the tree whole")
     return build_whole(store, name, tree)
+
+
+def debian_kernel(store: Store, version: str, offers: Callable[[], Sequence[Offer]]) -> Path | None:
+    """Debian's kernel of a version of Linux, from the cache or the mirror; None if neither has it,
+    or the mirror cannot be reached."""
+    there = [kernel for kernel in store.named(f"linux-{version}") if (kernel / "headers").exists()]
+    if there:
+        return there[0]
+    try:
+        fitting = [one for one in newest(offers()) if one.build and one.upstream == version]
+    except Unavailable as error:
+        progress(f"no kernel of Debian's: {error}")
+        return None
+    return fetch_kernel(store, fitting[0]) if fitting else None
 
 
 def other_headers(headers: Path, tree: Path) -> list[str]:
