@@ -18,6 +18,7 @@ from fuzz.schedule.seeds import seed_files
 from variants.catalogue import choose, load_file
 from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
+from variants.live.entries import canonical
 from variants.machine.step import VENDORS, Vendor
 
 SAMPLES: Final[Mapping[Vendor, int]] = {"svm": 500, "vmx": 100}
@@ -106,7 +107,8 @@ def do_conform(options: argparse.Namespace) -> int:
     given = [read_schedule(path) for path in files_in(paths)]
     wanted = options.samples or ({} if options.files or options.cover else SAMPLES)
     # With a file alone it is that model which is held against its build.
-    named = options.variants or ",".join(load_file(path).name for path in options.variant)
+    given_names = ",".join(map(canonical, options.variants.split(",")))
+    named = given_names or ",".join(load_file(path).name for path in options.variant)
     variants = choose(named, options.variant, least=1)
     kernels = builds(options.cache, [variant.name for variant in variants])
     counts: dict[str, dict[str, dict[str, int]]] = {}

@@ -17,6 +17,7 @@ ROOTS: Final = (f"{KVM}/", "virt/kvm/", "arch/x86/include/", "include/")
 """What of a kernel tree is built here; a patch's other files are left out."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 PREFIXED: Final = re.compile(r"^(?:diff --git |--- a/|\+\+\+ b/)", re.MULTILINE)
+SUFFIXES: Final = (".patch", ".diff", ".mbox", ".mbx")
 GLOB: Final = re.compile(r"[*?[\\]")
 DEEPEST: Final = 20
 FUZZ: Final = "-C1"
@@ -50,7 +51,7 @@ def read_patch(file: Path) -> KernelPatch:
         text = file.read_text(errors="surrogateescape")
     except OSError as error:
         raise LiveError(f"{file}: {error.strerror}") from None
-    name = file.name.rsplit(".", 1)[0] if file.suffix in (".patch", ".diff") else file.name
+    name = file.stem if file.suffix in SUFFIXES else file.name
     if not NAME.fullmatch(name):
         raise LiveError(f"{file}: a variant cannot be named {name!r}: rename the file")
     diffs = tuple(commits(text))
