@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from variants.live.emulator import LiveError, Machine
+from variants.live.foreign import command
 
 KERNEL_ARGUMENTS: Final = (
     "console=ttyS0,115200 quiet loglevel=1 panic=-1 oops=panic nokaslr mitigations=off "
@@ -15,7 +16,9 @@ KERNEL_ARGUMENTS: Final = (
 )
 ISOLINUX: Final = Path("/usr/lib/ISOLINUX/isolinux.bin")
 LDLINUX: Final = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
-BOCHS_BIOS: Final = ("/usr/share/bochs/BIOS-bochs-latest", "/usr/share/seabios/bios.bin")
+BOCHS: Final = "usr/bin/bochs-bin"
+PLUGINS: Final = "usr/lib/x86_64-linux-gnu/bochs/plugins"
+BOCHS_SHARE: Final = Path("usr/share/bochs")
 
 
 def qemu(vmlinuz: Path) -> Machine:
@@ -43,8 +46,11 @@ def qemu(vmlinuz: Path) -> Machine:
     return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60)
 
 
-def bochs(vmlinuz: Path) -> Machine:
-    """VMX: Bochs as a Haswell, booted from an ISO image; its debugger waits for `c`."""
+def bochs(vmlinuz: Path, root: Path | None) -> Machine:
+    """VMX: Bochs as a Haswell, booted from an ISO image; the debugger of 2.7 waits for `c`.
+
+    root: the files of a Bochs with all that it needs; None for the system's.
+    """
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         iso = folder / "iso"
@@ -60,8 +66,13 @@ def bochs(vmlinuz: Path) -> Machine:
             f" append initrd=initrd {KERNEL_ARGUMENTS} clocksource=tsc\n"
         )
         make_iso(folder)
-        (folder / "bochsrc").write_text(bochsrc())
-        return ["bochs", "-q", "-f", "bochsrc"], {"TERM": "dumb"}, b"c\n"
+        (folder / "bochsrc").write_text(bochsrc(root))
+        program: list[str | Path] = ["bochs"]
+        environment = {"TERM": "dumb"}
+        if root:
+            program = command(root, BOCHS)
+            environment |= {"LTDL_LIBRARY_PATH": str(root / PLUGINS)}
+        return [*map(str, program), "-q", "-f", "bochsrc"], environment, b"c\n"
 
     return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120)
 
@@ -79,10 +90,15 @@ def make_iso(folder: Path) -> None:
         raise LiveError(f"genisoimage: {done.stderr.strip()}")
 
 
-def bochsrc() -> str:
+def bochsrc(root: Path | None) -> str:
     """The configuration; ips sets how much guest time an instruction takes."""
+    images = (
+        f"romimage: file={root / BOCHS_SHARE / 'BIOS-bochs-latest'}, options=fastboot",
+        f"vgaromimage: file={root / BOCHS_SHARE / 'VGABIOS-lgpl-latest'}",
+    ) if root else ()
     return "\n".join(
         (
+            *images,
             'display_library: rfb, options="timeout=0"',
             "megs: 256",
             "cpu: model=corei7_haswell_4770, count=1, ips=400000000, reset_on_triple_fault=0",
