@@ -13,6 +13,7 @@ from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
 from fuzz.report.trace import trace_text
 from variants.catalogue import BUILT_IN
+from variants.live.bochs import bochs_of
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.runner import Build
@@ -38,6 +39,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = SAME
     lives = run_live([result.schedule for result in results], kernels, TELLING)
+    bochs = bochs_of(kernels.values())
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
         unlike = any(
             first_difference(result.traces[name], known(trace)) is not None
@@ -51,7 +53,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
         text = f"{trace_text(result)}model only: a race (`at`)\n"
         if live:
             splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
-            text = both_text(result.schedule, result.traces, live, splits)
+            text = both_text(result.schedule, result.traces, live, splits, bochs)
         print(("\n" if number else "") + text, end="", flush=True)
     return status
 

@@ -10,6 +10,7 @@ from fuzz.live.run import Telling, known, run_live
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
+from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.machine import Observation
 from variants.machine.step import Vendor
@@ -63,8 +64,10 @@ Tallies = Mapping[str, Tally]
 """By variant."""
 
 
-def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
-    """Compare two traces of `schedule` and add the result to `tally`."""
+def count(
+    tally: Tally, schedule: Schedule, model: Trace, live: Trace, bochs: Version | None
+) -> None:
+    """Compare two traces of `schedule` and add the result to `tally`; bochs: as in `quirk_of`."""
     tally.schedules += 1
     seen = known(live)
     tally.broken += seen != live
@@ -73,7 +76,7 @@ def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
     tally.agree += len(seen) if at is None else at
     tally.whole += at is None and len(seen) == len(model)
     if at is not None:
-        quirk = quirk_of(schedule, at, model, seen)
+        quirk = quirk_of(schedule, at, model, seen, bochs)
         tally.disagreements.append(Disagreement(schedule, at, quirk, model, seen))
 
 
@@ -93,10 +96,11 @@ def conform(
     automaton = automaton_of(vendor, variants)
     tallies = {variant.name: Tally() for variant in variants}
     lives = run_live(schedules, kernels, telling, parallel)
+    bochs = bochs_of(kernels.values())
     for schedule, live in zip(schedules, lives, strict=True):
         models = replay(automaton, schedule).traces
         for name, tally in tallies.items():
-            count(tally, schedule, models[name], live[name])
+            count(tally, schedule, models[name], live[name], bochs)
     return tallies
 
 

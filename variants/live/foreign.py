@@ -29,18 +29,18 @@ def unpacked(
 
     keep: the files and folders that it has besides, as paths in it.
     """
-    debs = suite.closure(packages)
+    needed = suite.closure(packages)
 
     def unpack(folder: Path) -> None:
-        progress(f"{name}: unpacking {len(debs)} packages of {suite.name}")
-        for deb in debs:
+        size = sum(package.size for package in needed) // 1_000_000
+        progress(f"{name}: {len(needed)} packages of {suite.name}, {size} MB")
+        for deb in suite.download(needed):
             execute(["dpkg-deb", "-x", deb, folder])
+            deb.unlink()
         remove_rest(folder, [folder / part for part in (*LIBRARIES, *keep)])
 
-    made = store.artefact(f"{name}-{key_of(*(deb.name for deb in debs))}", unpack)
-    for deb in debs:
-        deb.unlink()
-    return made
+    key = key_of(*(package.digest for package in needed), *keep)
+    return store.artefact(f"{name}-{key}", unpack)
 
 
 def remove_rest(folder: Path, keep: Sequence[Path]) -> None:
