@@ -25,6 +25,8 @@ from variants.machine.step import VENDORS
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
 AUTOMATA = {vendor: Automaton(compared(vendor, choose("", []))) for vendor in VENDORS}
+OLD = (2, 7)
+"""A Bochs that masks NMIs too long."""
 KERNELS = dict.fromkeys(("original", "yadong", "paolo"), Build(*[Path()] * 4))
 
 
@@ -51,13 +53,13 @@ def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> No
     ((step, divergence),) = result.divergences
     finding = Finding(divergence, result.schedule)
     live = dict(result.traces)
-    assert verdict_of(finding, result, live) == Verdict(CONFIRMED)
+    assert verdict_of(finding, result, live, OLD) == Verdict(CONFIRMED)
     earlier = result._replace(divergences=[(step - 1, divergence)])
     swapped = live | {"yadong": live["paolo"], "paolo": live["yadong"]}
     alike = dict.fromkeys(live, live["paolo"])
-    assert verdict_of(finding, earlier, live) == Verdict(NOT_REPRODUCED)
+    assert verdict_of(finding, earlier, live, OLD) == Verdict(NOT_REPRODUCED)
     for other in (swapped, alike):
-        assert verdict_of(finding, result, other) == Verdict(NOT_REPRODUCED)
+        assert verdict_of(finding, result, other, OLD) == Verdict(NOT_REPRODUCED)
 
 
 def broken_off(trace: Trace, step: int) -> Trace:
@@ -76,9 +78,9 @@ def test_a_run_that_broke_off_parts_from_nobody() -> None:
         assert f"paolo broke off at step {at}: QEMU ended (status -9)\n" in text
         assert "the variants agree" not in text
         assert f"paolo: live KVM agrees with the model in {at} of 4 steps\n" in both_text(
-            result.schedule, result.traces, live, []
+            result.schedule, result.traces, live, [], OLD
         )
-        verdict = verdict_of(finding, result, live)
+        verdict = verdict_of(finding, result, live, OLD)
         assert verdict == Verdict(MODEL_ONLY, "the live run broke off")
     all_broken = {name: broken_off(trace, 0) for name, trace in result.traces.items()}
     assert live_splits(all_broken) == []
@@ -113,12 +115,12 @@ def test_an_emulators_quirk_is_named() -> None:
     traces = replay(AUTOMATA["vmx"], schedule).traces
     assert [one.taken for one in traces["paolo"]][-1] == ("nmi",)
     masked = {name: (*trace[:-1], trace[-1]._replace(taken=())) for name, trace in traces.items()}
-    text = both_text(schedule, traces, masked, [])
+    text = both_text(schedule, traces, masked, [], OLD)
     assert "paolo: live KVM agrees with the model in 6 of 7 steps" in text
     assert "  the emulator's quirk bochs-nmi-blocking, see docs/live-quirks.md" in text
     divergence = result_of("vmx-sipi-in-l1-then-hlt").divergences[0][1]
     result = Replay(schedule, traces, [(6, divergence)])
-    verdict = verdict_of(Finding(divergence, schedule), result, masked)
+    verdict = verdict_of(Finding(divergence, schedule), result, masked, OLD)
     assert str(verdict) == "not reproduced (quirk bochs-nmi-blocking)"
 
 
@@ -148,7 +150,7 @@ def test_live_tables_fit_a_mail(times: int) -> None:
     }
     live = traces | {"paolo-0": traces["original-0"][:4]}
     texts = [
-        both_text(result.schedule, traces, live, live_splits(traces)),
+        both_text(result.schedule, traces, live, live_splits(traces), OLD),
         live_text(result.schedule, live, live_splits(live)),
     ]
     for text in texts:

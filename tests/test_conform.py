@@ -18,11 +18,13 @@ from fuzz.schedule.text import schedule_json
 from tests.strategies import schedules
 from variants.catalogue import choose
 from variants.live import protocol
+from variants.live.bochs import Version
 from variants.live.emulator import LiveError
 from variants.live.observe import acting, broken
 from variants.machine.step import Step, Vendor
 
 VARIANTS = choose("", [])
+OLD: Version = (2, 7)
 NMI_AFTER_SMM = (
     Step("smi", 0),
     Step("nop", 0),
@@ -47,9 +49,9 @@ def but(trace: Trace, step: int, **fields: Any) -> Trace:
 def test_a_schedule_counts_up_to_its_first_disagreement() -> None:
     schedule, model = model_of("svm", Step("hlt", 1), Step("nop", 1), Step("nop", 0))
     tally = Tally()
-    count(tally, schedule, model, model)
+    count(tally, schedule, model, model, OLD)
     assert tally.as_json() == {"steps": 3, "agree": 3, "schedules": 1}
-    count(tally, schedule, model, but(model, 1, outcome="l1", woke=True))
+    count(tally, schedule, model, but(model, 1, outcome="l1", woke=True), OLD)
     assert tally.as_json() == {"steps": 6, "agree": 4, "schedules": 2}
     (found,) = tally.unexplained
     assert (found.step, found.fields) == (1, ["outcome", "woke"])
@@ -63,9 +65,9 @@ def test_a_live_trace_that_breaks_off_counts_as_far_as_it_goes() -> None:
     schedule, model = model_of("svm", Step("nop", 1), Step("hlt", 1), Step("nop", 1))
     off = observation_of(broken(2, 1, "QEMU ended (status -9)"))
     tally = Tally()
-    count(tally, schedule, model, (*model[:2], off))
+    count(tally, schedule, model, (*model[:2], off), OLD)
     assert not tally.disagreements
-    count(tally, schedule, model, (*but(model[:2], 1, outcome="l1"), off))
+    count(tally, schedule, model, (*but(model[:2], 1, outcome="l1"), off), OLD)
     assert [one.step for one in tally.unexplained] == [1]
     assert (tally.agree, tally.steps, tally.broken) == (3, 4, 2)
     assert "3 of 4 steps agree, 0 of 2 schedules; broke off: 2" in report_text("svm", {"x": tally})
@@ -75,7 +77,7 @@ def test_bochs_nmi_blocking_is_named_and_counted_apart() -> None:
     schedule, model = model_of("vmx", *NMI_AFTER_SMM)
     assert model[4].taken == ("nmi",)
     tally = Tally()
-    count(tally, schedule, model, but(model, 4, taken=()))
+    count(tally, schedule, model, but(model, 4, taken=()), OLD)
     assert not tally.unexplained
     assert [one.quirk for one in tally.disagreements] == ["bochs-nmi-blocking"]
     assert tally.agree == 4
@@ -97,8 +99,16 @@ def test_nothing_else_is_a_quirk(
 ) -> None:
     schedule, model = model_of(vendor, *steps)
     tally = Tally()
-    count(tally, schedule, model, but(model, step, **fields))
+    count(tally, schedule, model, but(model, step, **fields), OLD)
     assert [one.step for one in tally.unexplained] == [step]
+
+
+@pytest.mark.parametrize("bochs", [(2, 8), (3, 0), None], ids=["2.8", "3.0", "a processor"])
+def test_bochs_nmi_blocking_excuses_nothing_but_old_bochs(bochs: Version | None) -> None:
+    schedule, model = model_of("vmx", *NMI_AFTER_SMM)
+    tally = Tally()
+    count(tally, schedule, model, but(model, 4, taken=()), bochs)
+    assert [one.step for one in tally.unexplained] == [4]
 
 
 @pytest.mark.parametrize("vendor", ["svm", "vmx"])

@@ -13,6 +13,7 @@ from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
 from fuzz.report.trace import trace_text
 from variants.catalogue import BUILT_IN, built_in
+from variants.live.bochs import bochs_of
 from variants.live.cache import builds, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.entries import STOCK, canonical
@@ -56,6 +57,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
 
     schedules = [result.schedule for result in results]
     lives = run_live(schedules, kernels, TELLING, parts=parts)
+    bochs = bochs_of(kernels.values())
     for number, (result, live) in enumerate(zip(results, lives, strict=True)):
         apart = result.divergences or parts(number, live)
         found = DIFFERENT if apart else SAME
@@ -66,7 +68,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
         text = f"{trace_text(result)}model only: a race (`at`)\n"
         if live:
             splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
-            text = both_text(result.schedule, result.traces, live, splits)
+            text = both_text(result.schedule, result.traces, live, splits, bochs)
         print(("\n" if number else "") + text, end="", flush=True)
     return status
 

@@ -15,6 +15,7 @@ from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import races
+from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.step import Vendor
 
@@ -37,11 +38,11 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     return f"no live build of {', '.join(missing)}" if missing else ""
 
 
-def verdict_of(finding: Finding, result: Replay, live: Traces) -> Verdict:
+def verdict_of(finding: Finding, result: Replay, live: Traces, bochs: Version | None) -> Verdict:
     """Confirmed if the live variants part at the same step as the models, and as they do.
 
-    result: what the models do. A quirk of the emulator that explains why not is the reason. A run
-    that broke off before it could tell says nothing about KVM.
+    result: what the models do. bochs: as in `quirk_of`. A quirk of the emulator that explains why
+    not is the reason. A run that broke off before it could tell says nothing about KVM.
     """
     signature = finding.signature
     step = next(at for at, one in result.divergences if one.signature == signature)
@@ -53,7 +54,9 @@ def verdict_of(finding: Finding, result: Replay, live: Traces) -> Verdict:
         return Verdict(CONFIRMED)
     if any(len(known(seen)) <= step for seen in live.values()):
         return Verdict(MODEL_ONLY, "the live run broke off")
-    quirks = [quirk(finding.schedule, result.traces[name], seen) for name, seen in live.items()]
+    quirks = [
+        quirk(finding.schedule, result.traces[name], seen, bochs) for name, seen in live.items()
+    ]
     return Verdict(NOT_REPRODUCED, next((f"quirk {why}" for why in quirks if why), ""))
 
 
@@ -74,6 +77,7 @@ def verdicts_of(
         return bool(live_splits(live)) or unlike(models[number], live)
 
     lives = iter(run_live(schedules, kernels, telling, parts=parts))
+    bochs = bochs_of(kernels.values())
     verdicts = {}
     for finding, reason in zip(findings, reasons, strict=True):
         live = {} if reason else next(lives)
@@ -81,12 +85,12 @@ def verdicts_of(
         result = replay(automata[finding.schedule.vendor], finding.schedule)
         verdict = Verdict(MODEL_ONLY, reason)
         if not reason:
-            verdict = verdict_of(finding, result, live)
+            verdict = verdict_of(finding, result, live, bochs)
         folder = out / slug(signature)
         shown = trace_text(result)
         if live:
             splits = [Split(at, divergence.groups) for at, divergence in result.divergences]
-            shown = both_text(finding.schedule, result.traces, live, splits)
+            shown = both_text(finding.schedule, result.traces, live, splits, bochs)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
         write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
         verdicts[signature] = verdict

@@ -10,6 +10,7 @@ from fuzz.live.run import Telling, known, run_live, unlike
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
+from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.machine import Observation
 from variants.machine.step import Vendor
@@ -63,8 +64,10 @@ Tallies = Mapping[str, Tally]
 """By variant."""
 
 
-def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
-    """Compare two traces of `schedule` and add the result to `tally`."""
+def count(
+    tally: Tally, schedule: Schedule, model: Trace, live: Trace, bochs: Version | None
+) -> None:
+    """Compare two traces of `schedule` and add the result to `tally`; bochs: as in `quirk_of`."""
     tally.schedules += 1
     seen = known(live)
     tally.broken += seen != live
@@ -73,7 +76,7 @@ def count(tally: Tally, schedule: Schedule, model: Trace, live: Trace) -> None:
     tally.agree += len(seen) if at is None else at
     tally.whole += at is None and len(seen) == len(model)
     if at is not None:
-        quirk = quirk_of(schedule, at, model, seen)
+        quirk = quirk_of(schedule, at, model, seen, bochs)
         tally.disagreements.append(Disagreement(schedule, at, quirk, model, seen))
 
 
@@ -98,9 +101,10 @@ def conform(
         return unlike(models[number], live)
 
     lives = run_live(schedules, kernels, telling, parallel, parts)
+    bochs = bochs_of(kernels.values())
     for schedule, model, live in zip(schedules, models, lives, strict=True):
         for name, tally in tallies.items():
-            count(tally, schedule, model[name], live[name])
+            count(tally, schedule, model[name], live[name], bochs)
     return tallies
 
 

@@ -10,14 +10,19 @@ from typing import Final
 
 from fuzz.compare.traces import Trace
 from fuzz.schedule.schedule import Schedule
+from variants.live.bochs import ENOUGH, Version
 from variants.machine.machine import Observation
 
 
 @dataclass(frozen=True)
 class Quirk:
-    """explains: whether the quirk is why the two traces first differ at the step given."""
+    """explains: whether the quirk is why the two traces first differ at the step given.
+
+    mended: the first Bochs without it.
+    """
 
     name: str
+    mended: Version
     explains: Callable[[Schedule, int, Trace, Trace], bool]
 
 
@@ -47,12 +52,24 @@ def bochs_nmi_blocking(schedule: Schedule, step: int, model: Trace, live: Trace)
 QUIRKS: Final = (
     Quirk(
         "bochs-nmi-blocking",
+        ENOUGH,
         bochs_nmi_blocking,
     ),
 )
 
 
-def quirk_of(schedule: Schedule, step: int, model: Trace, live: Trace) -> str:
-    """The name of the quirk that explains the difference at `step`, or ""."""
-    found = (quirk.name for quirk in QUIRKS if quirk.explains(schedule, step, model, live))
+def quirk_of(
+    schedule: Schedule, step: int, model: Trace, live: Trace, bochs: Version | None
+) -> str:
+    """The name of the quirk that explains the difference at `step`, or "".
+
+    bochs: the version in which VMX ran, None if that was a processor.
+    """
+    if bochs is None:
+        return ""
+    found = (
+        quirk.name
+        for quirk in QUIRKS
+        if bochs < quirk.mended and quirk.explains(schedule, step, model, live)
+    )
     return next(found, "")

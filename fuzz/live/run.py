@@ -10,6 +10,7 @@ from fuzz.compare.traces import Split, Trace, Traces, first_difference, observat
 from fuzz.live.quirks import quirk_of
 from fuzz.schedule.schedule import Schedule, races
 from fuzz.schedule.text import schedule_json
+from variants.live.bochs import Version
 from variants.live.host import HostAgent
 from variants.live.observe import why_broken
 from variants.live.runner import Build, run_variants
@@ -150,8 +151,11 @@ def breaks(traces: Traces) -> list[str]:
     ]
 
 
-def quirk(schedule: Schedule, model: Trace, live: Trace) -> str:
-    """The emulator's quirk that explains where `live` first differs from `model`, "" if none."""
+def quirk(schedule: Schedule, model: Trace, live: Trace, bochs: Version | None) -> str:
+    """The emulator's quirk that explains where `live` first differs from `model`, "" if none.
+
+    bochs: as in `quirk_of`.
+    """
     seen = known(live)
     at = first_difference(model, seen)
-    return "" if at is None else quirk_of(schedule, at, model, seen)
+    return "" if at is None else quirk_of(schedule, at, model, seen, bochs)

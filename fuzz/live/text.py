@@ -7,6 +7,7 @@ from fuzz.compare.traces import Split, Traces, differing
 from fuzz.live.run import breaks, known, quirk
 from fuzz.report.trace import WIDTH, head, split_lines, table
 from fuzz.schedule.schedule import Schedule
+from variants.live.bochs import Version
 
 
 def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> str:
@@ -19,7 +20,9 @@ def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> st
     return "\n".join([*lines, ""])
 
 
-def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str], dict[int, str]]:
+def agreement(
+    schedule: Schedule, model: Traces, live: Traces, bochs: Version | None
+) -> tuple[list[str], dict[int, str]]:
     """Which steps agree, in words, and marks for those that do not.
 
     Of a kernel without a model there is nothing to say but where its run broke off.
@@ -41,17 +44,26 @@ def agreement(schedule: Schedule, model: Traces, live: Traces) -> tuple[list[str
                 differ.append(f"  step {number}: {fields}")
         agree, count = len(seen) - len(differ), len(model[name])
         lines.append(f"{name}: live KVM agrees with the model in {agree} of {count} steps")
-        if why := quirk(schedule, model[name], trace):
+        if why := quirk(schedule, model[name], trace, bochs):
             differ.append(f"  the emulator's quirk {why}, see docs/live-quirks.md")
         differ += breaks({name: trace})
         lines += [line for text in differ for line in textwrap.wrap(text, WIDTH)]
     return lines, marks
 
 
-def both_text(schedule: Schedule, model: Traces, live: Traces, splits: Sequence[Split]) -> str:
-    """Model and live traces of a schedule, where they agree, and where the models diverge."""
+def both_text(
+    schedule: Schedule,
+    model: Traces,
+    live: Traces,
+    splits: Sequence[Split],
+    bochs: Version | None,
+) -> str:
+    """Model and live traces of a schedule, where they agree, and where the models diverge.
+
+    bochs: as in `quirk_of`.
+    """
     names = [*model, *(name for name in live if name not in model)]
-    said, wrong = agreement(schedule, model, live)
+    said, wrong = agreement(schedule, model, live, bochs)
     marks = {split.step: ">" for split in splits} | wrong
     legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs; "
     legend += "`>` marks a divergence, `!` live KVM unlike the model"

@@ -190,8 +190,9 @@ def test_a_full_disk_is_one_line(own_cache: Path, tmp_path: Path) -> None:
         pytest.skip("no right to mount a small tmpfs here")
     try:
         (small / "store").mkdir()
-        for kernel in (own_cache / "store").glob("linux-*"):
-            (small / "store" / kernel.name).symlink_to(kernel)
+        for kind in ("linux-*", "bochs-*"):
+            for folder in (own_cache / "store").glob(kind):
+                (small / "store" / folder.name).symlink_to(folder)
         shutil.copy(own_cache / SETUP, small)
         run = eventdiff(small, "live", "setup")
         assert run.returncode == 2

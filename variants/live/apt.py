@@ -53,6 +53,8 @@ NOT_TO_BE_HAD: Final = re.compile(
 )
 """How apt says that a mirror cannot be reached or has no such file."""
 FIELD: Final = re.compile(r"^([A-Z][A-Za-z0-9-]*): (.*)$", re.MULTILINE)
+INSTALLED: Final = re.compile(r"^Inst (\S+) \((\S+)", re.MULTILINE)
+"""How apt says what it would install."""
 IDENTITY: Final = ("Package", "Version", "Size", "SHA256")
 ALTERNATIVES: Final = re.compile(r"[,|]\s*")
 
@@ -115,10 +117,12 @@ class Suite:
         self.run("apt-get", "download", *named, folder=debs)
         return [deb_of(debs, package) for package in wanted]
 
-    def closure(self, names: Sequence[str]) -> list[Path]:
-        """The files of the packages named and all that they need, on a machine with nothing."""
-        self.run("apt-get", "--yes", "--download-only", "install", *names)
-        return sorted((self.root / "cache/archives").glob("*.deb"))
+    def closure(self, names: Sequence[str]) -> list[Package]:
+        """The packages named and all that they need on a machine with nothing."""
+        said = self.run("apt-get", "--yes", "--simulate", "install", *names)
+        wanted = set(INSTALLED.findall(said))
+        known = self.packages(sorted(name for name, _ in wanted))
+        return [package for package in known if (package.name, package.version) in wanted]
 
 
 def package_of(fields: dict[str, str]) -> Package:

@@ -1,6 +1,7 @@
 """Programs of another release of Debian, run with the libraries of that release."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +22,38 @@ exec "$root/{loader}" --library-path "{libraries}" "$here/{program}" "$@"
 """
 
 
-def unpacked(store: Store, suite: Suite, name: str, packages: Sequence[str]) -> Path:
-    """A folder of the cache with the files of the packages and of all that they need."""
-    debs = suite.closure(packages)
+def unpacked(
+    store: Store, suite: Suite, name: str, packages: Sequence[str], keep: Sequence[str] = ()
+) -> Path:
+    """A folder of the cache with the libraries of the packages and of all that they need.
+
+    keep: the files and folders that it has besides, as paths in it.
+    """
+    needed = suite.closure(packages)
 
     def unpack(folder: Path) -> None:
-        progress(f"{name}: unpacking {len(debs)} packages of {suite.name}")
-        for deb in debs:
+        size = sum(package.size for package in needed) // 1_000_000
+        progress(f"{name}: {len(needed)} packages of {suite.name}, {size} MB")
+        for deb in suite.download(needed):
             execute(["dpkg-deb", "-x", deb, folder])
+            deb.unlink()
+        remove_rest(folder, [folder / part for part in (*LIBRARIES, *keep)])
 
-    made = store.artefact(f"{name}-{key_of(*(deb.name for deb in debs))}", unpack)
-    for deb in debs:
-        deb.unlink()
-    return made
+    key = key_of(*(package.digest for package in needed), *keep)
+    return store.artefact(f"{name}-{key}", unpack)
+
+
+def remove_rest(folder: Path, keep: Sequence[Path]) -> None:
+    """Remove from `folder` all but the files and folders to keep."""
+    for entry in folder.iterdir():
+        if entry in keep:
+            continue
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink()
+        elif any(entry in kept.parents for kept in keep):
+            remove_rest(entry, keep)
+        else:
+            shutil.rmtree(entry)
 
 
 def loader(root: Path) -> str:

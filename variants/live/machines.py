@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from variants.live.emulator import LiveError, Machine
+from variants.live.foreign import command
 
 KERNEL_ARGUMENTS: Final = (
     "console=ttyS0,115200 quiet loglevel=1 panic=-1 oops=panic nokaslr mitigations=off "
@@ -15,7 +16,12 @@ KERNEL_ARGUMENTS: Final = (
 )
 ISOLINUX: Final = Path("/usr/lib/ISOLINUX/isolinux.bin")
 LDLINUX: Final = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
-BOCHS_BIOS: Final = ("/usr/share/bochs/BIOS-bochs-latest", "/usr/share/seabios/bios.bin")
+BOCHS: Final = "usr/bin/bochs-bin"
+PLUGINS: Final = "usr/lib/x86_64-linux-gnu/bochs/plugins"
+BIOS: Final = "usr/share/bochs/BIOS-bochs-latest"
+VGA_BIOS: Final = "usr/share/bochs/VGABIOS-lgpl-latest"  # a link
+BOCHS_FILES: Final = (BOCHS, BIOS, VGA_BIOS, "usr/share/vgabios")
+"""What a private Bochs needs but for libraries, as paths in its folder."""
 
 
 def qemu(vmlinuz: Path) -> Machine:
@@ -43,8 +49,21 @@ def qemu(vmlinuz: Path) -> Machine:
     return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60)
 
 
+def bochs_command(root: Path | None) -> tuple[list[str], dict[str, str]]:
+    """How a command line for Bochs begins, and its environment.
+
+    root: the folder that has its files and all that it needs; None for the system's Bochs.
+    """
+    if not root:
+        return ["bochs"], {}
+    return [str(part) for part in command(root, BOCHS)], {"LTDL_LIBRARY_PATH": str(root / PLUGINS)}
+
+
 def bochs(vmlinuz: Path, root: Path | None) -> Machine:
-    """VMX: Bochs as a Haswell, booted from an ISO image; its debugger waits for `c`."""
+    """VMX: Bochs as a Haswell, booted from an ISO image; the debugger of 2.7 waits for `c`.
+
+    root: as in `bochs_command`.
+    """
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         iso = folder / "iso"
@@ -60,8 +79,9 @@ def bochs(vmlinuz: Path, root: Path | None) -> Machine:
             f" append initrd=initrd {KERNEL_ARGUMENTS} clocksource=tsc\n"
         )
         make_iso(folder)
-        (folder / "bochsrc").write_text(bochsrc())
-        return ["bochs", "-q", "-f", "bochsrc"], {"TERM": "dumb"}, b"c\n"
+        (folder / "bochsrc").write_text(bochsrc(root or Path("/")))
+        program, environment = bochs_command(root)
+        return [*program, "-q", "-f", "bochsrc"], environment | {"TERM": "dumb"}, b"c\n"
 
     return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120)
 
@@ -79,11 +99,16 @@ def make_iso(folder: Path) -> None:
         raise LiveError(f"genisoimage: {done.stderr.strip()}")
 
 
-def bochsrc() -> str:
-    """The configuration; ips sets how much guest time an instruction takes."""
+def bochsrc(root: Path) -> str:
+    """The configuration; ips sets how much guest time an instruction takes.
+
+    The images are named because Debian's 3.0 looks for the VGA's under a name that it has not.
+    """
     return "\n".join(
         (
-            'display_library: rfb, options="timeout=0"',
+            f"romimage: file={root / BIOS}",
+            f"vgaromimage: file={root / VGA_BIOS}",
+            'display_library: rfb, options="timeout=0"',  # of ports it takes one that is free
             "megs: 256",
             "cpu: model=corei7_haswell_4770, count=1, ips=400000000, reset_on_triple_fault=0",
             "clock: sync=none, time0=1700000000",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from variants.live.emulator import Unavailable
-from variants.live.machines import ISOLINUX, LDLINUX
+from variants.live.machines import BIOS, ISOLINUX, LDLINUX, VGA_BIOS
 
 TOOLS: Final = {
     "apt-get": "apt",
@@ -25,8 +25,8 @@ TOOLS: Final = {
 FILES: Final = {
     str(ISOLINUX): "isolinux",
     str(LDLINUX): "syslinux-common",
-    "/usr/share/bochs/BIOS-bochs-latest": "bochsbios",
-    "/usr/share/bochs/VGABIOS-lgpl-latest": "vgabios",
+    f"/{BIOS}": "bochsbios",
+    f"/{VGA_BIOS}": "vgabios",
     "/usr/include/linux/kvm.h": "linux-libc-dev",
     "/usr/include/libelf.h": "libelf-dev",
     "/usr/include/stdio.h": "libc6-dev",

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from variants.catalogue import BUILT_IN
 from variants.live.agent_build import agent_key, build_agent
+from variants.live.apt import Suite, suites
 from variants.live.artefacts import Store, key_of, locked
+from variants.live.bochs import newer_bochs
 from variants.live.cache import build_of, cache_folder
 from variants.live.debian import STOCK, fetch_kernel
 from variants.live.emulator import LiveError
 from variants.live.entries import SETUP, Entry, Setup, in_order, read_setup, setup_text, version_of
 from variants.live.entries import STOCK as CAME_WITH
 from variants.live.kbuild import build_modules
-from variants.live.offers import Offer, chosen, offered
+from variants.live.offers import Offer, chosen, offers_of
 from variants.live.patched import build_patched, kept_patch, said_of
 from variants.live.patches import KernelPatch, patch_key
 from variants.live.request import Base, Request, bases_of, patches_of
@@ -43,12 +45,22 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
         bases = bases_of(request, there)
 
         @cache
+        def mirror() -> list[Suite]:
+            return suites(store.folder / "apt", request.mirror)
+
+        @cache
         def offers() -> list[Offer]:
-            return offered(store.folder / "apt", request.mirror)
+            return [offer for suite in mirror() for offer in offers_of(suite)]
 
         variants = dict(there)
         agent = build_agent(store)
-        setup = Setup(store.within(agent / "agent"), agent_key(), "", variants)
+        bochs = newer_bochs(store, mirror)
+        setup = Setup(
+            store.within(agent / "agent"),
+            agent_key(),
+            store.within(bochs) if bochs else "",
+            variants,
+        )
         for number, (name, base) in enumerate(bases.items()):
             kernel = kernel_of(store, name, base, there.get(name), request.refresh, offers)
             # The user's own first: whether it applies and compiles is what they wait for.
