@@ -45,7 +45,8 @@ def bases_of(request: Request, there: Mapping[str, Entry]) -> dict[str, Base]:
 
     there: what is set up. Raises LiveError for what cannot be meant.
     """
-    found = {name: again(name, one) for name, one in there.items() if request.refresh and not one.on}
+    kernels = {name: one for name, one in there.items() if not one.on}
+    found = {name: again(name, one) for name, one in kernels.items() if request.refresh}
     asked = asked_for(request.kernels)
     found |= asked
     if request.tree:
