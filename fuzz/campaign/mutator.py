@@ -224,23 +224,27 @@ class Mutator:
         vcpus = len(walker.vm)
         on = self._goes_on_with(data, vcpus)
         end = min(steps_in(data) + more, MAX_STEPS)
+        last = codes_of(data)[-1] if steps_in(data) else 0
         while steps_in(data) < end:
             if self._draw() < OTHER_VCPU:
                 on = self._below(vcpus)
-            codes = self._next(walker, on, family)
-            if walker.waiting and unraced(codes[0]):
+            # A message that was not sent in this VM waits for nothing, but may in another's.
+            waiting = bool(walker.waiting) or RACE in families(last)
+            codes = self._next(walker, on, family, waiting)
+            if waiting and unraced(codes[0]):
                 continue
             for code in codes:
                 data += code_bytes(code)
                 self.note(data)
                 walker.step(code)
+            last = codes[-1]
         return beginning(data, MAX_STEPS)
 
-    def _next(self, walker: Walker, on: int, family: str | None) -> tuple[int, ...]:
+    def _next(self, walker: Walker, on: int, family: str | None, waiting: bool) -> tuple[int, ...]:
         """A step for vCPU `on`, not taken from here yet if there is one. Where the first one drawn
-        has been taken, a message may land in the next."""
+        has been taken, a message may land in the next, if none waits to."""
         some = palette(self.vendor, len(walker.vm), on, family)
-        racing = family in (RACE, None) and not walker.waiting and self._draw() < RACING
+        racing = family in (RACE, None) and not waiting and self._draw() < RACING
         codes: tuple[int, ...] = (self._pick(some),)
         for _ in range(TRIES):
             if not walker.taken(on, codes):
