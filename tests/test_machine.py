@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import combinations, product
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from variants.machine.step import Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Mp, Vcpu, thaw
 
 VARIANTS = choose("", [])
+VECTORS = {"sipi": 0x12, "fixed": 0x31}
 
 
 def walk(schedule: Schedule) -> list[tuple[str, State, Observation]]:
@@ -223,6 +225,45 @@ def test_a_reset_with_l2s_vmcs_loaded_cannot_be_entered() -> None:
     }
     assert ends["paolo"] == ["error", "error"]
     assert ends["yadong"] == ["blocked", "blocked"]
+
+
+def test_what_is_pending_comes_before_the_entry_that_fails() -> None:
+    """RSM back to L2 with L1's half lost: INIT resets the vCPU, an SMI is taken, all else is not
+    seen any more. What VMRUN intercepted is lost too."""
+    fails, in_smm = ("error", "VMEXIT_INVALID", False), ("error", "", True)
+    waits, starts = ("blocked", "", False), ("bsp-reset", "", False)
+    for schedule in migrated_in_smm():
+        rsm, modes = schedule.steps[-1], {one.mode for one in schedule.steps}
+        expected = fails
+        if "init" in modes:
+            expected = starts if rsm.on == 0 else waits
+        elif "smi" in modes:
+            expected = in_smm
+        for trace in traces(schedule).values():
+            exit_reason = trace[-1].nested_exit.reason if trace[-1].nested_exit else ""
+            assert (trace[-1].outcome, exit_reason, trace[-1].smm) == expected
+
+
+def test_a_vcpu_reset_on_its_way_back_to_a_lost_l1_is_as_good_as_new() -> None:
+    more = (Step("icr", 0, 1, "sipi", 0x12), Step("nop", 1), Step("vmrun", 1), Step("nop", 1))
+    for schedule in migrated_in_smm():
+        if any(one.mode == "init" and one.to == 1 for one in schedule.steps):
+            for trace in traces(schedule._replace(steps=schedule.steps + more)).values():
+                assert [one.outcome for one in trace[-3:]] == ["sipi", "l2", "l2"]
+
+
+def migrated_in_smm() -> list[Schedule]:
+    """L2, with and without IF and intercepts, an SMI, a migration in SMM, messages, RSM."""
+    events = ("init", "sipi", "smi", "nmi", "fixed")
+    made = []
+    for on, controls, sti in product((0, 1), ((), ("init", "nmi")), ((), ("sti",))):
+        before = (*(Step(op, on) for op in sti), Step("vmrun", on, controls=controls))
+        before += (*(Step(op, on) for op in sti), Step("smi", on), Step("nop", on))
+        for some in (few for many in range(4) for few in combinations(events, many)):
+            sent = (Step("icr", 1 - on, on, mode, VECTORS.get(mode, 0)) for mode in some)
+            steps = (*before, Step("save-restore", on), *sent, Step("rsm", on))
+            made.append(Schedule("svm", 2, steps))
+    return made
 
 
 def traces(schedule: Schedule) -> Mapping[str, tuple[Observation, ...]]:

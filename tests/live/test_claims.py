@@ -8,7 +8,9 @@ import pytest
 
 from fuzz.cli.main import main
 from fuzz.report.trace import WIDTH
+from fuzz.schedule.text import dump
 from tests.live.running import SEEDS, eventdiff
+from tests.test_machine import migrated_in_smm
 from variants.live.bochs import ENOUGH, bochs_of
 from variants.live.cache import builds
 
@@ -23,6 +25,18 @@ vcpus: 2
 steps:
 - icr: {from: 0, to: 1, mode: sipi, at: handled}
 - hlt: {on: 1}
+"""
+SMI_IN_L2S_START_CODE = """format: 1
+vendor: svm
+vcpus: 2
+steps:
+- vmrun: {on: 1, intercept: []}
+- set-mp-state: {on: 1, state: SIPI_RECEIVED}
+- nop: {on: 1}
+- smi: {to: 1}
+- nop: {on: 1}
+- rsm: {on: 1}
+- nop: {on: 1}
 """
 
 
@@ -135,3 +149,14 @@ def test_models_and_real_kvm_agree(cache: Path) -> None:
             tally = counts[vendor][name]
             assert tally["schedules"] == schedules
             assert tally["agree"] == tally["steps"] > 0
+
+
+def test_conformance_stays_where_it_was_found_wanting(cache: Path, tmp_path: Path) -> None:
+    """RSM back to L2, after a migration with events pending, and into start code."""
+    for number, schedule in enumerate(migrated_in_smm()):
+        (tmp_path / f"{number}.yaml").write_text(dump(schedule))
+    (tmp_path / "start-code.yaml").write_text(SMI_IN_L2S_START_CODE)
+    run = eventdiff(cache, "live", "conform", "--json", tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    for tally in json.loads(run.stdout)["svm"].values():
+        assert tally["schedules"] == len(list(tmp_path.iterdir()))

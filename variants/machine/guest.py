@@ -80,6 +80,9 @@ def run_guest(vcpu: Vcpu, immediate_exit: bool) -> Exit:
         # A reset left L2's VMCS loaded. L1 does not let L2 run without paging ("unrestricted
         # guest"), so prepare_vmcs02 has cleared that control, and real mode is invalid state.
         return Exit.FAIL_ENTRY
+    if vcpu.l1_lost:
+        # L1's intercepts, zero as they are, lack that of VMRUN, which the processor insists on.
+        return Exit.FAIL_ENTRY
     if not deliver_event(vcpu):
         return Exit.SHUTDOWN
     if immediate_exit:

@@ -23,6 +23,7 @@ class X86Ops:
     complete_interrupts: after a VM exit.
     set_efer: EFER is cleared, as entering SMM does.
     triple_fault: what a triple fault does to the vCPU besides ending KVM_RUN.
+    fail_entry: the processor has refused the VM entry; `dead` if that ends KVM_RUN.
     execute: emulate the trapped instruction of this vendor's extension.
     set_nested_state: what KVM_SET_NESTED_STATE makes of the saved vCPU (second argument) on a
         new one (first); false for EINVAL.
@@ -48,6 +49,7 @@ class X86Ops:
     pre_leave_smm: Callable[[Vcpu, SmmSave], None]
     vcpu_reset: Callable[[Vcpu], None]
     triple_fault: Callable[[Vcpu], None]
+    fail_entry: Callable[[Vcpu], None]
     execute: Callable[[Vcpu, str], None]
     set_nested_state: Callable[[Vcpu, Vcpu], bool]
 

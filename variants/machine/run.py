@@ -115,8 +115,9 @@ def handle_exit(vcpu: Vcpu, exit_reason: Exit) -> Ran:
             kvm_x86_ops.triple_fault(vcpu)
             return Ran.EXITED
         case Exit.FAIL_ENTRY:
-            vcpu.dead = "error"
-            return Ran.EXITED
+            kvm_x86_ops.fail_entry(vcpu)
+            if vcpu.dead:
+                return Ran.EXITED
         case Exit.EOI:
             apic_set_eoi(vcpu)
             vcpu.frames = (*vcpu.frames[:-1], Frame("iret", vcpu.frames[-1].rflags_if))

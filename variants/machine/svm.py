@@ -88,11 +88,16 @@ def enter_svm_guest_mode(vcpu: Vcpu) -> None:
 
 
 def nested_svm_vmexit(vcpu: Vcpu, reason: str) -> None:
-    """#VMEXIT to L1; reason "" when SMM is entered from L2 and L1 is not told."""
+    """#VMEXIT to L1; reason "" when SMM is entered from L2 and L1 is not told.
+
+    What of L1 was lost is zero, EFER too.
+    """
     vcpu.warn_on(vcpu.nested_run_pending, "nested_svm_vmexit")
     vcpu.guest_mode = False
     vcpu.mp_state = Mp.RUNNABLE
     svm_set_gif(vcpu, False)
+    if vcpu.l1_lost:
+        svm_set_efer(vcpu)
     vcpu.rflags_if = vcpu.l1_if
     vcpu.request(Req.EVENT)
     kvm_clear_queues(vcpu)
@@ -215,7 +220,7 @@ def svm_pre_enter_smm(vcpu: Vcpu) -> None:
 
 
 def svm_set_efer(vcpu: Vcpu) -> None:
-    """SMM clears EFER, and clearing EFER.SVME sets GIF."""
+    """EFER is cleared, and clearing EFER.SVME sets GIF."""
     if vcpu.svme:
         vcpu.svme = False
         svm_set_gif(vcpu, True)
@@ -224,13 +229,11 @@ def svm_set_efer(vcpu: Vcpu) -> None:
 def svm_pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
     """Back into L2 if the SMI came there; L1's RFLAGS are still in hsave.
 
-    After a migration in SMM, hsave and L1's intercepts are zero: without the VMRUN intercept
-    entering L2 fails, and the exit to L1's zeroed state leaves KVM nothing to run.
+    After a migration in SMM, hsave and the intercepts of L1 and L2 are zero. Nothing is checked
+    here: it is the VM entry that fails, and what is pending comes first.
     """
-    if saved.hsave_lost:
-        vcpu.nested_exit = NestedExit("VMEXIT_INVALID", 0, "")
-        vcpu.dead = "error"
-    elif saved.guest_mode:
+    if saved.guest_mode:
+        vcpu.l1_lost = saved.hsave_lost
         enter_svm_guest_mode(vcpu)
 
 
@@ -239,12 +242,20 @@ def svm_vcpu_reset(vcpu: Vcpu) -> None:
     vcpu.smm = False
     vcpu.nmi_mask = vcpu.iret_mask = vcpu.vintr = False
     vcpu.gif = True
-    vcpu.svme = False
+    vcpu.svme = vcpu.l1_lost = False
 
 
 def shutdown_interception(vcpu: Vcpu) -> None:
     """A triple fault: the VMCB is made anew."""
     svm_vcpu_reset(vcpu)
+
+
+def svm_fail_entry(vcpu: Vcpu) -> None:
+    """VMEXIT_INVALID in L2 is for L1 to see (`nested_svm_exit_handled`)."""
+    if vcpu.guest_mode:
+        nested_svm_vmexit(vcpu, "VMEXIT_INVALID")
+    else:
+        vcpu.dead = "error"
 
 
 def clgi_interception(vcpu: Vcpu) -> None:
@@ -305,6 +316,7 @@ SVM: Final = X86Ops(
     pre_leave_smm=svm_pre_leave_smm,
     vcpu_reset=svm_vcpu_reset,
     triple_fault=shutdown_interception,
+    fail_entry=svm_fail_entry,
     execute=svm_execute,
     set_nested_state=svm_set_nested_state,
 )

@@ -104,10 +104,12 @@ class Vcpu:
     nested_exit: the VM exit that L1 has yet to see. SMM may come in between.
     dead: "shutdown" or "error" once KVM_RUN can no longer continue this vCPU.
 
-    Of this step only: `insn` is the op the guest has yet to execute, `sent` says that the ICR
-    was written, `arrivals` are remote writes armed for a preemption point, `passed` the
-    points passed, in order, `progressed` says that the guest's RIP moved in this VM entry, `turns`
-    and `turned` are the turns of KVM's loop and the states it has been in.
+    Of this step only: `l1_lost` says that RSM went back to L2 with L1's half lost (SVM): a VM entry
+    fails, unless a reset comes first, and either is in the same KVM_RUN; `insn` is the op the guest
+    has yet to execute, `sent` says that the ICR was written, `arrivals` are remote writes armed
+    for a preemption point, `passed` the points passed, in order, `progressed` says that the
+    guest's RIP moved in this VM entry, `turns` and `turned` are the turns of KVM's loop and the
+    states it has been in.
     """
 
     bsp: bool
@@ -153,6 +155,7 @@ class Vcpu:
     nmi_window_l1: bool = False
 
     step: Step = field(init=False, compare=False)
+    l1_lost: bool = field(init=False, default=False)
     insn: str = field(init=False, default="")
     executed: bool = field(init=False, default=False)
     taken: list[str] = field(init=False, default_factory=list)

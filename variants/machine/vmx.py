@@ -209,6 +209,11 @@ def handle_triple_fault(_vcpu: Vcpu) -> None:
     """The VMCS stays as it is."""
 
 
+def vmx_fail_entry(vcpu: Vcpu) -> None:
+    """Only L1's entries fail here (`run_guest`)."""
+    vcpu.dead = "error"
+
+
 def vmx_enable_nmi_window(vcpu: Vcpu) -> None:
     vcpu.nmi_window = True
 
@@ -325,6 +330,7 @@ VMX: Final = X86Ops(
     pre_leave_smm=vmx_pre_leave_smm,
     vcpu_reset=vmx_vcpu_reset,
     triple_fault=handle_triple_fault,
+    fail_entry=vmx_fail_entry,
     execute=vmx_execute,
     set_nested_state=vmx_set_nested_state,
 )

@@ -143,7 +143,8 @@ static int one_step(struct vm *vm, struct schedule *s, int number, FILE *out)
 	nested_exit(vm, v, &now, port == PORT_EXIT, &seen);
 	if (seen.exit && port != PORT_EXIT)
 		*mb32(v, MB_SHOWN) = 1;
-	*mb32(v, MB_IN_L2) = v->guest_mode;
+	if (!v->smm) /* where RSM goes back to, start code goes on as before */
+		*mb32(v, MB_IN_L2) = v->guest_mode;
 	kmsg_warning(warning, sizeof(warning));
 	fprintf(out, "R");
 	put(out, "ran", ran, RAN_EXIT);
