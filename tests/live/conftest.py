@@ -6,15 +6,16 @@ packages are not to be had. If setup fails for another reason, nothing is run an
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fuzz.cli.kernels import trial
-from tests.live.running import KERNELS, link_or_copy
+from tests.live.running import KERNELS, SET_UP, link_or_copy
 from variants.live.cache import cache_folder
 from variants.live.emulator import LiveError, Unavailable
-from variants.live.entries import SETUP
+from variants.live.entries import SETUP, read_setup, setup_text
 from variants.live.request import Request
 from variants.live.setup import set_up
 
@@ -38,13 +39,11 @@ def cache(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def own_cache(cache: Path, tmp_path: Path) -> Path:
-    """A cache of the test's own with the same contents."""
+    """A cache of the test's own: what tests set up of the other, and nothing of the user's."""
     own = tmp_path / "cache"
     own.mkdir()
-    for name in ("store", SETUP):
-        source = cache / name
-        if source.is_dir():
-            shutil.copytree(source, own / name, symlinks=True, copy_function=link_or_copy)
-        else:
-            shutil.copy(source, own / name)
+    shutil.copytree(cache / "store", own / "store", symlinks=True, copy_function=link_or_copy)
+    setup = read_setup(cache)
+    variants = {name: setup.variants[name] for name in SET_UP}
+    (own / SETUP).write_text(setup_text(replace(setup, variants=variants)))
     return own

@@ -13,6 +13,7 @@ from typing import IO
 ROOT = Path(__file__).parent.parent.parent
 KERNELS = ("6.18",)
 """What tests run on besides the project's own: an image without source."""
+SET_UP = ["original", "yadong", "paolo", *(f"linux-{series}" for series in KERNELS)]
 SEEDS = ROOT / "corpus" / "seeds"
 COMMAND = [sys.executable, "-m", "fuzz.cli"]
 

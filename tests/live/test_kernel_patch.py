@@ -6,10 +6,9 @@ import shutil
 import signal
 from pathlib import Path
 
-from tests.live.running import KERNELS, SEEDS, eventdiff, processes_in, start, wait_for
+from tests.live.running import SEEDS, SET_UP, eventdiff, processes_in, start, wait_for
 from variants.live.entries import SETUP
 
-SET_UP = ["original", "yadong", "paolo", *(f"linux-{series}" for series in KERNELS)]
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"
 FUNCTION = "kvm_apic_accept_events"
