@@ -34,18 +34,21 @@ void kmsg_warning(char *name, size_t room)
 
 	snprintf(name, room, "-");
 	while ((n = read(kmsg, line, sizeof(line) - 1)) > 0) {
-		char *at, *end;
+		char *at;
+		bool old;
 
 		line[n] = 0;
-		at = strstr(line, "WARNING: CPU:");
+		at = strstr(line, "WARNING: ");
 		if (!at || name[0] != '-')
 			continue;
+		old = !strncmp(at, "WARNING: CPU: ", 14);
 		at = strstr(at, " at ");
-		at = at ? strchr(at + 4, ' ') : NULL;
 		if (!at)
 			continue;
-		end = strchr(++at, '+');
-		snprintf(name, room, "%.*s", (int)(end ? end - at : 40), at);
+		at += 4;
+		if (old) /* FILE:LINE comes after the word, not before it as since 7.x */
+			at += strcspn(at, " "), at += strspn(at, " ");
+		snprintf(name, room, "%.*s", (int)strcspn(at, "+, \n"), at);
 	}
 	if (name[0] != '-')
 		rearm();
