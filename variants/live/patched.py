@@ -28,7 +28,8 @@ def build_patched(store: Store, patch: KernelPatch, kernel: Path) -> Path:
         (folder / CHANGED).write_text("".join(f"{line}\n" for line in changed))
         (folder / KEPT).write_text(patch_json(patch))
 
-    return build_modules(store, patch.name, kernel, patch_key(patch), change)
+    # The last part of a series is the series.
+    return build_modules(store, patch.name.split("@")[0], kernel, patch_key(patch), change)
 
 
 def kept_patch(modules: Path) -> KernelPatch:

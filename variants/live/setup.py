@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def add_patch(
 def outdated(store: Store, variants: Mapping[str, Entry], on: str) -> list[KernelPatch]:
     """The patches whose kernel is another now than the one that they were built on."""
     return [
-        kept_patch(store.folder / entry.modules)
-        for entry in variants.values()
+        replace(kept_patch(store.folder / entry.modules), name=name)
+        for name, entry in variants.items()
         if entry.patch and entry.on == on and entry.kernel != variants[on].kernel
     ]
