@@ -132,8 +132,9 @@ def test_what_a_request_asks_for() -> None:
 
 
 def test_what_is_set_up_in_order_and_by_its_names() -> None:
-    mixed = {"tree": Entry("t", "t/stock", tree="/t"), **dict(reversed(THERE.items()))}
-    order = ["original", "yadong", "linux-6.12", "mine", "linux-6.18", "tree"]
+    name = "linux-source-6.1"
+    mixed = {name: Entry("t", "t/stock", tree="/t"), **dict(reversed(THERE.items()))}
+    order = ["original", "yadong", "linux-6.12", "mine", "linux-6.18", name]
     assert list(in_order(mixed)) == order
     setup = Setup("agent", "key", "", mixed)
     assert setup.entry("linux-5.10") == setup.entry("original") == THERE["original"]

@@ -1,6 +1,7 @@
 """What is set up in a cache: `setup.json`, a line for each live variant."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ def canonical(name: str) -> str:
     return BASE if name == KERNEL + BASE_SERIES else name
 
 
+def is_kernel(name: str) -> bool:
+    """Whether a variant is called as Debian's kernels are; a tree may be `linux-source-6.12`."""
+    return re.fullmatch(rf"{KERNEL}\d+\.\d+", name) is not None
+
+
 def read_setup(folder: Path) -> Setup:
     """What is set up in `folder`. Raises LiveError if nothing is."""
     try:
@@ -92,7 +98,7 @@ def in_order(variants: Mapping[str, Entry]) -> dict[str, Entry]:
     """
 
     def place(base: str) -> tuple[bool, bool, list[int]]:
-        kernel = base.startswith(KERNEL)
+        kernel = is_kernel(base)
         return base != BASE, not kernel, numbers(base.removeprefix(KERNEL)) if kernel else []
 
     bases = sorted((name for name, one in variants.items() if not one.on), key=place)

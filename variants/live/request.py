@@ -6,7 +6,7 @@ from pathlib import Path
 
 from variants.live.debian import STOCK
 from variants.live.emulator import LiveError
-from variants.live.entries import BASE_SERIES, KERNEL, Entry, canonical
+from variants.live.entries import BASE_SERIES, KERNEL, Entry, canonical, is_kernel
 from variants.live.offers import numbers, series_of
 from variants.live.patches import KernelPatch, parts, read_patch
 from variants.live.semantic import BASE, variant_names
@@ -50,7 +50,10 @@ def bases_of(request: Request, there: Mapping[str, Entry]) -> dict[str, Base]:
     asked = asked_for(request.kernels)
     found |= asked
     if request.tree:
-        found[tree_name(request.tree)] = Base(tree=str(request.tree.resolve()))
+        name = tree_name(request.tree)
+        if is_kernel(name) or name in variant_names() or (name in there and not there[name].tree):
+            raise LiveError(f"{request.tree}: there is a variant {name} already: rename the folder")
+        found[name] = Base(tree=str(request.tree.resolve()))
     found.setdefault(BASE, again(BASE, there.get(BASE, Entry("", ""))))
     if not request.patches:
         return found
@@ -84,17 +87,15 @@ def patches_on(request: Request, known: Mapping[str, Entry | Base]) -> str:
     if request.tree and not request.on:
         return tree_name(request.tree)
     if not request.on:
-        kernels = [name for name in known if name.startswith(KERNEL) and can_be_built(known[name])]
+        kernels = [name for name in known if is_kernel(name) and can_be_built(known[name])]
         return max(kernels, key=lambda name: numbers(name.removeprefix(KERNEL)), default=BASE)
     on = canonical(request.on)
     entry = known.get(on)
     if isinstance(entry, Entry) and entry.on:
         raise LiveError(f"--on {on}: a change itself; name the kernel that it is for")
-    if not entry and not on.startswith(KERNEL):
+    if not entry and not is_kernel(on):
         kernels = [name for name, one in known.items() if isinstance(one, Base) or not one.on]
         raise LiveError(f"--on {on}: no such kernel, only {', '.join(kernels)}")
-    if not entry:
-        series_of(on.removeprefix(KERNEL))
     return on
 
 
@@ -111,7 +112,7 @@ def patches_of(request: Request, there: Mapping[str, Entry]) -> list[KernelPatch
         patch = read_patch(file)
         known = there.get(patch.name)
         taken = {*variant_names(), *kernels, *(one.name for one in found)}
-        if patch.name in taken or patch.name.startswith(KERNEL):
+        if patch.name in taken or is_kernel(patch.name):
             raise LiveError(f"{file}: there is a variant {patch.name} already: rename the file")
         if known and known.patch != str(patch.file):
             what = known.patch or known.tree
