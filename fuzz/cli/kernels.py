@@ -16,7 +16,7 @@ from variants.live.offers import Offer, newest, numbers, offered
 from variants.live.request import Request
 from variants.live.runner import Build
 from variants.live.setup import set_up
-from variants.live.storage import remove, size_of
+from variants.live.storage import megabytes, remove
 
 SETUP_EPILOG = """\
 examples:
@@ -181,7 +181,7 @@ def set_up_lines(folder: Path, variants: Mapping[str, Mapping[str, str]]) -> Ite
         else:
             image = ", image only" if facts["source"] != "yes" else ""
             yield f"  {name:18} Linux {facts['version']}{image}{f'  {what}' if what else ''}"
-    yield f"cache: {size_of(folder)} MB in {folder}"
+    yield f"cache: {megabytes([folder])} MB in {folder}"
     yield ""
 
 

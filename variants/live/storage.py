@@ -21,17 +21,12 @@ TREES: Final = "trees"
 
 
 def megabytes(folders: Iterable[Path]) -> int:
-    """The size of all files in the folders."""
+    """The size of all files in the folders, in millions of bytes."""
     total = 0
     for folder in folders:
         for where, _, files in os.walk(folder):
             total += sum(Path(where, file).lstat().st_size for file in files)
     return total // 1_000_000
-
-
-def size_of(folder: Path) -> int:
-    """The cache's size in megabytes."""
-    return megabytes([folder])
 
 
 def used(folder: Path, setup: Setup) -> set[Path]:

@@ -1,7 +1,6 @@
 """A Linux tree that the user names: its KVM on Debian's kernel of that version, or built whole."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +11,7 @@ from variants.live.debian import ABOUT, fetch_kernel
 from variants.live.emulator import LiveError, Unavailable
 from variants.live.kbuild import HEADERS, SOURCES, copy_source, header_source, source_files
 from variants.live.offers import Offer, newest
+from variants.live.patches import NAME
 from variants.live.whole import build_whole, check_tree, tree_version
 
 FOLDERS: Final = ("include", "arch/x86/include")
@@ -83,6 +83,6 @@ def with_kvm_of(store: Store, name: str, kernel: Path, tree: Path) -> Path:
 def tree_name(tree: Path) -> str:
     """What the variant of a tree is called: as its folder is."""
     name = tree.resolve().name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+    if not NAME.fullmatch(name):
         raise LiveError(f"{tree}: a variant cannot be named {name!r}: rename the folder")
     return name
