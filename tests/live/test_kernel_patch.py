@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.live.running import SEEDS, SET_UP, eventdiff, processes_in, start, wait_for
-from variants.live.entries import SETUP
+from variants.live.entries import SETUP, read_setup
 
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 FILE = "arch/x86/kvm/lapic.c"
@@ -22,8 +22,7 @@ VARIANT = Variant("mine", "yadong's half outside VMX alone", (kvm_apic_accept_ev
 
 
 def kernel_of(cache: Path) -> Path:
-    (kernel,) = (cache / "store").glob("linux-5.10.*")
-    return kernel
+    return cache / read_setup(cache).variants["original"].kernel
 
 
 def source_of(cache: Path) -> Path:
