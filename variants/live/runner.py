@@ -44,6 +44,9 @@ class Report:
     milliseconds: int = 0
 
 
+NOT_RUN: Final = "not run, for others ended the emulator"
+
+
 class Stopped(Exception):
     """The run was told to stop."""
 
@@ -76,11 +79,13 @@ def run(
     report: Report | None = None,
     stop: Event | None = None,
     fresh: bool = True,
+    most_broken: int | None = None,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
-    fresh: each in a VM of its own; else some share one, each with vCPUs and memory of its own.
-    A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
+    most_broken: how many may end the emulator; once as many have, what is left is `NOT_RUN`, for
+    each costs two boots. fresh: each in a VM of its own; else some share one, each with vCPUs and
+    memory of its own. A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
     """
@@ -127,6 +132,9 @@ def run(
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
         todo = [number for number in todo if number not in results]
+        if most_broken is not None and len(broken & results.keys()) >= most_broken:
+            results |= {number: Ended(word=NOT_RUN) for number in todo}
+            todo = []
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
 
 
@@ -141,6 +149,7 @@ def run_variants(
     parallel: int,
     tick: Callable[[], None] = lambda: None,
     fresh: bool = True,
+    most_broken: int | None = None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
     """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
 
@@ -150,7 +159,9 @@ def run_variants(
     stop = Event()
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
-            name: pool.submit(run, schedules, build, vendor, reports[name], stop, fresh)
+            name: pool.submit(
+                run, schedules, build, vendor, reports[name], stop, fresh, most_broken
+            )
             for name, build in builds.items()
         }
         try:
