@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, boot
+from variants.live.emulator import Booted, LiveError, Stopped, boot
 from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
@@ -42,10 +42,6 @@ class Report:
     troubles: list[str]
     boots: int = 0
     milliseconds: int = 0
-
-
-class Stopped(Exception):
-    """The run was told to stop."""
 
 
 def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
