@@ -30,8 +30,8 @@ def laid_to(count: int, shows: Shows) -> Laid:
 
     It is taken as known that it shows with all of them and does not with none. Where leaving out a
     single hunk is enough, all hunks of which that is so are the answer. Else it is one set, not
-    the only one perhaps: none of it can be put back alone, or where that does not build together
-    with what it is built with. Each set of hunks is asked about once, in batches.
+    the only one perhaps: no hunk of it can be put back, nor two where one alone does not build.
+    Each set of hunks is asked about once, in batches.
     """
     search = Search(count, shows)
     single = [Hunks({one}) for one in search.all]
@@ -73,17 +73,18 @@ class Search:
         # What does not build alone is side by side: it may build together.
         order = sorted(left_out, key=lambda one: (one not in unknown, one))
         left_out = reduced(order, self.healing)
-        tried: set[int] = set()
         for one in sorted(left_out):
-            if one not in tried and self.without(left_out - {one}) is None:
-                together = self.built_with(one, left_out)
-                tried |= together
-                if self.healing([left_out - together]):
-                    return self.least(left_out - together, unknown)
+            if self.without(left_out - {one}) is None:
+                pairs = [left_out - {one, other} for other in sorted(left_out - {one})]
+                less = self.healing(pairs)
+                if not self.building(pairs):
+                    less = self.healing([left_out - self.built_with(one, left_out)])
+                if less:
+                    return self.least(less[0], unknown)
         return left_out
 
     def built_with(self, one: int, left_out: Hunks) -> Hunks:
-        """The fewest of the hunks left out, that one among them, that build when put back."""
+        """Few of the hunks left out, that one among them, that build when put back."""
 
         def building(parts: Sequence[Hunks]) -> list[Hunks]:
             rest = {left_out - part - {one}: part for part in parts}
