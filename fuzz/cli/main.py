@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, fuzz, live, schedules, variants
+from fuzz.cli import explore, fuzz, live, review, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
+from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
 from variants.catalogue import VariantError, describe, offered
 from variants.live.emulator import LiveError
@@ -25,6 +26,7 @@ examples:
   eventdiff replay corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
   eventdiff replay --variants original --variant my_fix.py case.yaml
   eventdiff minimize big.yaml > small.yaml
+  eventdiff review mine.patch --on linux-6.12
   eventdiff convert case.yaml case.bin
 
 exit status: 0 the variants agree, 1 they differ, 2 trouble
@@ -68,6 +70,7 @@ def parser() -> Parser:
     schedules.add_minimize(command("minimize", about, comparing))
     variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
+    review.add_parser(commands)
     live.add_parser(commands)
     return top
 
@@ -79,13 +82,14 @@ COMMANDS = {
     "minimize": schedules.do_minimize,
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
+    "review": review.do_review,
     "live": live.run,
 }
 
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, explore.ExplorerError),
+    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds),
 )
 """What is said in one line."""
 

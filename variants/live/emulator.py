@@ -30,6 +30,10 @@ class Unavailable(LiveError):
     """What live runs need is not to be had here: a tool, a package, a mirror."""
 
 
+class Stopped(Exception):
+    """What was under way has been told to stop."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """How to boot a batch. `prepare` writes what the command needs into the folder given.

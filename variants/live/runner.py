@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, boot
+from variants.live.emulator import Booted, LiveError, Stopped, boot
 from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
@@ -17,6 +17,7 @@ from variants.live.observe import Observation, trace
 from variants.live.protocol import Ended, Schedule, encode
 
 BATCH: Final = 400
+NOT_RUN: Final = "not run, for others ended the emulator"
 TICK_SECONDS: Final = 0.5
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
@@ -42,13 +43,6 @@ class Report:
     troubles: list[str]
     boots: int = 0
     milliseconds: int = 0
-
-
-NOT_RUN: Final = "not run, for others ended the emulator"
-
-
-class Stopped(Exception):
-    """The run was told to stop."""
 
 
 def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
@@ -83,11 +77,11 @@ def run(
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
-    most_broken: how many may end the emulator; once as many have, what is left is `NOT_RUN`, for
-    each costs two boots. fresh: each in a VM of its own; else some share one, each with vCPUs and
-    memory of its own. A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
+    fresh: each in a VM of its own; else some share one, each with vCPUs and memory of its own.
+    A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
+    most_broken: how many may end the emulator, two boots each; what is left then is `NOT_RUN`.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
