@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Final, NamedTuple
 
 from variants.live.artefacts import Store, execute, key_of, progress, succeeds
 from variants.live.patches import KVM
@@ -44,8 +44,9 @@ RECIPE: Final = repr((FLAGS, IN_KERNEL_TREE, SETTINGS, COMPILER_FLAGS))
 NO_DEBUG: Final = "CONFIG_DEBUG_INFO="
 NAMING_PLACES: Final = ("*.cmd", "*.mod", "modules.order", "Module.symvers")
 """Files of a build that name the folder it was made in."""
-ANYWHERE: Final = b"@TREE@"
-"""Stands in them for that folder while objects are kept."""
+TREE_PLACE: Final = b"@TREE@"
+CACHE_PLACE: Final = b"@CACHE@"
+"""What stands in them for that folder, and for the cache's, while objects are kept."""
 
 
 def compiler() -> str:
@@ -92,6 +93,14 @@ def fit_makefiles(tree: Path) -> None:
         makefile.write_text(text + (FLAGS if makefile.parent == tree / KVM else ""))
 
 
+class Compiled(NamedTuple):
+    """KVM's source in `tree`, unchanged, and the objects that it makes for `kernel`, in `cache`."""
+
+    kernel: Path
+    tree: Path
+    cache: Path
+
+
 def build_modules(
     store: Store, name: str, kernel: Path, key: str, change: Callable[[Path, Path], None]
 ) -> Path:
@@ -104,9 +113,7 @@ def build_modules(
     def make(folder: Path) -> None:
         objects = compiled(store, kernel)
         progress(f"{name}: building {', '.join(MODULES)}")
-        make_changed(
-            kernel, objects, folder, change, os.cpu_count() or 1, store.log(f"build-{name}")
-        )
+        make_changed(objects, folder, change, os.cpu_count() or 1, store.log(f"build-{name}"))
 
     return store.artefact(f"kvm-{name}-{build_key(kernel, key)}", make)
 
@@ -117,21 +124,20 @@ def build_key(kernel: Path, key: str) -> str:
 
 
 def make_changed(
-    kernel: Path,
-    objects: Path,
+    objects: Compiled,
     folder: Path,
     change: Callable[[Path, Path], None],
     jobs: int,
     log: Path | None = None,
     stop: Event | None = None,
 ) -> None:
-    """Put the modules of `kernel` after `change` into `folder`, which has a scratch folder's place.
+    """Put the modules after `change` into `folder`; beside it they are built.
 
-    objects: of `compiled`. Only what the change is about is compiled. stop: ends it from elsewhere.
+    Only what the change is about is compiled. stop: ends it from elsewhere.
     """
     tree = folder.parent / "tree"
-    shutil.copytree(objects, tree)
-    rename_places(tree, ANYWHERE, os.fsencode(tree))
+    shutil.copytree(objects.tree, tree)
+    rename_places(tree, (TREE_PLACE, tree), (CACHE_PLACE, objects.cache))
     before = headers_in(tree)
     change(tree, folder)
     if headers_in(tree) - before:
@@ -139,13 +145,13 @@ def make_changed(
         for command in tree.rglob("*.cmd"):
             command.unlink()
     fit_makefiles(tree)
-    make_modules(kernel, tree, jobs, log, stop)
+    make_modules(objects.kernel, tree, jobs, log, stop)
     for module in MODULES:
         execute(["strip", "--strip-debug", "-o", folder / module, tree / KVM / module])
 
 
-def compiled(store: Store, kernel: Path) -> Path:
-    """KVM's source of `kernel`, unchanged, and the objects that it makes."""
+def compiled(store: Store, kernel: Path) -> Compiled:
+    """The objects of `kernel` as it is, made once; they do where the cache has been moved, too."""
 
     def make(folder: Path) -> None:
         tree = folder / "tree"
@@ -155,9 +161,10 @@ def compiled(store: Store, kernel: Path) -> Path:
         make_modules(kernel, tree, os.cpu_count() or 1, store.log("build-objects"))
         for makefile in source_files(kernel / "source", MAKEFILES):
             shutil.copy(makefile, tree / makefile.relative_to(kernel / "source"))
-        rename_places(tree, os.fsencode(tree), ANYWHERE)
+        rename_places(tree, (tree, TREE_PLACE), (store.folder, CACHE_PLACE))
 
-    return store.artefact(f"objects-{build_key(kernel, NO_DEBUG)}", make) / "tree"
+    kept = store.artefact(f"objects-{build_key(kernel, NO_DEBUG)}", make)
+    return Compiled(kernel, kept / "tree", store.folder)
 
 
 def make_modules(
@@ -171,11 +178,14 @@ def make_modules(
     execute(command, log, stop=stop)
 
 
-def rename_places(tree: Path, old: bytes, new: bytes) -> None:
-    """Let a build that was made in one folder be in another; make is to see nothing changed."""
+def rename_places(tree: Path, *renamed: tuple[Path | bytes, Path | bytes]) -> None:
+    """Let a build name other folders than where it was made; make is to see nothing changed."""
     for file in source_files(tree, [f"**/{name}" for name in NAMING_PLACES]):
         times = file.stat()
-        file.write_bytes(file.read_bytes().replace(old, new))
+        text = file.read_bytes()
+        for old, new in renamed:
+            text = text.replace(os.fsencode(old), os.fsencode(new))
+        file.write_bytes(text)
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 

@@ -20,7 +20,7 @@ def build_patched(store: Store, patch: KernelPatch, kernel: Path) -> Path:
     def change(tree: Path, folder: Path) -> None:
         progress(f"{patch.name}: applying {patch.file.name}")
         files, left_out = apply_patch(patch, tree, store.log(f"patch-{patch.name}"))
-        functions = changed_functions(compiled(store, kernel), tree, files)
+        functions = changed_functions(compiled(store, kernel).tree, tree, files)
         changed = functions + [f"(left out: {file})" for file in left_out]
         (folder / CHANGED).write_text("".join(f"{line}\n" for line in changed))
         (folder / KEPT).write_text(patch_json(patch))

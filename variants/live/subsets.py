@@ -12,7 +12,7 @@ from variants.live.emulator import LiveError
 from variants.live.entries import Entry, Setup, read_setup
 from variants.live.git_apply import Refused, git_apply
 from variants.live.hunks import Hunk, diff_of, hunks_of
-from variants.live.kbuild import build_key, compiled, make_changed
+from variants.live.kbuild import Compiled, build_key, compiled, make_changed
 from variants.live.patched import kept_patch
 from variants.live.patches import KernelPatch, first_error
 from variants.live.runner import Build
@@ -41,7 +41,7 @@ def subset_builds(
         hunks = hunks_of(patch_of(store.folder, entry), kernel)
         objects = compiled(store, kernel)
         diffs = {subset: diff_of(hunks, subset) for subset in subsets}
-        built = build_all(store, kernel, objects, list(diffs.values()))
+        built = build_all(store, objects, list(diffs.values()))
 
     def result(modules: Path | str) -> Build | str:
         if isinstance(modules, str):
@@ -63,9 +63,7 @@ def patch_of(folder: Path, entry: Entry) -> KernelPatch:
     return kept_patch(folder / entry.modules)
 
 
-def build_all(
-    store: Store, kernel: Path, objects: Path, diffs: Sequence[str]
-) -> dict[str, Path | str]:
+def build_all(store: Store, objects: Compiled, diffs: Sequence[str]) -> dict[str, Path | str]:
     """The modules with each diff, or why there are none; as many at a time as there are processors.
 
     Whatever ends it early, Ctrl-C too, ends the compilers and removes what they have made.
@@ -75,8 +73,7 @@ def build_all(
     stop = Event()
     with ThreadPoolExecutor(processors) as pool:
         futures = {
-            diff: pool.submit(build_diff, store, kernel, objects, diff, jobs, stop)
-            for diff in diffs
+            diff: pool.submit(build_diff, store, objects, diff, jobs, stop) for diff in diffs
         }
         try:
             for done in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
@@ -87,21 +84,19 @@ def build_all(
     return {diff: future.result() for diff, future in futures.items()}
 
 
-def build_diff(
-    store: Store, kernel: Path, objects: Path, diff: str, jobs: int, stop: Event
-) -> Path | str:
-    """The folder of the modules of `kernel` with a diff of git's; why not if that cannot be."""
+def build_diff(store: Store, objects: Compiled, diff: str, jobs: int, stop: Event) -> Path | str:
+    """The folder of the modules with a diff of git's; why not if that cannot be."""
 
     def change(tree: Path, _: Path) -> None:
         if diff:
             git_apply(tree, diff)
 
     def make(folder: Path) -> None:
-        make_changed(kernel, objects, folder, change, jobs, stop=stop)
+        make_changed(objects, folder, change, jobs, stop=stop)
 
     key = key_of("hunks", diff.encode(errors="surrogateescape"))
     try:
-        return store.artefact(f"kvm-hunks-{build_key(kernel, key)}", make)
+        return store.artefact(f"kvm-hunks-{build_key(objects.kernel, key)}", make)
     except Refused as refused:
         return first_error(refused)
     except LiveError as error:
