@@ -227,6 +227,48 @@ def test_a_reset_with_l2s_vmcs_loaded_cannot_be_entered() -> None:
     assert ends["yadong"] == ["blocked", "blocked"]
 
 
+def test_rsm_to_start_code_fails_where_a_reset_left_vmx_operation_on() -> None:
+    """Only paolo resets in VMX operation. CR4.VMXE is then 0 until start code has run; RSM may not
+    load such a CR4. Live: KVM_EXIT_INTERNAL_ERROR, suberror KVM_INTERNAL_ERROR_EMULATION."""
+    for schedule in smm_after_a_reset_in_vmx_operation():
+        started = schedule.steps[-4].op == "nop"
+        last = traces(schedule)["paolo"][-1]
+        assert last.outcome == ("l1" if started else "error")
+        assert (last.executed, last.vmxon, last.smm) == (True, True, False)
+    smm = (Step("smi", 0), Step("nop", 0), Step("rsm", 0))
+    outside = (Step("icr", 1, 0, "init"), Step("get-mp-state", 0), *smm)
+    for trace in traces(Schedule("vmx", 2, outside)).values():
+        assert trace[-1].outcome == "bsp-reset"
+
+
+def smm_after_a_reset_in_vmx_operation() -> list[Schedule]:
+    """INIT and SIPI in L2's wait-for-SIPI, a migration, start code that has run or not, SMM."""
+    made = []
+    for on, started in product((0, 1), ((), ("nop",))):
+        sent = (Step("icr", 1 - on, on, mode, VECTORS.get(mode, 0)) for mode in ("init", "sipi"))
+        wait = (Step("vmxon", on), Step("vmlaunch", on, mode="wait-for-sipi"), *sent)
+        ran = (Step("save-restore", on), *(Step(op, on) for op in started))
+        steps = (*wait, *ran, Step("smi", on), Step("nop", on), Step("rsm", on))
+        made.append(Schedule("vmx", 2, steps))
+    return made
+
+
+def test_rsm_to_l2s_start_code_loads_l2s_cr4() -> None:
+    """A SIPI, overtaken by an INIT that L2's wait-for-SIPI drops, starts L2 without a reset."""
+    steps = (
+        Step("vmxon", 1),
+        Step("vmlaunch", 1, mode="wait-for-sipi"),
+        Step("icr", 0, 1, "sipi", 0x12),
+        Step("icr", 0, 1, "init", at="accept-pending"),
+        Step("get-mp-state", 1),
+        Step("smi", 1),
+        Step("nop", 1),
+        Step("rsm", 1),
+    )
+    last = traces(Schedule("vmx", 2, steps))["paolo"][-1]
+    assert (last.outcome, last.guest_mode) == ("sipi", True)
+
+
 def test_what_is_pending_comes_before_the_entry_that_fails() -> None:
     """RSM back to L2 with L1's half lost: INIT resets the vCPU, an SMI is taken, all else is not
     seen any more. What VMRUN intercepted is lost too."""

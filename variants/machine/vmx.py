@@ -260,12 +260,27 @@ def vmx_pre_enter_smm(vcpu: Vcpu) -> None:
 
 
 def vmx_pre_leave_smm(vcpu: Vcpu, saved: SmmSave) -> None:
-    """Back into VMX operation, and into L2 if the SMI came there, without a pending run."""
+    """Back into VMX operation, and into L2 if the SMI came there, without a pending run.
+
+    Only then does RSM load CR4; one that is not valid is an internal error to the host
+    (`rsm_enter_protected_mode`, `handle_emulation_failure`).
+    """
     if vcpu.smm_vmxon:
         vcpu.vmxon, vcpu.smm_vmxon = True, False
     if saved.guest_mode:
         nested_vmx_enter_non_root_mode(vcpu)
         vcpu.nmi_mask = saved.nmi_mask
+    if not vmx_is_valid_cr4(vcpu, saved):
+        vcpu.dead = "error"
+
+
+def vmx_is_valid_cr4(vcpu: Vcpu, saved: SmmSave) -> bool:
+    """In VMX operation CR4.VMXE must be 1: is it so in the CR4 that SMM saved?
+
+    `vmx_vcpu_reset` makes CR4 0, even in VMX operation, and start code then sets it. Start code
+    that L1 has yet to run there follows a reset: INIT and SIPI are held in VMX root operation.
+    """
+    return not vcpu.vmxon or saved.guest_mode or saved.boot < 0
 
 
 def vmx_vcpu_reset(vcpu: Vcpu) -> None:
