@@ -1,6 +1,6 @@
 """What the agent reads and prints: schedules as lines of numbers, steps as `key=value` lines.
 
-The agent's side is `agent/main.c` (input, framing) and `agent/step.c` (the R lines).
+The agent's side is `agent/main.c` (input, framing) and `agent/schedule.c` (the R lines).
 """
 
 from collections.abc import Iterable, Mapping

@@ -161,7 +161,7 @@ static void warm_up(struct vm *vm)
 	vcpu_close(&v);
 }
 
-/* A VM without vCPUs, as vm_begin and vm_end want and leave it. */
+/* A VM without vCPUs, as vm_end leaves it; memory_reset and vm_begin make it ready for steps. */
 void vm_create(struct vm *vm, int kvm, bool vmx)
 {
 	uint64_t room = 2 * GUEST_SIZE;
@@ -192,12 +192,11 @@ void vm_create(struct vm *vm, int kvm, bool vmx)
 	warm_up(vm);
 }
 
-/* Memory as it is in a new VM, and new vCPUs. Their ids are free as long as groups are. */
+/* New vCPUs. Their ids are free as long as groups are. */
 void vm_begin(struct vm *vm, int vcpus)
 {
 	int group = vm->groups++;
 
-	memory_reset(vm);
 	vm->vcpus = vcpus;
 	for (int n = 0; n < vcpus; n++) {
 		vm->vcpu[n] = (struct vcpu){ .n = n };
