@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "guest.h"
+#include "step.h"
 
 /* What the modules are loaded with: other values may change what a schedule shows. */
 #define KVM_PARAMETERS "halt_poll_ns=0 nx_huge_pages=off"
@@ -18,20 +19,12 @@
 
 #define ID_GROUPS 60 /* KVM_SET_LAPIC takes ids of 8 bits, and 255 is all vCPUs */
 
-/* Host steps follow the guest commands of guest.h. */
-enum { OP_SMI = 32, OP_NMI, OP_GET_MP, OP_SET_MP, OP_GET_EVENTS, OP_SAVE_RESTORE };
-
-struct step {
-	int op, on, to; /* to: of icr: vCPU or -1 self, -2 all, -3 others */
-	uint32_t arg0, arg1;
-};
-
 struct vcpu {
 	int n, id, fd;
 	struct kvm_run *run;
 	uint8_t *mailbox;
 	int dead; /* 1 shutdown, 2 error */
-	bool smm, guest_mode, exit_shown, pio_pending;
+	bool smm, guest_mode, exit_shown;
 };
 
 struct vm {
@@ -68,11 +61,11 @@ struct shown {
 void die(const char *what) __attribute__((noreturn));
 
 /* vm.c */
+struct kvm_cpuid2 *supported_cpuid(int kvm);
 void vm_create(struct vm *vm, int kvm, bool vmx);
 void vcpu_open(struct vm *vm, struct vcpu *v, int id);
 void vcpu_close(struct vcpu *v);
 void vm_begin(struct vm *vm, int vcpus);
-void vm_end(struct vm *vm);
 
 /* memory.c */
 void memory_init(struct vm *vm);

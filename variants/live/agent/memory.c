@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-extern const uint8_t stub_start[], stub_end[]; /* stub.S */
+extern const uint8_t stub_start[], stub_end[]; /* the guest's code */
 
 static uint64_t *at64(struct vm *vm, uint64_t gpa) { return (uint64_t *)(vm->mem + gpa); }
 

@@ -34,6 +34,12 @@ static void put_step(FILE *out, const struct shown *shown)
 	fprintf(out, "\n");
 }
 
+static void vm_end(struct vm *vm)
+{
+	for (int n = 0; n < vm->vcpus; n++)
+		vcpu_close(&vm->vcpu[n]);
+}
+
 /* TICKED: a timer tick interfered. SPOILT: what happened may outlast the vCPUs. */
 int run_schedule(struct vm *vm, struct schedule *s, FILE *out)
 {

@@ -54,15 +54,15 @@ static int host_step(struct vm *vm, struct vcpu *v, const struct step *s,
 	switch (s->op) {
 	case OP_SMI: return ioctl(v->fd, KVM_SMI, 0);
 	case OP_NMI: return ioctl(v->fd, KVM_NMI, 0);
-	case OP_GET_MP:
+	case OP_GET_MP_STATE:
 		if (ioctl(v->fd, KVM_GET_MP_STATE, &mp))
 			return -1;
 		shown->mp_state = mp.mp_state;
 		return 0;
-	case OP_SET_MP:
+	case OP_SET_MP_STATE:
 		shown->mp_state = ioctl(v->fd, KVM_SET_MP_STATE, &mp) ? -errno : (int)s->arg0;
 		return 0;
-	case OP_GET_EVENTS:
+	case OP_GET_VCPU_EVENTS:
 		if (ioctl(v->fd, KVM_GET_VCPU_EVENTS, &events))
 			return -1;
 		shown->latched = events.smi.latched_init;

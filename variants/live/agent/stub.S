@@ -1,6 +1,7 @@
 /* The guest: one schedule step at a time, in L1, L2 and SMM, ending each with one OUT.
- * rbx points at the vCPU's mailbox (see guest.h). It runs at GUEST_STUB, wherever it is linked:
+ * rbx points at the vCPU's mailbox, whose fields are MB_*. It runs at GUEST_STUB, wherever it is linked:
  * what is absolute in it is computed from there. */
+#include "commands.h"
 #include "guest.h"
 
 	.macro ADDRESSES labels:vararg
