@@ -15,7 +15,8 @@ from fuzz.schedule.schedule import Schedule, ScheduleError, races
 from variants.catalogue import with_own
 from variants.live.cache import builds
 from variants.live.emulator import LiveError
-from variants.live.entries import BASE, canonical
+from variants.live.entries import canonical
+from variants.live.semantic import BASE
 
 EPILOG = """\
 examples:

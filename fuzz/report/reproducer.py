@@ -74,10 +74,10 @@ def reproducer(schedule: Schedule, expected: str, trace: Trace) -> str:
         raise ScheduleError(f"{schedule.name}: a race (`at`): only models run it")
     if not schedule.steps:
         raise ScheduleError(f"{schedule.name}: no steps: there is nothing to test")
-    about = textwrap.wrap(commented(schedule.about), WIDTH)
+    about = [" *", *(f" * {line}" for line in textwrap.wrap(commented(schedule.about), WIDTH))]
     head = HEAD.format(
         name=commented(schedule.name),
-        about="".join(f" * {line}\n" for line in ["", *about]) if about else "",
+        about="".join(f"{line}\n" for line in about),
         count=len(schedule.steps),
         vendor=schedule.vendor.upper(),
         vcpus=schedule.vcpus,
@@ -109,8 +109,7 @@ def point(step: Step, observation: Observation) -> str:
     fields += [f".to = {to}"] if op == "icr" else []
     fields += [f".arg{n} = {value:#x}" for n, value in enumerate(arguments) if value]
     return (
-        f"\t{{ {{ {', '.join(fields)} }},\n"
-        f'\t  "{step_yaml(step)}",\n\t  "{words(observation)}" }},'
+        f'\t{{ {{ {", ".join(fields)} }},\n\t  "{step_yaml(step)}",\n\t  "{words(observation)}" }},'
     )
 
 

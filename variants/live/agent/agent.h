@@ -13,7 +13,7 @@
 #include "step.h"
 
 /* What the modules are loaded with: other values may change what a schedule shows. */
-#define KVM_PARAMETERS "halt_poll_ns=0 nx_huge_pages=off"
+#define KVM_PARAMETERS "halt_poll_ns=0 nx_huge_pages=0"
 #define KVM_AMD_PARAMETERS "nested=1 vgif=0 avic=0 vls=0"
 #define KVM_INTEL_PARAMETERS "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=1"
 
