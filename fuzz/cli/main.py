@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, fuzz, live, review, schedules, variants
+from fuzz.cli import explore, export, fuzz, live, review, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
@@ -70,6 +70,8 @@ def parser() -> Parser:
     schedules.add_minimize(command("minimize", about, comparing))
     variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
+    about = "Write a schedule as a C program that tests a host's KVM."
+    export.add_arguments(command("export", about))
     review.add_parser(commands)
     live.add_parser(commands)
     return top
@@ -82,6 +84,7 @@ COMMANDS = {
     "minimize": schedules.do_minimize,
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
+    "export": export.do_export,
     "review": review.do_review,
     "live": live.run,
 }

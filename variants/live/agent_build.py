@@ -16,18 +16,16 @@ def agent_key() -> str:
 def build_agent(store: Store, *flags: str) -> Path:
     """The folder of the agent.
 
-    flags: more of the compiler's, such as -DCOMPARE_MEMORY (see agent/memory.c).
+    flags: more of the compiler's, such as -DCOMPARE_MEMORY (see agent/worker.c).
     """
 
     def make(folder: Path) -> None:
         progress("building the agent")
-        stub, flat = folder.parent / "stub.o", folder.parent / "stub.bin"
-        execute(["gcc", "-m64", "-c", "-o", stub, AGENT / "stub.S"])
-        execute(["ld", "-Ttext=0x100000", "--oformat", "binary", "-o", flat, stub])
-        command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", *flags]
-        command.append(f'-DSTUB="{flat}"')
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-Wa,--noexecstack"]
+        sources = sorted(AGENT.glob("*.[cS]"))
         execute(
-            [*command, "-o", folder / "agent", *sorted(AGENT.glob("*.c"))], store.log("build-agent")
+            [*command, *flags, "-o", folder / "agent", *sources],
+            store.log("build-agent"),
         )
 
     return store.artefact(f"agent-{key_of(agent_key(), compiler(), *flags)}", make)

@@ -1,6 +1,6 @@
 """What the agent reads and prints: schedules as lines of numbers, steps as `key=value` lines.
 
-The agent's side is `agent/main.c` (input, framing) and `agent/step.c` (the R lines).
+The agent's side is `agent/main.c` (input, framing) and `agent/schedule.c` (the R lines).
 """
 
 from collections.abc import Iterable, Mapping
@@ -73,6 +73,12 @@ def encode(number: int, schedule: Schedule, *, aloud: bool = False, fresh: bool 
 
 
 def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
+    op, *arguments = encoded(step)
+    return " ".join(map(str, (COMMANDS[op], *arguments)))
+
+
+def encoded(step: Mapping[str, Mapping[str, Any]]) -> tuple[str, int, int, int, int]:
+    """A step's word, and its `on`, `to`, `arg0` and `arg1` of agent/step.h. Raises Refused."""
     ((op, args),) = step.items()
     if args.get("at"):
         raise Refused("a step with `at` is for models only")
@@ -94,7 +100,7 @@ def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
         case "vmlaunch":
             arg0 = ACTIVITIES.index(args.get("activity", "active"))
             arg1 = PIN_BASED_ALWAYS | sum(EXITING[name] for name in args.get("exiting", ()))
-    return f"{COMMANDS[op]} {on} {to} {arg0} {arg1}"
+    return op, on, to, arg0, arg1
 
 
 def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:

@@ -1,4 +1,4 @@
-/* The agent: runs schedules on /dev/kvm and prints what each step showed. */
+/* Steps of a schedule on /dev/kvm, and what each shows. */
 #ifndef AGENT_H
 #define AGENT_H
 
@@ -10,29 +10,21 @@
 #include <sys/types.h>
 
 #include "guest.h"
+#include "step.h"
 
-#define MAX_STEPS 4096
+/* What the modules are loaded with: other values may change what a schedule shows. */
+#define KVM_PARAMETERS "halt_poll_ns=0 nx_huge_pages=0"
+#define KVM_AMD_PARAMETERS "nested=1 vgif=0 avic=0 vls=0"
+#define KVM_INTEL_PARAMETERS "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=1"
+
 #define ID_GROUPS 60 /* KVM_SET_LAPIC takes ids of 8 bits, and 255 is all vCPUs */
-
-/* Host steps follow the guest commands of guest.h. */
-enum { OP_SMI = 32, OP_NMI, OP_GET_MP, OP_SET_MP, OP_GET_EVENTS, OP_SAVE_RESTORE };
-
-struct step {
-	int op, on, to; /* to: of icr: vCPU or -1 self, -2 all, -3 others */
-	uint32_t arg0, arg1;
-};
-
-struct schedule {
-	int number, vmx, vcpus, nsteps, aloud, fresh;
-	struct step steps[MAX_STEPS];
-};
 
 struct vcpu {
 	int n, id, fd;
 	struct kvm_run *run;
 	uint8_t *mailbox;
 	int dead; /* 1 shutdown, 2 error */
-	bool smm, guest_mode, exit_shown, pio_pending;
+	bool smm, guest_mode, exit_shown;
 };
 
 struct vm {
@@ -43,19 +35,6 @@ struct vm {
 	struct vcpu vcpu[MAX_VCPUS];
 };
 
-enum { TICKED = 1, SPOILT = 2 }; /* what a schedule came to, as bits */
-
-enum ended { ENDED_OK, ENDED_TICKED, ENDED_DIED, ENDED_HUNG };
-
-struct worker {
-	int kvm, output;
-	struct schedule *schedule; /* shared with the child, as is the text */
-	char *text;
-	size_t room;
-	pid_t child; /* 0: none */
-	int ask, answers, groups;
-};
-
 enum ran { RAN_EXIT, RAN_BLOCKED, RAN_BUSY, RAN_SHUTDOWN, RAN_ERROR };
 
 struct nested {
@@ -63,15 +42,30 @@ struct nested {
 	uint8_t room[16384];
 };
 
-/* die.c */
+#define MAX_TAKEN 64
+
+/* What a step showed. */
+struct shown {
+	int ran; /* enum ran, or -1: no KVM_RUN */
+	int dead, port, boot, mp_state, latched; /* the last two: -1 unless asked for */
+	bool executed, woke, smm, vmxon, exit, ticked;
+	unsigned flags; /* of KVM_GET_NESTED_STATE */
+	uint64_t reason, qualification; /* of the exit */
+	int activity; /* VMX: of L2, saved by the exit */
+	unsigned ntaken;
+	uint32_t taken[MAX_TAKEN];
+	char warning[64]; /* or "-" */
+};
+
+/* The program's own: says what failed and why, and ends it. */
 void die(const char *what) __attribute__((noreturn));
 
 /* vm.c */
+struct kvm_cpuid2 *supported_cpuid(int kvm);
 void vm_create(struct vm *vm, int kvm, bool vmx);
 void vcpu_open(struct vm *vm, struct vcpu *v, int id);
 void vcpu_close(struct vcpu *v);
 void vm_begin(struct vm *vm, int vcpus);
-void vm_end(struct vm *vm);
 
 /* memory.c */
 void memory_init(struct vm *vm);
@@ -93,13 +87,10 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked);
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
-int run_schedule(struct vm *vm, struct schedule *s, FILE *out);
-
-/* worker.c */
-enum ended worker_run(struct worker *w);
+void run_step(struct vm *vm, const struct step *step, struct shown *shown);
 
 /* kmsg.c */
-void kmsg_start(void);
+bool kmsg_start(void);
 void kmsg_warning(char *name, size_t room);
 
 /* The ids of the vCPU number n; the warm-up's is in the group after the last. */

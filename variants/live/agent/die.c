@@ -1,4 +1,4 @@
-/* The end of a program that cannot go on. */
+/* The end of an agent that cannot go on. */
 #include "agent.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* The guest's memory map, mailbox and ports: shared by the stub and the agent. */
+/* The guest's memory map, mailbox and ports: shared by the stub and the host's side. */
 #ifndef GUEST_H
 #define GUEST_H
 
@@ -58,21 +58,5 @@
 #define PORT_SMM 0x95
 #define PORT_BOOT 0x96
 #define PORT_FAULT 0x97
-
-#define CMD_NOP 0
-#define CMD_HLT 1
-#define CMD_STI 2
-#define CMD_CLI 3
-#define CMD_ICR 4
-#define CMD_VMXON 5
-#define CMD_VMXOFF 6
-#define CMD_VMLAUNCH 7
-#define CMD_VMCALL 8
-#define CMD_RDMSR 9
-#define CMD_CLGI 10
-#define CMD_STGI 11
-#define CMD_VMRUN 12
-#define CMD_VMMCALL 13
-#define CMD_RSM 14
 
 #endif

@@ -19,11 +19,13 @@ static void rearm(void)
 	}
 }
 
-void kmsg_start(void)
+/* Whether WARNs can be seen. */
+bool kmsg_start(void)
 {
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	lseek(kmsg, 0, SEEK_END);
 	rearm();
+	return kmsg >= 0;
 }
 
 /* The function of the first WARN since the last call, or "-". */

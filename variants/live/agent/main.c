@@ -2,21 +2,16 @@
  *
  * Input, one schedule after another, all of one vendor:  S number vmx vcpus nsteps aloud fresh,
  *   then nsteps lines  op on to arg0 arg1.   fresh: in a VM of its own.
- * Output: B number, R lines (step.c), E number ok|died|hung; D at the end. A second B with the
+ * Output: B number, R lines (schedule.c), E number ok|died|hung; D at the end. A second B with the
  *   same number takes back the lines since the first.
  */
-#define _GNU_SOURCE
-#include "agent.h"
+#include "batch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/reboot.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,44 +32,6 @@ static void say(const char *text, size_t size)
 		size -= n;
 	}
 	tcdrain(output); /* no transmit interrupts in the next schedule */
-}
-
-static void insert(const char *name, const char *params)
-{
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (syscall(SYS_finit_module, fd, params, 0))
-		dprintf(output, "X %s: %s\n", name, strerror(errno));
-	close(fd);
-}
-
-static void make_raw(void)
-{
-	struct termios t;
-
-	if (tcgetattr(output, &t))
-		return;
-	cfmakeraw(&t);
-	cfsetspeed(&t, B115200);
-	tcsetattr(output, TCSANOW, &t);
-}
-
-static void system_init(void)
-{
-	mkdir("/dev", 0755), mkdir("/proc", 0755), mkdir("/sys", 0755);
-	mount("dev", "/dev", "devtmpfs", 0, NULL);
-	mount("proc", "/proc", "proc", 0, NULL);
-	mount("sys", "/sys", "sysfs", 0, NULL);
-	mount("debug", "/sys/kernel/debug", "debugfs", 0, NULL);
-	output = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
-	make_raw();
-	dup2(output, 2);
-	insert("/irqbypass.ko", "");
-	insert("/kvm.ko", "halt_poll_ns=0 nx_huge_pages=off");
-	insert("/kvm-amd.ko", "nested=1 vgif=0 avic=0 vls=0");
-	insert("/kvm-intel.ko", "nested=1 flexpriority=0 enable_apicv=0 preemption_timer=1");
 }
 
 static long now_ms(void)
@@ -143,7 +100,7 @@ int main(int argc, char **argv)
 	FILE *in;
 
 	if (init)
-		system_init();
+		output = system_init();
 	signal(SIGPIPE, SIG_IGN); /* of a worker that has died */
 	in = fopen(argc > 1 && !init ? argv[1] : "/batch", "r");
 	worker.kvm = open("/dev/kvm", O_RDWR);
@@ -156,12 +113,7 @@ int main(int argc, char **argv)
 			run_one(&worker);
 		say("D\n", 2);
 	}
-	if (init) {
-		tcdrain(output);
-		sync();
-		reboot(RB_POWER_OFF);
-		for (;;)
-			pause();
-	}
+	if (init)
+		system_end(output);
 	return 0;
 }

@@ -2,12 +2,8 @@
 #include "agent.h"
 
 #include <string.h>
-#include <unistd.h>
 
-__asm__(".section .rodata\n.globl stub_start, stub_end\n.balign 16\nstub_start: .incbin \"" STUB
-	"\"\nstub_end:\n.previous\n");
-
-extern const uint8_t stub_start[], stub_end[];
+extern const uint8_t stub_start[], stub_end[]; /* the guest's code */
 
 static uint64_t *at64(struct vm *vm, uint64_t gpa) { return (uint64_t *)(vm->mem + gpa); }
 
@@ -126,26 +122,6 @@ void memory_init(struct vm *vm)
 		mailbox_init(vm, n);
 }
 
-#ifdef COMPARE_MEMORY
-/* All of it, with that of another VM that has never run. */
-static void compare(struct vm *vm)
-{
-	static uint8_t mem[GUEST_SIZE], reset_page[0x1000];
-	struct vm fresh = { .vmx = vm->vmx, .mem = mem, .reset_page = reset_page };
-
-	memory_init(&fresh);
-	if (memcmp(vm->mem, mem, sizeof(mem)) ||
-	    memcmp(vm->reset_page, reset_page, sizeof(reset_page))) {
-		int at = 0;
-
-		while (at < GUEST_SIZE && vm->mem[at] == mem[at])
-			at++;
-		dprintf(2, "agent: memory of an earlier schedule at %x\n", at);
-		_exit(1);
-	}
-}
-#endif
-
 /* Undo what the guest has written. */
 void memory_reset(struct vm *vm)
 {
@@ -155,7 +131,4 @@ void memory_reset(struct vm *vm)
 	for (int n = 0; n < MAX_VCPUS; n++)
 		memset(vm->mem + GUEST_SMBASE + n * 0x10000 + SMM_SAVE_AREA, 0, 0x1000);
 	memory_init(vm);
-#ifdef COMPARE_MEMORY
-	compare(vm);
-#endif
 }

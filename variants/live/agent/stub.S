@@ -1,12 +1,22 @@
 /* The guest: one schedule step at a time, in L1, L2 and SMM, ending each with one OUT.
- * rbx points at the vCPU's mailbox (see guest.h). Linked at GUEST_STUB; flat binary. */
+ * rbx points at the vCPU's mailbox, whose fields are MB_*. It runs at GUEST_STUB, wherever it is linked:
+ * what is absolute in it is computed from there. */
+#include "commands.h"
 #include "guest.h"
 
+	.macro ADDRESSES labels:vararg
+	.irp label, \labels
+	.quad \label - stub_start + GUEST_STUB
+	.endr
+	.endm
+
+	.section .rodata
 	.code64
-	.globl _start
-_start:
-	.quad l1_start, l1_exit, l2_entry, nmi_stub, irq_stubs, fault_stubs
-	.quad boot16, boot16_end, rm_nmi, smm_entry, smm_end
+	.globl stub_start, stub_end
+	.balign 16
+stub_start:
+	ADDRESSES l1_start, l1_exit, l2_entry, nmi_stub, irq_stubs, fault_stubs
+	ADDRESSES boot16, boot16_end, rm_nmi, smm_entry, smm_end
 
 	.macro TAKE value
 	mov MB_NTAKEN(%rbx), %ecx
@@ -176,8 +186,8 @@ l1_vmlaunch:
 	jmp l1_fail
 	.balign 8
 l1_table:
-	.quad l1_nop, l1_hlt, l1_sti, l1_cli, l1_icr, l1_vmxon, l1_vmxoff, l1_vmlaunch
-	.quad l1_out, l1_rdmsr, l1_clgi, l1_stgi, l1_vmrun, l1_out, l1_out
+	ADDRESSES l1_nop, l1_hlt, l1_sti, l1_cli, l1_icr, l1_vmxon, l1_vmxoff, l1_vmlaunch
+	ADDRESSES l1_out, l1_rdmsr, l1_clgi, l1_stgi, l1_vmrun, l1_out, l1_out
 
 l2_entry:
 	mov MB_IN_HLT(%rbx), %edx
@@ -195,8 +205,8 @@ l2_vmmcall:
 	jmp l2_out
 	.balign 8
 l2_table:
-	.quad l2_nop, l2_hlt, l2_sti, l2_cli, l2_icr, l2_out, l2_out, l2_out
-	.quad l2_vmcall, l2_out, l2_out, l2_out, l2_out, l2_vmmcall, l2_out
+	ADDRESSES l2_nop, l2_hlt, l2_sti, l2_cli, l2_icr, l2_out, l2_out, l2_out
+	ADDRESSES l2_vmcall, l2_out, l2_out, l2_out, l2_out, l2_vmmcall, l2_out
 
 	/* A SIPI without a reset leaves long mode with the start vector as CS: no descriptor has
 	 * that selector, so IRET could not return to it. */
@@ -265,7 +275,7 @@ boot16:
 	mov MB_START_CS(%rbx), %edi
 2:	mov $GUEST_PAGES, %esp
 	pushq $0x08
-	pushq $boot64
+	pushq $(boot64 - stub_start + GUEST_STUB)
 	lretq
 	.code16
 1:	movzwl %ax, %edi
@@ -280,7 +290,7 @@ boot16:
 	wrmsr
 	mov $0x80000031, %eax
 	mov %eax, %cr0
-	ljmpl $0x08, $boot64
+	ljmpl $0x08, $(boot64 - stub_start + GUEST_STUB)
 rm_nmi:				/* the NMI handler of real mode */
 	pushal
 	mov $0x802, %ecx
@@ -376,3 +386,6 @@ smm_loop:
 	wrmsr
 	jmp smm_out
 smm_end:
+stub_end:
+	.code64
+	.previous

@@ -10,6 +10,7 @@
 #define MSR_APIC_BASE 0x1b
 #define APIC_OFF 0xfee00000UL
 #define X2APIC 0xfee00c00UL
+#define CPUIDS 256
 
 static void *checked(void *p, const char *what)
 {
@@ -161,7 +162,18 @@ static void warm_up(struct vm *vm)
 	vcpu_close(&v);
 }
 
-/* A VM without vCPUs, as vm_begin and vm_end want and leave it. */
+/* All that KVM offers its guests. */
+struct kvm_cpuid2 *supported_cpuid(int kvm)
+{
+	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUIDS * sizeof(cpuid->entries[0]));
+
+	cpuid->nent = CPUIDS;
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid))
+		die("KVM_GET_SUPPORTED_CPUID");
+	return cpuid;
+}
+
+/* A VM without vCPUs; memory_reset and vm_begin make it ready for steps. */
 void vm_create(struct vm *vm, int kvm, bool vmx)
 {
 	uint64_t room = 2 * GUEST_SIZE;
@@ -185,29 +197,19 @@ void vm_create(struct vm *vm, int kvm, bool vmx)
 		slot(vm, space << 16, 0, GUEST_SIZE, vm->mem);
 		slot(vm, space << 16 | 1, RESET_PAGE, 0x1000, vm->reset_page);
 	}
-	vm->cpuid = calloc(1, sizeof(*vm->cpuid) + 128 * sizeof(struct kvm_cpuid_entry2));
-	vm->cpuid->nent = 128;
-	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, vm->cpuid))
-		die("KVM_GET_SUPPORTED_CPUID");
+	vm->cpuid = supported_cpuid(kvm);
 	warm_up(vm);
 }
 
-/* Memory as it is in a new VM, and new vCPUs. Their ids are free as long as groups are. */
+/* New vCPUs. Their ids are free as long as groups are. */
 void vm_begin(struct vm *vm, int vcpus)
 {
 	int group = vm->groups++;
 
-	memory_reset(vm);
 	vm->vcpus = vcpus;
 	for (int n = 0; n < vcpus; n++) {
 		vm->vcpu[n] = (struct vcpu){ .n = n };
 		vcpu_open(vm, &vm->vcpu[n], vcpu_id(n, group));
 		vcpu_start(vm, &vm->vcpu[n]);
 	}
-}
-
-void vm_end(struct vm *vm)
-{
-	for (int n = 0; n < vm->vcpus; n++)
-		vcpu_close(&vm->vcpu[n]);
 }

@@ -2,7 +2,7 @@
  *
  * It dies with its VM where a schedule may have left something behind; the next one begins anew.
  */
-#include "agent.h"
+#include "batch.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -23,6 +23,10 @@ static void work(struct worker *w, int asked, int answer)
 	while (read(asked, &came_to, 1) == 1) {
 		FILE *out = s->aloud ? fdopen(dup(w->output), "w") : fmemopen(w->text, w->room, "w");
 
+		memory_reset(&vm);
+#ifdef COMPARE_MEMORY
+		memory_compare(&vm);
+#endif
 		came_to = run_schedule(&vm, s, out);
 		fclose(out);
 		if (write(answer, &came_to, 1) != 1)
