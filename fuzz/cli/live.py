@@ -5,7 +5,7 @@ import json
 import signal
 from typing import Any
 
-from fuzz.cli import conform, kernels
+from fuzz.cli import conform, kernels, review
 from fuzz.cli.kernels import add_cache
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
@@ -66,6 +66,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     run.add_argument("--json", action="store_true", help="one object a line")
     add_cache(run)
 
+    review.add_compare(subcommands)
     conform.add_parser(subcommands)
 
 
@@ -118,7 +119,12 @@ def do_run(options: argparse.Namespace) -> int:
     return status
 
 
-COMMANDS = {**kernels.COMMANDS, "run": do_run, "conform": conform.do_conform}
+COMMANDS = {
+    **kernels.COMMANDS,
+    "run": do_run,
+    "compare": review.do_compare,
+    "conform": conform.do_conform,
+}
 
 
 def run(options: argparse.Namespace) -> int:

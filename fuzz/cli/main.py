@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, export, fuzz, live, schedules, variants
+from fuzz.cli import explore, export, fuzz, live, review, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
+from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
 from variants.catalogue import VariantError, describe, offered
 from variants.live.emulator import LiveError
@@ -25,6 +26,7 @@ examples:
   eventdiff replay corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
   eventdiff replay --variants original --variant my_fix.py case.yaml
   eventdiff minimize big.yaml > small.yaml
+  eventdiff review mine.patch --on linux-6.12
   eventdiff convert case.yaml case.bin
 
 exit status: 0 the variants agree, 1 they differ, 2 trouble
@@ -70,6 +72,7 @@ def parser() -> Parser:
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
     about = "Write a schedule as a C program that tests a host's KVM."
     export.add_arguments(command("export", about))
+    review.add_parser(commands)
     live.add_parser(commands)
     return top
 
@@ -82,13 +85,14 @@ COMMANDS = {
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
     "export": export.do_export,
+    "review": review.do_review,
     "live": live.run,
 }
 
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, explore.ExplorerError),
+    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds),
 )
 """What is said in one line."""
 

@@ -13,7 +13,7 @@ from fuzz.schedule.text import schedule_json
 from variants.live.bochs import Version
 from variants.live.host import HostAgent
 from variants.live.observe import why_broken
-from variants.live.runner import Build, run_variants
+from variants.live.runner import NOT_RUN, Build, run_variants
 from variants.machine.step import VENDORS
 
 MORE_THAN_CORES: Final = (os.cpu_count() or 1) + 1
@@ -107,25 +107,35 @@ def run_once(
     telling: Telling,
     parallel: int,
     fresh: bool,
+    most_broken: int | None = None,
 ) -> list[Traces]:
-    """The traces of schedules, all of one vendor, by variant; troubles are told."""
+    """The traces of schedules, all of one vendor, by variant; troubles are told.
+
+    most_broken: how many may end a variant's emulator. What is not run then has {} for traces.
+    """
     vendor, plain = schedules[0].vendor, [schedule_json(schedule) for schedule in schedules]
     where = " in fresh VMs" if fresh else ""
     what = f"{vendor}: {len(plain)} schedules on {' '.join(builds)}{where}"
     with telling.ticking(what) as tick:
-        traces, reports = run_variants(plain, builds, vendor, parallel, tick, fresh)
+        traces, reports = run_variants(plain, builds, vendor, parallel, tick, fresh, most_broken)
     for name, report in reports.items():
         for trouble in report.troubles:
             telling.trouble(f"live {name}: {trouble}")
-    return [
+    found: list[Traces] = [
         {name: tuple(map(observation_of, of_all[at])) for name, of_all in traces.items()}
         for at in range(len(plain))
     ]
+    return [{} if NOT_RUN in map(why, one.values()) else one for one in found]
+
+
+def why(trace: Trace) -> str:
+    """Why a live run broke off, "" if it did not."""
+    return why_broken(trace[-1].warn) if trace else ""
 
 
 def known(trace: Trace) -> Trace:
     """A live trace as far as it was observed: where the run broke off, nothing was."""
-    return trace[:-1] if trace and why_broken(trace[-1].warn) else trace
+    return trace[:-1] if why(trace) else trace
 
 
 def unlike(models: Traces, live: Traces) -> bool:
@@ -145,7 +155,7 @@ def live_splits(traces: Traces) -> list[Split]:
 def breaks(traces: Traces) -> list[str]:
     """The variants whose run broke off, a line each."""
     return [
-        f"{name} broke off at step {len(known(trace))}: {why_broken(trace[-1].warn)}"
+        f"{name} broke off at step {len(known(trace))}: {why(trace)}"
         for name, trace in traces.items()
         if known(trace) != trace
     ]

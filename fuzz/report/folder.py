@@ -35,7 +35,12 @@ Verdicts = Mapping[Signature, Verdict]
 
 def slug(signature: Signature) -> str:
     """A stable folder name for `signature`."""
-    words = str(signature).lower().replace(" | ", " vs ").replace("+", " and ").replace("=", " is ")
+    return slug_of(str(signature))
+
+
+def slug_of(text: str) -> str:
+    """A stable folder name for what `text` says."""
+    words = text.lower().replace(" | ", " vs ").replace("+", " and ").replace("=", " is ")
     name = re.sub(r"[^a-z0-9]+", "-", words).strip("-")
     if len(name) <= LONGEST_NAME:
         return name

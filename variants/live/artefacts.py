@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Final
 
-from variants.live.emulator import LiveError
+from variants.live.emulator import LiveError, Stopped
 
 COMPILER: Final = re.compile(r":\d+: (?:fatal )?error: |undefined reference")
 WRONG: Final = re.compile(r"^E: |\berror\b|no space left|cannot|failed|is too old", re.IGNORECASE)
@@ -26,6 +27,7 @@ FOREIGN: Final = (
 """What of the user's environment would make a kernel's build another."""
 KEY: Final = 16
 """How many characters name an artefact's contents."""
+TICK_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 10.0
 """How long make has to remove what it has half written."""
 
@@ -45,9 +47,15 @@ def key_of(*parts: str | bytes) -> str:
 
 
 def execute(
-    command: Sequence[str | Path], log: Path | None = None, folder: Path | None = None
+    command: Sequence[str | Path],
+    log: Path | None = None,
+    folder: Path | None = None,
+    stop: Event | None = None,
 ) -> str:
-    """What the command prints; `log` gets it too. Nothing of it is left running on an exception."""
+    """What the command prints; `log` gets it too. Nothing of it is left running on an exception.
+
+    Raises LiveError if it fails, Stopped soon after `stop` is set.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # The kernel's Makefile takes LC_ALL away, so the others too.
     environment |= dict.fromkeys(("LC_ALL", "LC_CTYPE", "LC_MESSAGES", "LANG", "LANGUAGE"), "C")
@@ -63,7 +71,7 @@ def execute(
         start_new_session=True,
     ) as process:
         try:
-            printed, errors = process.communicate()
+            printed, errors = communicate(process, stop)
         except BaseException:
             end(process)
             raise
@@ -74,6 +82,17 @@ def execute(
         where = f" (log: {log})" if log else ""
         raise LiveError(f"{command[0]} failed{where}: {telling(said)}")
     return printed
+
+
+def communicate(process: "subprocess.Popen[str]", stop: Event | None) -> tuple[str, str]:
+    """What the process prints. Raises Stopped soon after `stop` is set."""
+    while stop:
+        try:
+            return process.communicate(timeout=TICK_SECONDS)
+        except subprocess.TimeoutExpired:
+            if stop.is_set():
+                raise Stopped from None
+    return process.communicate()
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:

@@ -1,6 +1,7 @@
 """One boot of an emulator: start it, follow what the agent prints, stop it when it hangs."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,6 +16,10 @@ from variants.live.protocol import Ended, complaints, decode
 
 POLL_SECONDS: Final = 0.05
 PRINTED: Final = "printed"
+LAST_WORDS: Final = re.compile(
+    r"(kernel BUG at|BUG:|Oops:|general protection fault|Kernel panic|watchdog: BUG).*"
+)
+"""What a kernel prints when it ends."""
 
 
 class LiveError(Exception):
@@ -23,6 +28,10 @@ class LiveError(Exception):
 
 class Unavailable(LiveError):
     """What live runs need is not to be had here: a tool, a package, a mirror."""
+
+
+class Stopped(Exception):
+    """What was under way has been told to stop."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,9 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
             process.stdin.close()
     text = serial.read_text(errors="replace")
     ended, under_way, done = decode(text)
-    if not ended and not done:
+    if last_words := LAST_WORDS.search(text):
+        why = f"{why}: {last_words[0].strip()}"
+    elif not ended and not done:
         said = [
             *complaints(text),
             *tail(text),

@@ -40,27 +40,41 @@ def git_apply(tree: Path, diff: str, *options: str) -> str:
     No repository around `tree` and no setting of the user's is looked at. Raises Refused, and
     LiveError if there is no git.
     """
+    done = git(tree, "apply", "--whitespace=nowarn", *options, given=diff)
+    if done.returncode:
+        raise Refused(done.stderr.decode(errors="replace"))
+    return done.stdout.decode(errors="surrogateescape")
+
+
+def git_diff(before: Path, after: Path) -> str:
+    """The diff between two folders `a` and `b` that are side by side; "" if they are equal."""
+    options = ("--no-index", "--binary", "--find-renames", "--no-ext-diff", "--no-prefix")
+    done = git(before.parent, "diff", *options, before.name, after.name)
+    if done.returncode > 1:
+        raise LiveError(f"git diff: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="surrogateescape")
+
+
+def git(folder: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[bytes]":
+    """Run git in `folder`, without the user's settings or a repository around."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {
         "LC_ALL": "C",
-        "GIT_CEILING_DIRECTORIES": str(tree.resolve().parent),
+        "GIT_CEILING_DIRECTORIES": str(folder.resolve().parent),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
     }
     try:
-        done = subprocess.run(
-            ["git", *SETTINGS, "apply", "--whitespace=nowarn", *options],
-            input=diff.encode(errors="surrogateescape"),
+        return subprocess.run(
+            ["git", *SETTINGS, *arguments],
+            input=given.encode(errors="surrogateescape"),
             capture_output=True,
             check=False,
-            cwd=tree,
+            cwd=folder,
             env=environment,
         )
     except FileNotFoundError:
         raise LiveError("git missing: apt-get install git") from None
-    if done.returncode:
-        raise Refused(done.stderr.decode(errors="replace"))
-    return done.stdout.decode(errors="surrogateescape")
 
 
 def changes(tree: Path, diff: str, *options: str) -> list[Change]:

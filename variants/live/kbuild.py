@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from variants.live.artefacts import Store, execute, key_of, progress, succeeds
@@ -16,6 +17,7 @@ SOURCES: Final = tuple(
     for part in (KVM, "virt/kvm")
     for name in ("*.[chS]", "Makefile*", "Kconfig")
 )
+MAKEFILES: Final = tuple(f"{part}/Makefile*" for part in (KVM, "virt/kvm"))
 HEADERS: Final = (
     *("arch/x86/include/asm/*.h", "include/linux/kvm*.h", "include/trace/events/kvm.h"),
     *(f"arch/x86/include/uapi/asm/{name}.h" for name in ("kvm*", "svm", "vmx")),
@@ -38,6 +40,12 @@ SETTINGS: Final = ("CONFIG_KVM_WERROR=", "CONFIG_WERROR=", "CONFIG_DEBUG_INFO_BT
 COMPILER_FLAGS: Final = {"CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT": "-fmin-function-alignment=16"}
 """Flags that a configuration says its compiler has, and KVM's build then uses."""
 RECIPE: Final = repr((FLAGS, IN_KERNEL_TREE, SETTINGS, COMPILER_FLAGS))
+# Modules are stripped of it: the same without, in three quarters of the time.
+NO_DEBUG: Final = "CONFIG_DEBUG_INFO="
+NAMING_PLACES: Final = ("*.cmd", "*.mod", "modules.order", "Module.symvers")
+"""Files of a build that name the folder it was made in."""
+ANYWHERE: Final = b"@TREE@"
+"""Stands in them for that folder while objects are kept."""
 
 
 def compiler() -> str:
@@ -77,7 +85,7 @@ def lacking_flags(headers: Path) -> list[str]:
 
 def fit_makefiles(tree: Path) -> None:
     """Let KVM's makefiles find in `tree` what they look for in the kernel's."""
-    for makefile in source_files(tree, [f"{part}/Makefile*" for part in (KVM, "virt/kvm")]):
+    for makefile in source_files(tree, MAKEFILES):
         text = makefile.read_text()
         for there, here in IN_KERNEL_TREE:
             text = text.replace(there, here)
@@ -94,18 +102,82 @@ def build_modules(
     """
 
     def make(folder: Path) -> None:
-        tree = folder.parent / "tree"
-        copy_source(kernel / "source", header_source(kernel), tree)
-        change(tree, folder)
-        fit_makefiles(tree)
+        objects = compiled(store, kernel)
         progress(f"{name}: building {', '.join(MODULES)}")
-        headers = kernel / "headers"
-        command: list[str | Path] = [
-            *("make", "-C", headers, f"M={tree / KVM}", "CC=gcc", "HOSTCC=gcc"),
-            *(*SETTINGS, *lacking_flags(headers), f"-j{os.cpu_count() or 1}", "modules"),
-        ]
-        execute(command, store.log(f"build-{name}"))
-        for module in MODULES:
-            execute(["strip", "--strip-debug", "-o", folder / module, tree / KVM / module])
+        make_changed(
+            kernel, objects, folder, change, os.cpu_count() or 1, store.log(f"build-{name}")
+        )
 
-    return store.artefact(f"kvm-{name}-{key_of(kernel.name, key, RECIPE, compiler())}", make)
+    return store.artefact(f"kvm-{name}-{build_key(kernel, key)}", make)
+
+
+def build_key(kernel: Path, key: str) -> str:
+    """What modules are known by: the kernel, the change, how and with what they are built."""
+    return key_of(kernel.name, key, RECIPE, compiler())
+
+
+def make_changed(
+    kernel: Path,
+    objects: Path,
+    folder: Path,
+    change: Callable[[Path, Path], None],
+    jobs: int,
+    log: Path | None = None,
+    stop: Event | None = None,
+) -> None:
+    """Put the modules of `kernel` after `change` into `folder`, which has a scratch folder's place.
+
+    objects: of `compiled`. Only what the change is about is compiled. stop: ends it from elsewhere.
+    """
+    tree = folder.parent / "tree"
+    shutil.copytree(objects, tree)
+    rename_places(tree, ANYWHERE, os.fsencode(tree))
+    before = headers_in(tree)
+    change(tree, folder)
+    if headers_in(tree) - before:
+        # One may be found now in place of a header that objects were made with.
+        for command in tree.rglob("*.cmd"):
+            command.unlink()
+    fit_makefiles(tree)
+    make_modules(kernel, tree, jobs, log, stop)
+    for module in MODULES:
+        execute(["strip", "--strip-debug", "-o", folder / module, tree / KVM / module])
+
+
+def compiled(store: Store, kernel: Path) -> Path:
+    """KVM's source of `kernel`, unchanged, and the objects that it makes."""
+
+    def make(folder: Path) -> None:
+        tree = folder / "tree"
+        copy_source(kernel / "source", header_source(kernel), tree)
+        fit_makefiles(tree)
+        progress(f"compiling KVM of {kernel.name}")
+        make_modules(kernel, tree, os.cpu_count() or 1, store.log("build-objects"))
+        for makefile in source_files(kernel / "source", MAKEFILES):
+            shutil.copy(makefile, tree / makefile.relative_to(kernel / "source"))
+        rename_places(tree, os.fsencode(tree), ANYWHERE)
+
+    return store.artefact(f"objects-{build_key(kernel, NO_DEBUG)}", make) / "tree"
+
+
+def make_modules(
+    kernel: Path, tree: Path, jobs: int, log: Path | None, stop: Event | None = None
+) -> None:
+    headers = kernel / "headers"
+    command: list[str | Path] = [
+        *("make", "-C", headers, f"M={tree / KVM}", "CC=gcc", "HOSTCC=gcc"),
+        *(*SETTINGS, NO_DEBUG, *lacking_flags(headers), f"-j{jobs}", "modules"),
+    ]
+    execute(command, log, stop=stop)
+
+
+def rename_places(tree: Path, old: bytes, new: bytes) -> None:
+    """Let a build that was made in one folder be in another; make is to see nothing changed."""
+    for file in source_files(tree, [f"**/{name}" for name in NAMING_PLACES]):
+        times = file.stat()
+        file.write_bytes(file.read_bytes().replace(old, new))
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def headers_in(tree: Path) -> set[Path]:
+    return {file.relative_to(tree) for file in tree.rglob("*.h")}

@@ -1,8 +1,10 @@
 """The emulators: QEMU's TCG for SVM, Bochs for VMX."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,7 @@ KERNEL_ARGUMENTS: Final = (
     "rcupdate.rcu_expedited=1 random.trust_cpu=on nowatchdog tsc=reliable audit=0 "
     "transparent_hugepage=always cryptomgr.notests"
 )
+QEMU: Final = "qemu-system-x86_64"
 ISOLINUX: Final = Path("/usr/lib/ISOLINUX/isolinux.bin")
 LDLINUX: Final = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
 BOCHS: Final = "usr/bin/bochs-bin"
@@ -31,7 +34,7 @@ def qemu(vmlinuz: Path) -> Machine:
         (folder / "initrd").write_bytes(image)
         command = [
             *(
-                "qemu-system-x86_64",
+                QEMU,
                 "-machine",
                 "pc",
                 "-accel",
@@ -47,6 +50,17 @@ def qemu(vmlinuz: Path) -> Machine:
         return command, {}, b""
 
     return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60)
+
+
+@cache
+def qemu_version() -> str:
+    """The version of the system's QEMU; "" if there is none."""
+    try:
+        said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    found = re.search(r"version (\S+)", said.stdout)
+    return found[1] if found else ""
 
 
 def bochs_command(root: Path | None) -> tuple[list[str], dict[str, str]]:

@@ -1,13 +1,12 @@
 """KVM with a user's patch: its modules, and what the patch changes."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from variants.live.artefacts import Store, progress
 from variants.live.changes import changed_functions
-from variants.live.kbuild import build_modules
+from variants.live.kbuild import build_modules, compiled
 from variants.live.patches import KernelPatch, apply_patch, patch_json, patch_key, read_json
 from variants.variant import machine_functions, name_of
 
@@ -20,10 +19,8 @@ def build_patched(store: Store, patch: KernelPatch, kernel: Path) -> Path:
 
     def change(tree: Path, folder: Path) -> None:
         progress(f"{patch.name}: applying {patch.file.name}")
-        pristine = tree.with_name("pristine")
-        shutil.copytree(tree, pristine)
         files, left_out = apply_patch(patch, tree, store.log(f"patch-{patch.name}"))
-        functions = changed_functions(pristine, tree, files)
+        functions = changed_functions(compiled(store, kernel), tree, files)
         changed = functions + [f"(left out: {file})" for file in left_out]
         (folder / CHANGED).write_text("".join(f"{line}\n" for line in changed))
         (folder / KEPT).write_text(patch_json(patch))

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, boot
+from variants.live.emulator import Booted, LiveError, Stopped, boot
 from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
@@ -17,6 +17,7 @@ from variants.live.observe import Observation, trace
 from variants.live.protocol import Ended, Schedule, encode
 
 BATCH: Final = 400
+NOT_RUN: Final = "not run, for others ended the emulator"
 TICK_SECONDS: Final = 0.5
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
@@ -42,10 +43,6 @@ class Report:
     troubles: list[str]
     boots: int = 0
     milliseconds: int = 0
-
-
-class Stopped(Exception):
-    """The run was told to stop."""
 
 
 def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
@@ -76,6 +73,7 @@ def run(
     report: Report | None = None,
     stop: Event | None = None,
     fresh: bool = True,
+    most_broken: int | None = None,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
@@ -83,6 +81,7 @@ def run(
     A schedule that hangs, panics or kills the emulator costs only itself: the others run in a
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
+    most_broken: how many may end the emulator, two boots each; what is left then is `NOT_RUN`.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
@@ -127,6 +126,9 @@ def run(
         if fruitless > 1:
             raise LiveError(f"no schedule ran: {booted.why}")
         todo = [number for number in todo if number not in results]
+        if most_broken is not None and len(broken & results.keys()) >= most_broken:
+            results |= {number: Ended(word=NOT_RUN) for number in todo}
+            todo = []
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
 
 
@@ -141,6 +143,7 @@ def run_variants(
     parallel: int,
     tick: Callable[[], None] = lambda: None,
     fresh: bool = True,
+    most_broken: int | None = None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
     """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
 
@@ -150,7 +153,9 @@ def run_variants(
     stop = Event()
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
-            name: pool.submit(run, schedules, build, vendor, reports[name], stop, fresh)
+            name: pool.submit(
+                run, schedules, build, vendor, reports[name], stop, fresh, most_broken
+            )
             for name, build in builds.items()
         }
         try:

@@ -59,7 +59,7 @@ def transform(store: Store, name: str, source: Path, tree: Path) -> None:
     ]
     execute(command, store.log(f"spatch-{name}"))
     meant = set(CHANGED_FUNCTION.findall(patch))
-    files = sorted(str(file.relative_to(tree)) for file in (tree / KVM).rglob("*.[ch]"))
+    files = sorted(str(file.relative_to(source)) for file in (source / KVM).rglob("*.[ch]"))
     changed = changed_functions(source, tree, files)
     if set(changed) != meant:
         odd = ", ".join(sorted(set(changed) ^ meant))

@@ -1,0 +1,1 @@
+"""From a patch, or two kernels, to the behaviours that changed."""

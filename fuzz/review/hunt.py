@@ -1,0 +1,352 @@
+"""The search on real KVM, for one vendor: what is run, and what becomes of it.
+
+Each schedule either shows no difference, or one that a finding explains, or it is minimised to a
+finding. A difference hides what would come after it, so a schedule that shows one is run again
+without what triggers it, until it goes through or there is nothing left of it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, NamedTuple
+
+from fuzz.compare.compared import compared
+from fuzz.compare.traces import Trace, Traces
+from fuzz.live.cover import BASE
+from fuzz.live.pairs import Pair, pairs_in
+from fuzz.memory.tables import Tables
+from fuzz.review.journal import Journal
+from fuzz.review.marks import Mark, marks
+from fuzz.review.mutations import Context, contexts, mutations
+from fuzz.review.shrinking import Target, fine, minimised, rough, up_to
+from fuzz.review.triggers import (
+    PLAIN_OPS,
+    Item,
+    Standing,
+    Trigger,
+    around,
+    fits,
+    item_of,
+    standing_before,
+    taken_at,
+    trigger_of,
+)
+from fuzz.schedule.order import size
+from fuzz.schedule.schedule import Schedule
+from variants.catalogue import built_in
+from variants.machine.machine import initial_state, step
+from variants.machine.step import Step, Vendor
+
+CHUNKS: Final = {"svm": (100, 300, 600), "vmx": (60, 240, 400)}
+"""Schedules that are run at a time: few at first, to know what to go around."""
+AGAIN: Final = 3
+"""How often a schedule is run again without what it showed."""
+SHORTEST: Final = 3
+"""Steps of a schedule that is still worth running again."""
+AT_ONCE: Final = 16
+"""Differences that are minimised at a time."""
+MUTATIONS: Final = {"svm": 400, "vmx": 200}
+FRUITLESS: Final = 2
+"""Rounds of mutations that show nothing new, after which the search ends."""
+ENOUGH: Final = 8
+"""Ways to one difference, after which its looks are enough."""
+REPEATS: Final = 3
+SEED: Final = 1
+
+
+@dataclass
+class Way:
+    """A smallest schedule that shows a difference, at its last step.
+
+    trigger: what explains other schedules by it; met: other triggers, of schedules that were
+    minimised to it and do not have that. explains: how many schedules it does. minimal: known to be
+    1-minimal. traces: of the schedule in a fresh VM; repeats: how often it showed in such, of how
+    many.
+    """
+
+    schedule: Schedule
+    trigger: Trigger
+    minimal: bool = False
+    met: list[Trigger] = field(default_factory=list)
+    explains: int = 0
+    traces: Traces = field(default_factory=dict)
+    repeats: tuple[int, int] = (0, 0)
+
+    @property
+    def last(self) -> Item:
+        return self.trigger.items[-1]
+
+    def explained(self, shown: "Unexplained") -> bool:
+        """Is it the reason? A telling step that does so wherever a vCPU stands alike is enough."""
+        if any(
+            taken_at(one, shown.schedule, shown.trace, shown.step)
+            for one in (self.trigger, *self.met)
+        ):
+            return True
+        alike = self.trigger.standing == shown.standing
+        return alike and self.last.op not in PLAIN_OPS and fits(self.last, shown.item)
+
+
+@dataclass
+class Found:
+    """A difference, as far as it can be told from others: how it looks and in which step, and the
+    ways to it that are known. by_looks: schedules that have only its looks; they are not minimised
+    any more when `ENOUGH` ways are known. hunks: the smallest set of a patch's without which it is
+    gone; between: the kernels between which it changed. A line each, none if that is not known."""
+
+    mark: Mark
+    op: str
+    ways: list[Way] = field(default_factory=list)
+    by_looks: int = 0
+    hunks: tuple[str, ...] = ()
+    between: str = ""
+
+    @property
+    def explains(self) -> int:
+        return self.by_looks + sum(way.explains for way in self.ways)
+
+    @property
+    def shortest(self) -> Way:
+        return min(self.ways, key=lambda way: size(way.schedule))
+
+    def takes(self, shown: "Unexplained") -> bool:
+        """Does it explain what a schedule shows? Then that is counted."""
+        if self.mark != shown.mark:
+            return False
+        for way in self.ways:
+            if way.explained(shown):
+                way.explains += 1
+                return True
+        if len(self.ways) >= ENOUGH and (self.op in PLAIN_OPS or self.op == shown.item.op):
+            self.by_looks += 1
+            return True
+        return False
+
+
+class Unexplained(NamedTuple):
+    """A schedule that shows a mark at a step, and no finding says why. trace: up to there."""
+
+    schedule: Schedule
+    step: int
+    mark: Mark
+    trace: Trace
+
+    @property
+    def item(self) -> Item:
+        return item_of(self.schedule.steps[self.step], self.schedule.steps[self.step].on, 1)
+
+    @property
+    def standing(self) -> Standing:
+        return standing_before(self.schedule, self.trace, self.step)
+
+    @property
+    def target(self) -> Target:
+        steps = self.schedule.steps[: self.step + 1]
+        return Target(self.schedule._replace(steps=steps), self.mark)
+
+
+class Hunt:
+    """A search for what live variants do differently.
+
+    proposing: asked before anything new is proposed; explaining: before what was found is made
+    smaller. found: in the order in which it was found.
+    schedules: how many of the proposals were run. compared: the pairs (`fuzz.live.pairs`) that they
+    took on `original`'s model before they parted. parted: how many did.
+    """
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        journal: Journal,
+        proposing: Callable[[], bool],
+        explaining: Callable[[], bool],
+    ) -> None:
+        self.vendor = vendor
+        self.journal = journal
+        self.proposing = proposing
+        self.explaining = explaining
+        self.random = Random(SEED)
+        self.machine = Tables(compared(vendor, [built_in()[BASE]])).compared.machines[0]
+        self.found: list[Found] = []
+        self.unexplained: list[Unexplained] = []
+        self.compared: set[Pair] = set()
+        self.contexts: set[Context] = set()
+        self.pool: list[Schedule] = []
+        self.ran: set[tuple[int, tuple[Step, ...]]] = set()
+        self.schedules = 0
+        self.parted = 0
+
+    def cover(self, schedules: Sequence[Schedule]) -> Iterator[int]:
+        """Run a part of the covering set; yields after each chunk how many of it are done."""
+        sizes = iter(CHUNKS[self.vendor])
+        done, chunk = 0, next(sizes)
+        while done < len(schedules) and self.proposing():
+            proposed = [self.steered(one) for one in schedules[done : done + chunk]]
+            self.look_at(proposed)
+            done += chunk
+            chunk = next(sizes, chunk)
+            yield min(done, len(schedules))
+
+    def search(self) -> Iterator[int]:
+        """Mutate what showed something new until nothing new comes; yields after each round how
+        many contexts are known."""
+        fruitless = 0
+        while self.pool and fruitless < FRUITLESS and self.proposing():
+            known = len(self.contexts), len(self.found)
+            proposed = mutations(self.pool, MUTATIONS[self.vendor], self.random)
+            self.look_at([self.steered(one) for one in proposed])
+            fruitless = fruitless + 1 if (len(self.contexts), len(self.found)) == known else 0
+            yield len(self.contexts)
+
+    def steered(self, schedule: Schedule) -> Schedule:
+        """`schedule` around what is known, as `original`'s model would have it."""
+        triggers = self.triggers
+        if not triggers:
+            return schedule
+        return around(schedule, self.modelled(schedule), triggers, self.random)
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        return [way.trigger for found in self.found for way in found.ways]
+
+    def modelled(self, schedule: Schedule) -> Trace:
+        """What the model of `original` shows."""
+        state = initial_state(schedule.vcpus)
+        shown = []
+        for taken in schedule.steps:
+            state, observation = step(self.machine, state, taken)
+            shown.append(observation)
+        return tuple(shown)
+
+    def look_at(self, proposed: Iterable[Schedule]) -> None:
+        """Run schedules, explain what they show, and run them again around that."""
+        for turn in range(1 + AGAIN):
+            todo = [one for one in proposed if self.is_new(one)]
+            if not todo or (turn and not self.proposing()):
+                return
+            shown = list(zip(todo, self.journal.run(todo), strict=True))
+            parted = [(*one, at) for one in shown if (at := self.take_in(*one))]
+            self.explain()
+            triggers = self.triggers
+            proposed = [
+                around(one, first_of(traces), triggers, self.random, at)
+                for one, traces, at in parted
+            ]
+            not_run = [one for one, traces in shown if not traces]
+            self.ran.difference_update(map(as_key, not_run))
+            proposed += map(self.steered, not_run)
+
+    def is_new(self, schedule: Schedule) -> bool:
+        """Is it worth running, and was not run yet? Says so once."""
+        key = as_key(schedule)
+        new = len(schedule.steps) >= SHORTEST and key not in self.ran
+        self.ran.add(key)
+        return new
+
+    def take_in(self, schedule: Schedule, traces: Traces) -> list[int]:
+        """Note what a schedule showed; returns the steps at which its variants parted."""
+        if not traces:
+            return []
+        self.schedules += 1
+        places = marks(schedule, traces)
+        trace = first_of(traces)
+        alike = places[0][0] if places else len(trace)
+        self.compared.update(
+            pairs_in(self.machine, schedule._replace(steps=schedule.steps[:alike]))
+        )
+        new = set(contexts(schedule, trace[:alike])) - self.contexts
+        if new:
+            self.contexts |= new
+            self.pool.append(schedule)
+        for at, mark in places:
+            shown = Unexplained(schedule, at, mark, traces[mark.groups[0][0]][: at + 1])
+            if not self.explained(shown):
+                self.unexplained.append(shown)
+        self.parted += bool(places)
+        return [at for at, _ in places]
+
+    def explained(self, shown: Unexplained) -> bool:
+        """Does a finding say why? Then it counts that."""
+        return any(found.takes(shown) for found in self.found)
+
+    def explain(self) -> None:
+        """Minimise what no finding explains, until one does."""
+        while self.unexplained and self.explaining():
+            chosen = representatives(self.unexplained)[:AT_ONCE]
+            targets = [shown.target for shown in chosen]
+            made = minimised(targets, self.journal.run, rough, self.explaining)
+            if not self.explaining():
+                return
+            for shown, (target, _) in zip(chosen, made, strict=True):
+                self.add(shown, target.schedule)
+            self.unexplained = [one for one in self.unexplained if not self.explained(one)]
+
+    def add(self, shown: Unexplained, schedule: Schedule) -> None:
+        """A finding, or one more way to one that is known."""
+        plain = schedule._replace(name="", about="")
+        (traces,) = self.journal.run([plain])
+        trigger = trigger_of(plain, traces[shown.mark.groups[0][0]], len(plain.steps) - 1)
+        key = shown.mark, trigger.items[-1].op
+        found = next((one for one in self.found if (one.mark, one.op) == key), None)
+        if found is None:
+            found = Found(*key)
+            self.found.append(found)
+        way = next((one for one in found.ways if one.trigger.items == trigger.items), None)
+        if way is None:
+            way = Way(plain, trigger)
+            found.ways.append(way)
+        # The vCPU may stand elsewhere; and where steps were taken for others, it is met as it was.
+        as_it_was = trigger_of(shown.schedule, shown.trace, shown.step)
+        for met in (trigger._replace(standing=shown.standing), as_it_was):
+            if not way.explained(shown):
+                way.met.append(met)
+
+    def finish(self) -> None:
+        """Make the ways that are known 1-minimal, and see each three times in fresh VMs."""
+        ways = [(found.mark, way) for found in self.found for way in found.ways]
+        targets = [Target(way.schedule, mark) for mark, way in ways]
+        made = minimised(targets, self.journal.run, fine, self.explaining)
+        for (_, way), (target, minimal) in zip(ways, made, strict=True):
+            way.schedule, way.minimal = target.schedule, minimal
+        for turn in range(1, REPEATS + 1):
+            shown = self.journal.run([way.schedule for _, way in ways], turn)
+            for (mark, way), traces in zip(ways, shown, strict=True):
+                times, of = way.repeats
+                way.traces = traces
+                way.repeats = times + (up_to(way.schedule, traces, mark) is not None), of + 1
+        self.found = merged(self.found)
+
+
+def merged(found: Iterable[Found]) -> list[Found]:
+    """What minimising made the same put together: ways, and differences that show in one step."""
+    made: dict[tuple[Mark, str], Found] = {}
+    for one in found:
+        for way in one.ways:
+            op = way.schedule.steps[-1].op
+            there = made.setdefault((one.mark, op), Found(one.mark, op))
+            known = next((w for w in there.ways if w.schedule == way.schedule), None)
+            if known:
+                known.explains += way.explains
+            else:
+                there.ways.append(way)
+        made[one.mark, one.ways[0].schedule.steps[-1].op].by_looks += one.by_looks
+    return list(made.values())
+
+
+def as_key(schedule: Schedule) -> tuple[int, tuple[Step, ...]]:
+    """A schedule by what it does."""
+    return schedule.vcpus, schedule.steps
+
+
+def first_of(traces: Traces) -> Trace:
+    """The base's."""
+    return next(iter(traces.values()))
+
+
+def representatives(shown: Sequence[Unexplained]) -> list[Unexplained]:
+    """The smallest for each mark, standing and last step; those of different marks first."""
+    best: dict[Mark, dict[object, Unexplained]] = {}
+    for one in sorted(shown, key=lambda one: (one.step, size(one.schedule))):
+        best.setdefault(one.mark, {}).setdefault((one.standing, one.item[:3]), one)
+    ordered = [(number, one) for some in best.values() for number, one in enumerate(some.values())]
+    return [one for _, one in sorted(ordered, key=lambda pair: pair[0])]

@@ -1,0 +1,201 @@
+"""What a review writes: a folder a finding, a summary, a machine-readable list, a paragraph for a
+mail."""
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from fuzz.live.run import live_splits
+from fuzz.live.text import live_text
+from fuzz.report.folder import slug_of
+from fuzz.report.trace import WIDTH
+from fuzz.review.hunt import Found, Way
+from fuzz.review.review import Review, Reviewed, ways_of
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import dump, schedule_json, step_yaml
+from variants.machine.step import Vendor
+
+NOT_TESTED: Final = "silicon, vGIF, AVIC/APICv, messages that land while KVM runs"
+SAYS: Final = {
+    "warn": "the kernel warns",
+    "nested_exit": "VM exit to L1",
+    "outcome": "outcome",
+    "ends": "the kernel",
+}
+MOST_WAYS: Final = 5
+"""Ways to a difference that are written out."""
+
+
+class Facts(NamedTuple):
+    """What a report says beside what was found.
+
+    versions: of the kernels, by variant. emulators: by vendor. left_out: vendors that were not run,
+    and why. patch: the file, "" if kernels are compared.
+    """
+
+    versions: Mapping[str, str]
+    emulators: Mapping[Vendor, str]
+    left_out: Mapping[Vendor, str]
+    patch: str = ""
+
+
+def title(found: Found) -> str:
+    """A difference in a line: the step in which it shows, and what each variant does."""
+    step = found.shortest.schedule.steps[-1]
+    what = f"{step.op} {step.mode}" if step.op == "set-mp-state" else step.op
+    shown = zip(found.mark.groups, found.mark.values, strict=True)
+    said = ", ".join(f"{' and '.join(group)}: {value}" for group, value in shown)
+    return f"{what}: {SAYS.get(found.mark.field, found.mark.field)}: {said}"
+
+
+def finding_json(vendor: Vendor, found: Found) -> dict[str, Any]:
+    way = found.shortest
+    return {
+        "title": title(found),
+        "vendor": vendor,
+        "length": len(way.schedule.steps),
+        "schedule": schedule_json(named(vendor, found, way)),
+        "groups": [list(group) for group in found.mark.groups],
+        "hunks": list(found.hunks),
+        "between": found.between,
+        "repeats": list(way.repeats),
+        "minimal": way.minimal,
+        "explains": found.explains,
+        "ways": len(found.ways),
+    }
+
+
+def review_json(review: Review) -> dict[str, Any]:
+    """What `review --json` prints, and `review.json` holds."""
+    base, *others = review.names
+    return {
+        "base": base,
+        "other": ",".join(others),
+        "vendors": list(review.reviewed),
+        "schedules": sum(one.hunt.schedules for one in review.reviewed.values()),
+        "unexplained": sum(len(one.hunt.unexplained) for one in review.reviewed.values()),
+        "interrupted": review.interrupted,
+        "seconds": round(review.seconds, 3),
+        "findings": [finding_json(vendor, found) for vendor, found in review.found],
+    }
+
+
+def named(vendor: Vendor, found: Found, way: Way) -> Schedule:
+    """The schedule of a way, with the finding's name."""
+    return way.schedule._replace(name=name_of(vendor, found), about=title(found))
+
+
+def name_of(vendor: Vendor, found: Found) -> str:
+    """The name of a finding's folder."""
+    return slug_of(f"{vendor} {title(found)}")
+
+
+def ran(vendor: Vendor, one: Reviewed, facts: Facts) -> str:
+    """What was run for a vendor, in a sentence."""
+    hunt = one.hunt
+    return (
+        f"{vendor.upper()} ({facts.emulators[vendor]}): {hunt.schedules} schedules, "
+        f"{one.covered} of {len(one.covering.schedules)} of the covering set; "
+        f"{len(hunt.compared)} pairs of a vCPU's state and an event compared, "
+        f"{hunt.parted} schedules parted, {len(hunt.unexplained)} of them unexplained"
+    )
+
+
+def tested(review: Review, facts: Facts) -> str:
+    """A paragraph to paste into a mail."""
+    base, *others = review.names
+    version = facts.versions[base]
+    what = facts.patch or " and ".join(f"{one} ({facts.versions[one]})" for one in others)
+    lines = [f"Tested: {what} against {base} ({version}) on real KVM with eventdiff."]
+    lines += [f"{ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
+    if review.found:
+        differ = [f"{vendor} {title(found)}" for vendor, found in review.found]
+        lines.append(f"Differs in: {'; '.join(differ)}.")
+    else:
+        lines.append("No difference.")
+    left_out = [f"{vendor.upper()} ({why})" for vendor, why in facts.left_out.items()]
+    lines.append(f"Not tested: {', '.join([*left_out, NOT_TESTED])}.")
+    return textwrap.fill(" ".join(lines), 72) + "\n"
+
+
+def finding_text(vendor: Vendor, found: Found) -> str:
+    """A finding's page: what real KVM showed side by side, and how sure that is."""
+    way = found.shortest
+    lines = [live_text(named(vendor, found, way), way.traces, live_splits(way.traces)).rstrip()]
+    showed, times = way.repeats
+    sure = "1-minimal" if way.minimal else "not minimised to the end"
+    facts = [
+        f"shown in {showed} of {times} runs, each in a fresh VM; {sure}",
+        f"explains {found.explains} schedules of the review"
+        + (f", {found.by_looks} of them by their looks alone" if found.by_looks else ""),
+        *(f"without this hunk it is gone: {hunk}" for hunk in found.hunks),
+        *([found.between] if found.between else []),
+    ]
+    lines += ["", *(line for fact in facts for line in textwrap.wrap(fact, WIDTH))]
+    others = ways_of(found)[1:]
+    if others:
+        lines += ["", "other ways to it:"]
+    for other in others[:MOST_WAYS]:
+        text = "; ".join(map(step_yaml, other.schedule.steps))
+        lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    if len(others) > MOST_WAYS:
+        lines.append(f"  and {len(others) - MOST_WAYS} more")
+    return "\n".join([*lines, ""])
+
+
+def summary(review: Review, facts: Facts) -> str:
+    """`summary.md`"""
+    base, *others = review.names
+    lines = [f"# {facts.patch or ', '.join(others)} against {base}", ""]
+    lines += [f"- {ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
+    lines += [f"- {vendor.upper()} was not run: {why}." for vendor, why in facts.left_out.items()]
+    if review.interrupted:
+        lines.append("- Interrupted: the same command goes on.")
+    columns = ("vendor", "what differs", "steps", "shown", "explains", "where", "reproducer")
+    lines += ["", f"| {' | '.join(columns)} |", "| " + " | ".join("---" for _ in columns) + " |"]
+    for vendor, found in review.found:
+        name = name_of(vendor, found)
+        way = found.shortest
+        cells = [
+            vendor,
+            title(found),
+            str(len(way.schedule.steps)),
+            f"{way.repeats[0]} of {way.repeats[1]}",
+            str(found.explains),
+            "; ".join(found.hunks) or found.between,
+            f"[trace]({name}/trace.txt)",
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if not review.found:
+        lines += ["", "No difference."]
+    return "\n".join([*lines, ""])
+
+
+def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
+    """The same for a terminal."""
+    lines = [ran(vendor, one, facts) for vendor, one in review.reviewed.items()]
+    lines += [f"{vendor.upper()} was not run: {why}" for vendor, why in facts.left_out.items()]
+    for vendor, found in review.found:
+        way = found.shortest
+        lines += ["", f"{vendor}: {title(found)}"]
+        lines += [f"    {step_yaml(step)}" for step in way.schedule.steps]
+        lines += [f"  gone without {hunk}" for hunk in found.hunks]
+        lines += [f"  {found.between}"] if found.between else []
+        lines.append(f"  {out / name_of(vendor, found)}")
+    return [*lines, "", "no difference" if not review.found else f"see {out / 'summary.md'}"]
+
+
+def write_report(out: Path, review: Review, facts: Facts) -> None:
+    """Write all of it to `out`. Raises OSError."""
+    for vendor, found in review.found:
+        folder = out / name_of(vendor, found)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "trace.txt", finding_text(vendor, found))
+        write_whole(folder / "reproducer.yaml", dump(named(vendor, found, found.shortest)))
+    write_whole(out / "summary.md", summary(review, facts))
+    write_whole(out / "tested.txt", tested(review, facts))
+    text = json.dumps(review_json(review), indent=1)
+    write_whole(out / "review.json", text + "\n")

@@ -1,0 +1,148 @@
+"""A review: the covering set on real KVM, then a search from what was new in it, vendor by vendor.
+
+It is ordered so that each second buys most: walks before tours, and of both vendors first.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fuzz.compare.traces import Traces
+from fuzz.live.cover import Covering, covering
+from fuzz.live.run import Telling, run_once
+from fuzz.review.hunt import Found, Hunt, Way
+from fuzz.review.journal import Journal
+from fuzz.schedule.schedule import Schedule
+from variants.live.runner import Build
+from variants.machine.step import Vendor
+
+GRACE: Final = 120
+"""Seconds for what was found before the time was up to be minimised."""
+MOST_BROKEN: Final = 1
+
+
+@dataclass
+class Clock:
+    """How long a review may propose schedules, from when it began; None is for as long as there is
+    something new."""
+
+    seconds: int | None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+    def proposing(self) -> bool:
+        return self.seconds is None or self.elapsed < self.seconds
+
+    def explaining(self) -> bool:
+        return self.seconds is None or self.elapsed < self.seconds + GRACE
+
+
+@dataclass
+class Reviewed:
+    """What became of one vendor. covering: its set; covered: how many schedules of it were run."""
+
+    hunt: Hunt
+    covering: Covering
+    covered: int = 0
+
+
+@dataclass
+class Review:
+    """names: the variants, the base first. reviewed: by vendor, as far as it went."""
+
+    names: tuple[str, ...]
+    reviewed: dict[Vendor, Reviewed] = field(default_factory=dict)
+    interrupted: bool = False
+    seconds: float = 0
+
+    @property
+    def found(self) -> list[tuple[Vendor, Found]]:
+        """What showed in fresh VMs too, that which explains most first."""
+        return [
+            (vendor, found)
+            for vendor, one in self.reviewed.items()
+            for found in sorted(one.hunt.found, key=lambda found: -found.explains)
+            if found.shortest.repeats[0]
+        ]
+
+
+def review(
+    builds: Mapping[str, Build],
+    identities: Mapping[str, str],
+    vendors: Sequence[Vendor],
+    cache: Path,
+    out: Path,
+    clock: Clock,
+    telling: Telling,
+) -> Review:
+    """Search for what `builds` do differently, the first being the base.
+
+    identities: what tells one build from another. cache: where covering sets are kept. out: where
+    the journal is; what is in it is not run again. Ctrl-C ends the search early. Raises LiveError,
+    OSError, OtherBuilds.
+    """
+    result = Review(tuple(builds))
+    status = ""
+
+    def ticking(what: str) -> AbstractContextManager[Callable[[], None]]:
+        return telling.ticking(f"{status}{what}")
+
+    told = telling._replace(ticking=ticking)
+
+    def run(schedules: Sequence[Schedule], fresh: bool) -> Sequence[Traces]:
+        return run_once(schedules, builds, told, len(builds), fresh, MOST_BROKEN)
+
+    journal = Journal(out, identities, run)
+    try:
+        for vendor in vendors:
+            with telling.ticking(f"{vendor}: the covering set") as tick:
+                whole = covering(vendor, cache, tick)
+            hunt = Hunt(vendor, journal, clock.proposing, clock.explaining)
+            result.reviewed[vendor] = Reviewed(hunt, whole)
+        for _ in steps(result):
+            status = progress(result, clock)
+    except KeyboardInterrupt:
+        result.interrupted = True
+    for one in result.reviewed.values():
+        try:
+            one.hunt.finish()
+        except KeyboardInterrupt:
+            result.interrupted = True
+    result.seconds = clock.elapsed
+    return result
+
+
+def steps(result: Review) -> Iterator[None]:
+    """The search; yields after each chunk of schedules."""
+    for part in ("walks", "tours"):
+        for one in result.reviewed.values():
+            before = one.covered
+            for done in one.hunt.cover(getattr(one.covering, part)):
+                one.covered = before + done
+                yield
+    for one in result.reviewed.values():
+        for _ in one.hunt.search():
+            yield
+
+
+def progress(result: Review, clock: Clock) -> str:
+    """How far it is, and how long the covering set still takes, at the pace so far."""
+    done = sum(one.covered for one in result.reviewed.values())
+    whole = sum(len(one.covering.schedules) for one in result.reviewed.values())
+    found = sum(len(one.hunt.found) for one in result.reviewed.values())
+    left = clock.elapsed * (whole - done) / done if done else 0
+    if clock.seconds is not None:
+        left = min(left, max(0, clock.seconds - clock.elapsed))
+    return f"{done}/{whole} schedules, {found} differences, about {left:.0f} s left; "
+
+
+def ways_of(found: Found) -> list[Way]:
+    """The ways to a difference, the shortest first."""
+    rest = [way for way in found.ways if way is not found.shortest]
+    return [found.shortest, *rest]
