@@ -221,5 +221,6 @@ def attribute(
 def status_of(result: Review) -> int:
     if result.found:
         return DIFFERENT
-    unsure = any(one.hunt.unexplained for one in result.reviewed.values())
-    return TROUBLE if unsure or result.interrupted else SAME
+    hunts = [one.hunt for one in result.reviewed.values()]
+    sure = all(hunt.schedules and not hunt.unexplained for hunt in hunts)
+    return SAME if sure and not result.interrupted else TROUBLE

@@ -37,7 +37,7 @@ from variants.catalogue import built_in
 from variants.machine.machine import initial_state, step
 from variants.machine.step import Step, Vendor
 
-CHUNKS: Final = {"svm": (100, 300, 600), "vmx": (60, 240, 400)}
+CHUNKS: Final = {"svm": (100, 900), "vmx": (60, 440)}
 """Schedules that are run at a time: few at first, to know what to go around."""
 AGAIN: Final = 3
 """How often a schedule is run again without what it showed."""
@@ -48,7 +48,7 @@ AT_ONCE: Final = 16
 MUTATIONS: Final = {"svm": 400, "vmx": 200}
 FRUITLESS: Final = 2
 """Rounds of mutations that show nothing new, after which the search ends."""
-ENOUGH: Final = 8
+ENOUGH: Final = 5
 """Ways to one difference, after which its looks are enough."""
 REPEATS: Final = 3
 SEED: Final = 1
@@ -172,6 +172,7 @@ class Hunt:
         self.compared: set[Pair] = set()
         self.contexts: set[Context] = set()
         self.pool: list[Schedule] = []
+        self.again: list[tuple[Schedule, int]] = []
         self.ran: set[tuple[int, tuple[Step, ...]]] = set()
         self.schedules = 0
         self.parted = 0
@@ -180,12 +181,11 @@ class Hunt:
         """Run a part of the covering set; yields after each chunk how many of it are done."""
         sizes = iter(CHUNKS[self.vendor])
         done, chunk = 0, next(sizes)
-        while done < len(schedules) and self.proposing():
-            proposed = [self.steered(one) for one in schedules[done : done + chunk]]
-            self.look_at(proposed)
-            done += chunk
+        while (done < len(schedules) or self.again) and self.proposing():
+            self.look_at(schedules[done : done + chunk])
+            done = min(done + chunk, len(schedules))
             chunk = next(sizes, chunk)
-            yield min(done, len(schedules))
+            yield done
 
     def search(self) -> Iterator[int]:
         """Mutate what showed something new until nothing new comes; yields after each round how
@@ -193,8 +193,7 @@ class Hunt:
         fruitless = 0
         while self.pool and fruitless < FRUITLESS and self.proposing():
             known = len(self.contexts), len(self.found)
-            proposed = mutations(self.pool, MUTATIONS[self.vendor], self.random)
-            self.look_at([self.steered(one) for one in proposed])
+            self.look_at(mutations(self.pool, MUTATIONS[self.vendor], self.random))
             fruitless = fruitless + 1 if (len(self.contexts), len(self.found)) == known else 0
             yield len(self.contexts)
 
@@ -218,23 +217,27 @@ class Hunt:
             shown.append(observation)
         return tuple(shown)
 
-    def look_at(self, proposed: Iterable[Schedule]) -> None:
-        """Run schedules, explain what they show, and run them again around that."""
-        for turn in range(1 + AGAIN):
-            todo = [one for one in proposed if self.is_new(one)]
-            if not todo or (turn and not self.proposing()):
-                return
-            shown = list(zip(todo, self.journal.run(todo), strict=True))
-            parted = [(*one, at) for one in shown if (at := self.take_in(*one))]
-            self.explain()
-            triggers = self.triggers
-            proposed = [
-                around(one, first_of(traces), triggers, self.random, at)
-                for one, traces, at in parted
-            ]
-            not_run = [one for one, traces in shown if not traces]
-            self.ran.difference_update(map(as_key, not_run))
-            proposed += map(self.steered, not_run)
+    def look_at(self, proposed: Sequence[Schedule]) -> None:
+        """Run schedules, and those that showed something before again around that; explain."""
+        todo = [(one, turn) for one, turn in self.again if self.is_new(one)]
+        todo += [(one, 0) for one in map(self.steered, proposed) if self.is_new(one)]
+        self.again = []
+        if not todo:
+            return
+        shown = self.journal.run([one for one, _ in todo])
+        parted = [
+            (one, turn, traces, self.take_in(one, traces))
+            for (one, turn), traces in zip(todo, shown, strict=True)
+        ]
+        self.explain()
+        triggers = self.triggers
+        for one, turn, traces, at in parted:
+            if not traces:
+                self.ran.discard(as_key(one))
+                self.again.append((self.steered(one), turn))
+            elif at and turn < AGAIN:
+                other = around(one, first_of(traces), triggers, self.random, at)
+                self.again.append((other, turn + 1))
 
     def is_new(self, schedule: Schedule) -> bool:
         """Is it worth running, and was not run yet? Says so once."""
@@ -272,7 +275,7 @@ class Hunt:
     def explain(self) -> None:
         """Minimise what no finding explains, until one does."""
         while self.unexplained and self.explaining():
-            chosen = representatives(self.unexplained)[:AT_ONCE]
+            chosen = representatives(self.unexplained, self.found)
             targets = [shown.target for shown in chosen]
             made = minimised(targets, self.journal.run, rough, self.explaining)
             if not self.explaining():
@@ -343,10 +346,12 @@ def first_of(traces: Traces) -> Trace:
     return next(iter(traces.values()))
 
 
-def representatives(shown: Sequence[Unexplained]) -> list[Unexplained]:
-    """The smallest for each mark, standing and last step; those of different marks first."""
-    best: dict[Mark, dict[object, Unexplained]] = {}
+def representatives(shown: Sequence[Unexplained], found: Sequence[Found]) -> list[Unexplained]:
+    """What to minimise next: of a mark that is new the smallest schedule, of one that is known the
+    smallest for each standing and last step."""
+    known = {one.mark for one in found}
+    best: dict[object, Unexplained] = {}
     for one in sorted(shown, key=lambda one: (one.step, size(one.schedule))):
-        best.setdefault(one.mark, {}).setdefault((one.standing, one.item[:3]), one)
-    ordered = [(number, one) for some in best.values() for number, one in enumerate(some.values())]
-    return [one for _, one in sorted(ordered, key=lambda pair: pair[0])]
+        key = (one.mark, one.standing, one.item[:3]) if one.mark in known else one.mark
+        best.setdefault(key, one)
+    return list(best.values())[:AT_ONCE]

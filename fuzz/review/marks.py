@@ -19,7 +19,7 @@ Groups = tuple[tuple[str, ...], ...]
 
 ENDS: Final = "ends"
 """In place of a field: the schedule ends some kernels, and others not."""
-GOES_ON: Final = "goes on"
+ON: Final = "goes on"
 PACES: Final = {"blocked": "waits", "busy": "spins"}
 REFUSED: Final = "EINVAL"
 ADDRESS: Final = re.compile(r"\b(?:0x)?[0-9a-f]{6,}\b")
@@ -52,6 +52,10 @@ def marks(schedule: Schedule, traces: Traces) -> list[tuple[int, Mark]]:
 
 def mark_of(groups: Groups, step: Step, shown: Sequence[Observation]) -> Mark:
     """The mark of groups that show different observations in `step`."""
+    paces = {PACES.get(one.outcome, ON) for one in shown}
+    if len(paces) > 1:
+        # However far it goes: that tells where the vCPU was, not why it goes on.
+        return Mark(groups, "outcome", tuple(PACES.get(one.outcome, ON) for one in shown))
     for field in ("warn", *FIELDS):
         values = tuple(value_of(field, step, one) for one in shown)
         if len(set(values)) > 1:
@@ -66,14 +70,13 @@ def value_of(field: str, step: Step, shown: Observation) -> str:
         case "nested_exit" if value:
             saved = f" (saved {value.activity})" if value.activity not in ("", "active") else ""
             return f"{value.reason}{saved}"
-        case "outcome":
-            return PACES.get(shown.outcome, shown.outcome)
         case "mp_state" if step.op == "set-mp-state":
             return "refuses it" if value == REFUSED else "takes it"
         case "vector":
             return "none" if value is None else "some"
         case "taken":
-            return " ".join(one.partition(":")[0] for one in value) or "nothing"
+            plain = (one.partition(":")[0] if one.startswith("fixed") else one for one in value)
+            return " ".join(plain) or "nothing"
         case _:
             return "nothing" if value is None else str(value).lower()
 
@@ -93,7 +96,7 @@ def ends(traces: Traces, parted: Sequence[int]) -> list[tuple[int, Mark]]:
     whys: dict[str, list[str]] = {}
     for name, trace in traces.items():
         ends_here = name in broken and lengths[name] == step
-        words = ADDRESS.sub("..", why(trace)) if ends_here else GOES_ON
+        words = ADDRESS.sub("..", why(trace)) if ends_here else ON
         whys.setdefault(words, []).append(name)
     if len(whys) < 2:
         return []

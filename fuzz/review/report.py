@@ -104,7 +104,7 @@ def ran(vendor: Vendor, one: Reviewed, facts: Facts) -> str:
     )
 
 
-def tested(review: Review, facts: Facts) -> str:
+def mail_paragraph(review: Review, facts: Facts) -> str:
     """A paragraph to paste into a mail."""
     base, *others = review.names
     version = facts.versions[base]
@@ -196,6 +196,6 @@ def write_report(out: Path, review: Review, facts: Facts) -> None:
         write_whole(folder / "trace.txt", finding_text(vendor, found))
         write_whole(folder / "reproducer.yaml", dump(named(vendor, found, found.shortest)))
     write_whole(out / "summary.md", summary(review, facts))
-    write_whole(out / "tested.txt", tested(review, facts))
+    write_whole(out / "tested.txt", mail_paragraph(review, facts))
     text = json.dumps(review_json(review), indent=1)
     write_whole(out / "review.json", text + "\n")

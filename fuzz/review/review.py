@@ -26,11 +26,14 @@ MOST_BROKEN: Final = 1
 
 @dataclass
 class Clock:
-    """How long a review may propose schedules, from when it began; None is for as long as there is
-    something new."""
+    """How long a review may propose schedules, once the covering sets are made; None is for as long
+    as there is something new."""
 
     seconds: int | None
     began: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
 
     @property
     def elapsed(self) -> float:
@@ -105,6 +108,7 @@ def review(
                 whole = covering(vendor, cache, tick)
             hunt = Hunt(vendor, journal, clock.proposing, clock.explaining)
             result.reviewed[vendor] = Reviewed(hunt, whole)
+        clock.begin()
         for _ in steps(result):
             status = progress(result, clock)
     except KeyboardInterrupt:

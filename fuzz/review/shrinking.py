@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.traces import Traces
 from fuzz.review.marks import Mark, marks
+from fuzz.review.triggers import PLAIN
 from fuzz.schedule.order import size, weight
 from fuzz.schedule.schedule import Schedule, ScheduleError, check, races
 from fuzz.shrink.minimize import on_one_vcpu, smaller
-from variants.machine.step import MIN_VCPUS
+from variants.machine.step import IOCTL_OPS, MIN_VCPUS, Step
 
 SHORT: Final = 7
 """Steps of which all parts can be tried at once."""
@@ -136,17 +137,14 @@ def endings(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def of_few_kinds(schedule: Schedule) -> Iterator[Schedule]:
-    """The steps of a few kinds alone, with the last: the latest of each kind, and all of them; and
-    all steps but those of one kind."""
+    """The latest steps of a few kinds, with the last; and all steps but those of one kind."""
     *before, last = schedule.steps
     kinds = {(step.op, step.mode): number for number, step in enumerate(before)}
     for count in range(KINDS + 1):
         for some in combinations(kinds.values(), count):
             yield schedule._replace(steps=(*(before[number] for number in sorted(some)), last))
-    chosen = [set(some) for count in range(1, KINDS) for some in combinations(kinds, count)]
-    chosen += [kinds.keys() - {kind} for kind in kinds]
-    for kept in chosen:
-        steps = [step for step in before if (step.op, step.mode) in kept]
+    for kind in kinds:
+        steps = [step for step in before if (step.op, step.mode) != kind]
         yield schedule._replace(steps=(*steps, last))
 
 
@@ -157,10 +155,13 @@ def without_one(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def parts(schedule: Schedule) -> Iterator[Schedule]:
-    """All parts of a short schedule that end in its last step, with as few vCPUs as may be."""
+    """All parts of a short schedule that end in its last step, or in a plain one in its place, with
+    as few vCPUs as may be."""
     *before, last = schedule.steps
+    endings = [last] if last.op in IOCTL_OPS else [Step(PLAIN, last.on), last]
     for count in range(len(before) + 1):
         for some in combinations(before, count):
-            part = schedule._replace(steps=(*some, last))
-            fewer = part._replace(vcpus=MIN_VCPUS)
-            yield fewer if valid(fewer) else part
+            for ending in endings:
+                part = schedule._replace(steps=(*some, ending))
+                fewer = part._replace(vcpus=MIN_VCPUS)
+                yield fewer if valid(fewer) else part
