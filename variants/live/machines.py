@@ -53,7 +53,7 @@ def qemu(vmlinuz: Path, line: str = "") -> Machine:
         ]
         return command, {}, b""
 
-    return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60, few_bytes=1 << 30)
+    return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60, few_bytes=200_000)
 
 
 @cache
@@ -101,7 +101,7 @@ def bochs(vmlinuz: Path, root: Path | None, line: str = "") -> Machine:
         program, environment = bochs_command(root)
         return [*program, "-q", "-f", "bochsrc"], environment | {"TERM": "dumb"}, b"c\n"
 
-    return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120, few_bytes=1 << 30)
+    return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120, few_bytes=100_000)
 
 
 def make_iso(folder: Path) -> None:
