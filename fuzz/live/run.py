@@ -11,6 +11,7 @@ from fuzz.live.quirks import quirk_of
 from fuzz.schedule.schedule import Schedule, races
 from fuzz.schedule.text import schedule_json
 from variants.live.bochs import Version
+from variants.live.guests import Guests
 from variants.live.host import HostAgent
 from variants.live.observe import why_broken
 from variants.live.runner import NOT_RUN, Build, run_variants
@@ -108,16 +109,20 @@ def run_once(
     parallel: int,
     fresh: bool,
     most_broken: int | None = None,
+    guests: Guests | None = None,
 ) -> list[Traces]:
     """The traces of schedules, all of one vendor, by variant; troubles are told.
 
     most_broken: how many may end a variant's emulator. What is not run then has {} for traces.
+    guests: where one is up, a short batch needs no boot (variants/live/guests.py).
     """
     vendor, plain = schedules[0].vendor, [schedule_json(schedule) for schedule in schedules]
     where = " in fresh VMs" if fresh else ""
     what = f"{vendor}: {len(plain)} schedules on {' '.join(builds)}{where}"
     with telling.ticking(what) as tick:
-        traces, reports = run_variants(plain, builds, vendor, parallel, tick, fresh, most_broken)
+        traces, reports = run_variants(
+            plain, builds, vendor, parallel, tick, fresh, most_broken, guests
+        )
     for name, report in reports.items():
         for trouble in report.troubles:
             telling.trouble(f"live {name}: {trouble}")

@@ -5,8 +5,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -39,6 +39,7 @@ class Machine:
     """How to boot a batch. `prepare` writes what the command needs into the folder given.
 
     boot_seconds, silence_seconds: how long the first line, and each next one, may take.
+    few_bytes: a batch of more is run sooner by a boot than in a guest that is up.
     output: the file in that folder where the agent's lines appear; PRINTED is what the command
     itself prints.
     """
@@ -47,23 +48,48 @@ class Machine:
     prepare: Callable[[Path, bytes], tuple[Sequence[str], Mapping[str, str], bytes]]
     boot_seconds: float
     silence_seconds: float
+    few_bytes: int = 0
     output: str = "serial"
 
 
 @dataclass
 class Booted:
-    """What one boot gave. `under_way` is the schedule it broke off in; `why` says how it ended."""
+    """What one batch gave. `under_way` is the schedule it broke off in; `why` says how it ended.
+
+    boots: 1, or 0 if the guest was up.
+    """
 
     ended: dict[int, Ended]
     under_way: int | None
     done: bool
     why: str
+    boots: int = 1
+
+
+@dataclass(frozen=True)
+class Running:
+    """An emulator that runs, in its scratch folder."""
+
+    machine: Machine
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+
+    @property
+    def serial(self) -> Path:
+        """Where the agent's lines appear."""
+        return self.folder / self.machine.output
 
 
 def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
     """Boot `image` once, or until `stop`; `folder` is scratch space of this boot alone."""
-    serial = folder / machine.output
-    serial.write_bytes(b"")
+    with started(machine, folder, image) as running:
+        return followed(running, stop)
+
+
+@contextmanager
+def started(machine: Machine, folder: Path, image: bytes) -> Iterator[Running]:
+    """Boots `image`, and kills the emulator in the end; `folder` is as in `boot`."""
+    (folder / machine.output).write_bytes(b"")
     command, environment, stdin = machine.prepare(folder, image)
     with (folder / PRINTED).open("wb") as log:
         try:
@@ -82,14 +108,19 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
         try:
             process.stdin.write(stdin)
             process.stdin.flush()
-            why = follow(process, serial, machine, stop)
+            yield Running(machine, process, folder)
         finally:
             # The agent has children when it is not in an emulator.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             process.stdin.close()
-    text = serial.read_text(errors="replace")
+
+
+def followed(running: Running, stop: Event, begin: int = 0) -> Booted:
+    """What the agent prints of a batch, until it is done; `begin`: what it had printed before."""
+    why = follow(running, stop, begin)
+    text = running.serial.read_bytes()[begin:].decode(errors="replace")
     ended, under_way, done = decode(text)
     if last_words := LAST_WORDS.search(text):
         why = f"{why}: {last_words[0].strip()}"
@@ -97,19 +128,20 @@ def boot(machine: Machine, folder: Path, image: bytes, stop: Event) -> Booted:
         said = [
             *complaints(text),
             *tail(text),
-            *tail((folder / PRINTED).read_text(errors="replace")),
+            *tail((running.folder / PRINTED).read_text(errors="replace")),
         ]
         why = f"{why}: {said[0]}" if said else why
-    return Booted(ended, under_way, done, why)
+    return Booted(ended, under_way, done, why, boots=0 if begin else 1)
 
 
 def tail(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()][-1:]
 
 
-def follow(process: "subprocess.Popen[bytes]", serial: Path, machine: Machine, stop: Event) -> str:
+def follow(running: Running, stop: Event, begin: int) -> str:
     """Wait until the agent is done, the emulator ends or nothing is printed for too long."""
-    size, last = 0, time.monotonic()
+    machine, process, serial = running.machine, running.process, running.serial
+    size, last = begin, time.monotonic()
     while not stop.is_set():
         ended = process.poll() is not None
         now = serial.stat().st_size

@@ -27,8 +27,11 @@ BOCHS_FILES: Final = (BOCHS, BIOS, VGA_BIOS, "usr/share/vgabios")
 """What a private Bochs needs but for libraries, as paths in its folder."""
 
 
-def qemu(vmlinuz: Path) -> Machine:
-    """SVM: QEMU's own translator, one processor, no KVM needed."""
+def qemu(vmlinuz: Path, line: str = "") -> Machine:
+    """SVM: QEMU's own translator, one processor, no KVM needed.
+
+    line: a terminal, to be the second serial port (variants/live/guests.py).
+    """
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         (folder / "initrd").write_bytes(image)
@@ -46,10 +49,11 @@ def qemu(vmlinuz: Path) -> Machine:
             *("-icount", "shift=1,sleep=off"),  # guest time is counted in instructions
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),
             *("-serial", "file:serial"),
+            *(("-serial", line) if line else ()),
         ]
         return command, {}, b""
 
-    return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60)
+    return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60, few_bytes=200_000)
 
 
 @cache
@@ -73,10 +77,10 @@ def bochs_command(root: Path | None) -> tuple[list[str], dict[str, str]]:
     return [str(part) for part in command(root, BOCHS)], {"LTDL_LIBRARY_PATH": str(root / PLUGINS)}
 
 
-def bochs(vmlinuz: Path, root: Path | None) -> Machine:
+def bochs(vmlinuz: Path, root: Path | None, line: str = "") -> Machine:
     """VMX: Bochs as a Haswell, booted from an ISO image; the debugger of 2.7 waits for `c`.
 
-    root: as in `bochs_command`.
+    root: as in `bochs_command`; line: as in `qemu`.
     """
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
@@ -93,11 +97,11 @@ def bochs(vmlinuz: Path, root: Path | None) -> Machine:
             f" append initrd=initrd {KERNEL_ARGUMENTS} clocksource=tsc\n"
         )
         make_iso(folder)
-        (folder / "bochsrc").write_text(bochsrc(root or Path("/")))
+        (folder / "bochsrc").write_text(bochsrc(root or Path("/"), line))
         program, environment = bochs_command(root)
         return [*program, "-q", "-f", "bochsrc"], environment | {"TERM": "dumb"}, b"c\n"
 
-    return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120)
+    return Machine("Bochs", prepare, boot_seconds=240, silence_seconds=120, few_bytes=100_000)
 
 
 def make_iso(folder: Path) -> None:
@@ -113,7 +117,7 @@ def make_iso(folder: Path) -> None:
         raise LiveError(f"genisoimage: {done.stderr.strip()}")
 
 
-def bochsrc(root: Path) -> str:
+def bochsrc(root: Path, line: str) -> str:
     """The configuration; ips sets how much guest time an instruction takes.
 
     The images are named because Debian's 3.0 looks for the VGA's under a name that it has not.
@@ -129,6 +133,7 @@ def bochsrc(root: Path) -> str:
             'ata0-master: type=cdrom, path="boot.iso", status=inserted',
             "boot: cdrom",
             "com1: enabled=1, mode=file, dev=serial",
+            *((f"com2: enabled=1, mode=term, dev={line}",) if line else ()),
             "sound: driver=dummy",
             "speaker: enabled=0",
             "log: bochs.log",

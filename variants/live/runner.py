@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-from variants.live.emulator import Booted, LiveError, Stopped, boot
+from variants.live.emulator import Booted, LiveError, Machine, Stopped, boot
+from variants.live.guests import Guests
 from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
@@ -45,16 +46,27 @@ class Report:
     milliseconds: int = 0
 
 
-def run_batch(build: Build | HostAgent, vendor: str, batch: str, stop: Event) -> Booted:
-    """One boot for `batch`, or one run of the agent on the host."""
-    if isinstance(build, HostAgent):
-        machine, image = host(build.agent), batch.encode()
-    else:
-        svm = vendor == "svm"
-        machine = qemu(build.vmlinuz) if svm else bochs(build.vmlinuz, build.bochs)
-        image = gzip.compress(image_of(build, vendor, batch), 1)
+def run_batch(
+    build: Build | HostAgent, vendor: str, batch: str, stop: Event, guests: Guests | None = None
+) -> Booted:
+    """One boot for `batch`, or one run of the agent on the host, or one of `guests`."""
+
+    def machine(line: str = "") -> Machine:
+        if isinstance(build, HostAgent):
+            return host(build.agent)
+        if vendor == "svm":
+            return qemu(build.vmlinuz, line)
+        return bochs(build.vmlinuz, build.bochs, line)
+
+    def image() -> bytes:
+        if isinstance(build, HostAgent):
+            return batch.encode()
+        return gzip.compress(image_of(build, vendor, batch), 1)
+
+    if guests and isinstance(build, Build):
+        return guests.run((build, vendor), machine, image, batch, stop)
     with tempfile.TemporaryDirectory(prefix="eventdiff-") as folder:
-        return boot(machine, Path(folder), image, stop)
+        return boot(machine(), Path(folder), image(), stop)
 
 
 def image_of(build: Build, vendor: str, batch: str) -> bytes:
@@ -74,6 +86,7 @@ def run(
     stop: Event | None = None,
     fresh: bool = True,
     most_broken: int | None = None,
+    guests: Guests | None = None,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
@@ -82,6 +95,7 @@ def run(
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
     most_broken: how many may end the emulator, two boots each; what is left then is `NOT_RUN`.
+    guests: run short batches in these, where one is up.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
@@ -100,10 +114,10 @@ def run(
             )
             for number in batch
         )
-        booted = run_batch(build, vendor, text, stop)
+        booted = run_batch(build, vendor, text, stop, guests)
         if stop.is_set():
             raise Stopped
-        report.boots += 1
+        report.boots += booted.boots
         for number, ended in booted.ended.items():
             report.milliseconds += ended.milliseconds
             results[number] = ended
@@ -144,6 +158,7 @@ def run_variants(
     tick: Callable[[], None] = lambda: None,
     fresh: bool = True,
     most_broken: int | None = None,
+    guests: Guests | None = None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
     """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
 
@@ -154,7 +169,7 @@ def run_variants(
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
             name: pool.submit(
-                run, schedules, build, vendor, reports[name], stop, fresh, most_broken
+                run, schedules, build, vendor, reports[name], stop, fresh, most_broken, guests
             )
             for name, build in builds.items()
         }

@@ -26,13 +26,19 @@ struct worker {
 
 /* system.c */
 int system_init(void);
+bool make_raw(int port);
 void system_end(int output) __attribute__((noreturn));
 
 /* schedule.c */
 int run_schedule(struct vm *vm, struct schedule *s, FILE *out);
 
+/* line.c */
+int line_open(void);
+FILE *line_batch(int line);
+
 /* worker.c */
 enum ended worker_run(struct worker *w);
+void worker_stop(struct worker *w);
 
 /* compare.c */
 void memory_compare(struct vm *vm);

@@ -4,6 +4,7 @@
  *   then nsteps lines  op on to arg0 arg1.   fresh: in a VM of its own.
  * Output: B number, R lines (schedule.c), E number ok|died|hung; D at the end. A second B with the
  *   same number takes back the lines since the first.
+ * Where there is a second serial port, further batches come by it (line.c).
  */
 #include "batch.h"
 
@@ -92,15 +93,27 @@ static void *shared(size_t size)
 	return at;
 }
 
+static void run_batch(struct worker *w, FILE *in)
+{
+	tick_init();
+	while (parse(in, w->schedule))
+		run_one(w);
+	say("D\n", 2);
+	fclose(in);
+}
+
 int main(int argc, char **argv)
 {
 	bool init = getpid() == 1;
 	struct worker worker = { .schedule = shared(sizeof(struct schedule)), .text = shared(ROOM),
 				 .room = ROOM };
+	int line = -1;
 	FILE *in;
 
-	if (init)
+	if (init) {
 		output = system_init();
+		line = line_open();
+	}
 	signal(SIGPIPE, SIG_IGN); /* of a worker that has died */
 	in = fopen(argc > 1 && !init ? argv[1] : "/batch", "r");
 	worker.kvm = open("/dev/kvm", O_RDWR);
@@ -108,10 +121,11 @@ int main(int argc, char **argv)
 	if (!in || worker.kvm < 0) {
 		dprintf(output, "X %s: %s\n", in ? "/dev/kvm" : "batch", strerror(errno));
 	} else {
-		tick_init();
-		while (parse(in, worker.schedule))
-			run_one(&worker);
-		say("D\n", 2);
+		run_batch(&worker, in);
+		while (line >= 0 && (in = line_batch(line))) {
+			worker_stop(&worker);
+			run_batch(&worker, in);
+		}
 	}
 	if (init)
 		system_end(output);

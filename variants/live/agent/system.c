@@ -23,15 +23,17 @@ static void insert(int output, const char *name, const char *params)
 	close(fd);
 }
 
-static void make_raw(int output)
+/* False: it is no serial port, or nothing is there. */
+bool make_raw(int port)
 {
 	struct termios t;
 
-	if (tcgetattr(output, &t))
-		return;
+	if (tcgetattr(port, &t))
+		return false;
 	cfmakeraw(&t);
+	t.c_cflag |= CLOCAL;
 	cfsetspeed(&t, B115200);
-	tcsetattr(output, TCSANOW, &t);
+	return !tcsetattr(port, TCSANOW, &t);
 }
 
 /* Mounts, KVM's modules, and the serial port, for standard error too: its descriptor. */

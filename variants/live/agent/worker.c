@@ -56,8 +56,11 @@ static void start(struct worker *w)
 	w->groups = 0;
 }
 
-static void stop(struct worker *w)
+/* Its VM ends, if there is one. */
+void worker_stop(struct worker *w)
 {
+	if (!w->child)
+		return;
 	close(w->ask);
 	close(w->answers);
 	waitpid(w->child, NULL, 0);
@@ -82,8 +85,8 @@ enum ended worker_run(struct worker *w)
 	char came_to = 0;
 	bool hung, answered;
 
-	if (w->child && (s->fresh || w->groups + groups_of(s) > ID_GROUPS))
-		stop(w);
+	if (s->fresh || w->groups + groups_of(s) > ID_GROUPS)
+		worker_stop(w);
 	if (!w->child)
 		start(w);
 	w->groups += groups_of(s);
@@ -94,7 +97,7 @@ enum ended worker_run(struct worker *w)
 		kill(w->child, SIGKILL);
 	answered = !hung && read(w->answers, &came_to, 1) == 1;
 	if (!answered || came_to || s->fresh || w->groups == ID_GROUPS)
-		stop(w);
+		worker_stop(w);
 	return hung ? ENDED_HUNG : !answered ? ENDED_DIED
 		: came_to & TICKED ? ENDED_TICKED : ENDED_OK;
 }
