@@ -16,6 +16,7 @@ from fuzz.live.run import Telling, run_once
 from fuzz.review.hunt import Found, Hunt, Way
 from fuzz.review.journal import Journal
 from fuzz.schedule.schedule import Schedule
+from variants.live.guests import guests
 from variants.live.runner import Build
 from variants.machine.step import Vendor
 
@@ -99,25 +100,26 @@ def review(
     told = telling._replace(ticking=ticking)
 
     def run(schedules: Sequence[Schedule], fresh: bool) -> Sequence[Traces]:
-        return run_once(schedules, builds, told, len(builds), fresh, MOST_BROKEN)
+        return run_once(schedules, builds, told, len(builds), fresh, MOST_BROKEN, up)
 
     journal = Journal(out, identities, run)
-    try:
-        for vendor in vendors:
-            with telling.ticking(f"{vendor}: the covering set") as tick:
-                whole = covering(vendor, cache, tick)
-            hunt = Hunt(vendor, journal, clock.proposing, clock.explaining)
-            result.reviewed[vendor] = Reviewed(hunt, whole)
-        clock.begin()
-        for _ in steps(result):
-            status = progress(result, clock)
-    except KeyboardInterrupt:
-        result.interrupted = True
-    for one in result.reviewed.values():
+    with guests() as up:
         try:
-            one.hunt.finish()
+            for vendor in vendors:
+                with telling.ticking(f"{vendor}: the covering set") as tick:
+                    whole = covering(vendor, cache, tick)
+                hunt = Hunt(vendor, journal, clock.proposing, clock.explaining)
+                result.reviewed[vendor] = Reviewed(hunt, whole)
+            clock.begin()
+            for _ in steps(result):
+                status = progress(result, clock)
         except KeyboardInterrupt:
             result.interrupted = True
+        for one in result.reviewed.values():
+            try:
+                one.hunt.finish()
+            except KeyboardInterrupt:
+                result.interrupted = True
     result.seconds = clock.elapsed
     return result
 
