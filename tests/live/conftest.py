@@ -43,6 +43,8 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
     own = tmp_path / "cache"
     own.mkdir()
     shutil.copytree(cache / "store", own / "store", symlinks=True, copy_function=link_or_copy)
+    for covering in cache.glob("cover-*.json"):
+        link_or_copy(str(covering), str(own / covering.name))
     setup = read_setup(cache)
     variants = {name: setup.variants[name] for name in SET_UP}
     (own / SETUP).write_text(setup_text(replace(setup, variants=variants)))
