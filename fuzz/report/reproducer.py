@@ -36,6 +36,7 @@ HEAD: Final = """\
 TABLES: Final = """\
 #define VMX {vmx}
 #define VCPUS {vcpus}
+#define BUSY_US 200000 /* a vCPU that runs for so long without an exit or sleep is busy */
 
 /* The schedule, and what is expected to be seen after each step. */
 static const struct {{

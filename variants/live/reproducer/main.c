@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -96,16 +95,6 @@ static bool expects_warning(void)
 	return false;
 }
 
-/* On one processor the watcher of a vCPU runs when that sleeps, as it did for the expectations. */
-static void pin(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
-
 /* Runs the schedule in a new VM; whether a timer fell into a step. */
 static bool run(int kvm, struct shown *shown)
 {
@@ -144,7 +133,6 @@ int main(void)
 	printf("1..%zu\n", COUNT(points));
 	note_parameters("kvm", KVM_PARAMETERS);
 	note_parameters(module, VMX ? KVM_INTEL_PARAMETERS : KVM_AMD_PARAMETERS);
-	pin();
 	tick_init();
 	run_init();
 	do
