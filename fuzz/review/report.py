@@ -96,11 +96,13 @@ def name_of(vendor: Vendor, found: Found) -> str:
 def ran(vendor: Vendor, one: Reviewed, facts: Facts) -> str:
     """What was run for a vendor, in a sentence."""
     hunt = one.hunt
+    gone = sum(not found.shortest.repeats[0] for found in hunt.found)
     return (
         f"{vendor.upper()} ({facts.emulators[vendor]}): {hunt.schedules} schedules, "
         f"{one.covered} of {len(one.covering.schedules)} of the covering set; "
         f"{len(hunt.compared)} pairs of a vCPU's state and an event compared, "
         f"{hunt.parted} schedules parted, {len(hunt.unexplained)} of them unexplained"
+        + (f"; {gone} differences did not show in fresh VMs" if gone else "")
     )
 
 

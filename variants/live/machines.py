@@ -12,7 +12,7 @@ from variants.live.emulator import LiveError, Machine
 from variants.live.foreign import command
 
 KERNEL_ARGUMENTS: Final = (
-    "console=ttyS0,115200 quiet loglevel=1 panic=-1 oops=panic nokaslr mitigations=off "
+    "console=ttyS0,115200 quiet loglevel=3 panic=-1 oops=panic nokaslr mitigations=off "
     "rcupdate.rcu_expedited=1 random.trust_cpu=on nowatchdog tsc=reliable audit=0 "
     "transparent_hugepage=always cryptomgr.notests"
 )
