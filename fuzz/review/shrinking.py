@@ -1,14 +1,16 @@
-"""Minimising on real KVM: many candidates a boot.
+"""Minimising on real KVM, in rounds.
 
-A boot costs as much as hundreds of schedules, so each round tries all that is worth trying at once,
-for all differences that are to be minimised, and takes the smallest that still shows the mark. A
-long schedule loses whole kinds of steps and all but its end in the first round; of a short one all
-parts are tried in one: that is enough to tell differences apart (`rough`). For the reader all that
-is smaller is tried, as `fuzz.shrink.minimize` does on models, until nothing is left to try
-(`fine`): then a schedule is 1-minimal, as far as real KVM does the same each time.
+A round tries candidates for all differences that are to be minimised at once, in one batch, for
+handing over a batch takes as long as tens of short schedules. Each takes the smallest that still
+shows the mark. The boldest are tried first, and others only if none of them does.
+
+A long schedule loses all but its end, or all but a few kinds of steps. Of a short one all parts
+are tried: that is enough to tell differences apart (`rough`). For the reader all that is smaller
+and near is tried, as `fuzz.shrink.minimize` does on models, until nothing is left to try (`fine`):
+then a schedule is 1-minimal, as far as real KVM does the same each time.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -26,10 +28,12 @@ ENDINGS: Final = (2, 3, 4, 6, 8, 12)
 """How many steps of a long schedule's end are tried."""
 KINDS: Final = 3
 """Of how many kinds of steps, at most, all combinations are tried."""
+FIRST: Final = 3
+"""Parts of a short schedule with fewer steps before the last are tried first."""
 
 Run = Callable[[Sequence[Schedule]], Sequence[Traces]]
-Candidates = Callable[[Schedule, Container[Schedule]], Iterator[Schedule]]
-"""Of the best so far, and those that were tried."""
+Candidates = Callable[[Schedule, Container[Schedule]], Iterator[Iterable[Schedule]]]
+"""Of the best so far, and those that were tried; what is tried first comes first."""
 
 
 class Target(NamedTuple):
@@ -51,7 +55,7 @@ def minimised(
     joint: list[list[Schedule]] = [[] for _ in best]
     while True:
         rounds = [
-            untried(target, [*also, *candidates(target.schedule, known)], known)
+            untried(target, [also, *candidates(target.schedule, known)], known)
             for target, also, known in zip(best, joint, tried, strict=True)
         ]
         if not any(rounds) or not going_on():
@@ -87,15 +91,20 @@ def joined(schedule: Schedule, smaller_ones: Sequence[Schedule]) -> Schedule:
     return schedule._replace(steps=tuple(steps))
 
 
-def untried(target: Target, candidates: Sequence[Schedule], tried: set[Schedule]) -> list[Schedule]:
-    """The candidates of the next round, which are added to `tried`."""
-    found = [
-        one
-        for one in dict.fromkeys(candidates)
-        if one not in tried and size(one) < size(target.schedule) and valid(one)
-    ]
-    tried.update(found)
-    return found
+def untried(
+    target: Target, candidates: Iterable[Iterable[Schedule]], tried: set[Schedule]
+) -> list[Schedule]:
+    """The candidates of the next round, the first that are not in `tried`, which they then are."""
+    for some in candidates:
+        found = [
+            one
+            for one in dict.fromkeys(some)
+            if one not in tried and size(one) < size(target.schedule) and valid(one)
+        ]
+        if found:
+            tried.update(found)
+            return found
+    return []
 
 
 def valid(schedule: Schedule) -> bool:
@@ -107,26 +116,28 @@ def valid(schedule: Schedule) -> bool:
     return bool(schedule.steps) and not races(schedule)
 
 
-def rough(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Schedule]:
-    """Parts of a schedule that may show the same, the boldest first.
+def rough(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Iterable[Schedule]]:
+    """Parts of a schedule that may show the same.
 
     What the vCPU that acts last does and is sent mostly is enough, so first that is tried alone.
     """
     alone = on_one_vcpu(schedule)
     one = schedule if alone in tried else alone
     if len(one.steps) > SHORT:
-        yield one
-        yield from endings(one)
-        yield from of_few_kinds(one)
-        yield from without_one(one)
+        yield [one, *endings(one), *of_kinds(one, 0), *of_kinds(one, 1)]
+        for count in range(2, KINDS + 1):
+            yield of_kinds(one, count)
+        yield [*without_a_kind(one), *without_one(one)]
     else:
-        yield from parts(one)
+        steps = len(one.steps)
+        yield [one, *parts(one, range(min(FIRST, steps)))]
+        yield parts(one, range(FIRST, steps))
 
 
-def fine(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Schedule]:
+def fine(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Iterable[Schedule]]:
     """The parts, and then everything that is smaller and near."""
     yield from rough(schedule, tried)
-    yield from smaller(schedule)
+    yield smaller(schedule)
 
 
 def endings(schedule: Schedule) -> Iterator[Schedule]:
@@ -136,14 +147,22 @@ def endings(schedule: Schedule) -> Iterator[Schedule]:
             yield schedule._replace(steps=schedule.steps[-length:])
 
 
-def of_few_kinds(schedule: Schedule) -> Iterator[Schedule]:
-    """The latest steps of a few kinds, with the last; and all steps but those of one kind."""
+def of_kinds(schedule: Schedule, count: int) -> Iterator[Schedule]:
+    """The latest step of each of so many kinds, in their order, and the last."""
     *before, last = schedule.steps
-    kinds = {(step.op, step.mode): number for number, step in enumerate(before)}
-    for count in range(KINDS + 1):
-        for some in combinations(kinds.values(), count):
-            yield schedule._replace(steps=(*(before[number] for number in sorted(some)), last))
-    for kind in kinds:
+    for some in combinations(kinds(before).values(), count):
+        yield schedule._replace(steps=(*(before[number] for number in sorted(some)), last))
+
+
+def kinds(steps: Sequence[Step]) -> dict[tuple[str, str], int]:
+    """The kinds of steps there are, and where each is met last."""
+    return {(step.op, step.mode): number for number, step in enumerate(steps)}
+
+
+def without_a_kind(schedule: Schedule) -> Iterator[Schedule]:
+    """All steps but those of one kind, and the last."""
+    *before, last = schedule.steps
+    for kind in kinds(before):
         steps = [step for step in before if (step.op, step.mode) != kind]
         yield schedule._replace(steps=(*steps, last))
 
@@ -154,12 +173,12 @@ def without_one(schedule: Schedule) -> Iterator[Schedule]:
         yield schedule._replace(steps=left)
 
 
-def parts(schedule: Schedule) -> Iterator[Schedule]:
-    """All parts of a short schedule that end in its last step, or in a plain one in its place, with
-    as few vCPUs as may be."""
+def parts(schedule: Schedule, counts: Iterable[int]) -> Iterator[Schedule]:
+    """The parts with so many steps before the last, or before a plain one in its place, and with as
+    few vCPUs as may be."""
     *before, last = schedule.steps
     endings = [last] if last.op in IOCTL_OPS else [Step(PLAIN, last.on), last]
-    for count in range(len(before) + 1):
+    for count in counts:
         for some in combinations(before, count):
             for ending in endings:
                 part = schedule._replace(steps=(*some, ending))
