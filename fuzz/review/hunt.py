@@ -20,6 +20,7 @@ from fuzz.review.marks import Mark, marks
 from fuzz.review.mutations import Context, contexts, mutations
 from fuzz.review.shrinking import Target, fine, minimised, rough, up_to
 from fuzz.review.triggers import (
+    PLAIN,
     PLAIN_OPS,
     Item,
     Standing,
@@ -35,9 +36,9 @@ from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
 from variants.catalogue import built_in
 from variants.machine.machine import initial_state, step
-from variants.machine.step import Step, Vendor
+from variants.machine.step import IOCTL_OPS, Step, Vendor
 
-CHUNKS: Final = {"svm": (100, 900), "vmx": (60, 440)}
+CHUNKS: Final = {"svm": (100, 300), "vmx": (60, 180)}
 """Schedules that are run at a time: few at first, to know what to go around."""
 AGAIN: Final = 3
 """How often a schedule is run again without what it showed."""
@@ -89,10 +90,13 @@ class Way:
 
 @dataclass
 class Found:
-    """A difference, as far as it can be told from others: how it looks and in which step, and the
-    ways to it that are known. by_looks: schedules that have only its looks; they are not minimised
-    any more when `ENOUGH` ways are known. hunks: the smallest set of a patch's without which it is
-    gone; between: the kernels between which it changed. A line each, none if that is not known."""
+    """A difference, as far as it can be told from others: how it looks and in which step
+    (`shown_in`), and the ways to it that are known.
+
+    by_looks: schedules that have only its looks; they are not minimised any more when `ENOUGH` ways
+    are known. hunks: the smallest set of a patch's without which it is gone; between: the kernels
+    between which it changed. A line each, none if that is not known.
+    """
 
     mark: Mark
     op: str
@@ -117,7 +121,7 @@ class Found:
             if way.explained(shown):
                 way.explains += 1
                 return True
-        if len(self.ways) >= ENOUGH and (self.op in PLAIN_OPS or self.op == shown.item.op):
+        if len(self.ways) >= ENOUGH and self.op in (PLAIN, shown.item.op):
             self.by_looks += 1
             return True
         return False
@@ -289,7 +293,7 @@ class Hunt:
         plain = schedule._replace(name="", about="")
         (traces,) = self.journal.run([plain])
         trigger = trigger_of(plain, traces[shown.mark.groups[0][0]], len(plain.steps) - 1)
-        key = shown.mark, trigger.items[-1].op
+        key = shown.mark, shown_in(plain)
         found = next((one for one in self.found if (one.mark, one.op) == key), None)
         if found is None:
             found = Found(*key)
@@ -325,15 +329,21 @@ def merged(found: Iterable[Found]) -> list[Found]:
     made: dict[tuple[Mark, str], Found] = {}
     for one in found:
         for way in one.ways:
-            op = way.schedule.steps[-1].op
+            op = shown_in(way.schedule)
             there = made.setdefault((one.mark, op), Found(one.mark, op))
             known = next((w for w in there.ways if w.schedule == way.schedule), None)
             if known:
                 known.explains += way.explains
             else:
                 there.ways.append(way)
-        made[one.mark, one.ways[0].schedule.steps[-1].op].by_looks += one.by_looks
+        made[one.mark, shown_in(one.ways[0].schedule)].by_looks += one.by_looks
     return list(made.values())
+
+
+def shown_in(schedule: Schedule) -> str:
+    """In which step a difference shows: an ioctl, or any step of the guest's, `nop` then."""
+    op = schedule.steps[-1].op
+    return op if op in IOCTL_OPS else PLAIN
 
 
 def as_key(schedule: Schedule) -> tuple[int, tuple[Step, ...]]:

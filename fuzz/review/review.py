@@ -125,16 +125,26 @@ def review(
 
 
 def steps(result: Review) -> Iterator[None]:
-    """The search; yields after each chunk of schedules."""
+    """The search, the vendors in turns; yields after each chunk of schedules."""
     for part in ("walks", "tours"):
-        for one in result.reviewed.values():
-            before = one.covered
-            for done in one.hunt.cover(getattr(one.covering, part)):
-                one.covered = before + done
-                yield
-    for one in result.reviewed.values():
-        for _ in one.hunt.search():
-            yield
+        yield from in_turns([covered(one, part) for one in result.reviewed.values()])
+    yield from in_turns([one.hunt.search() for one in result.reviewed.values()])
+
+
+def covered(one: Reviewed, part: str) -> Iterator[int]:
+    """Run a part of a vendor's covering set."""
+    before = one.covered
+    for done in one.hunt.cover(getattr(one.covering, part)):
+        one.covered = before + done
+        yield done
+
+
+def in_turns(some: Sequence[Iterator[object]]) -> Iterator[None]:
+    """A step of each in turn, until all are at their end."""
+    left = list(some)
+    while left:
+        left = [one for one in left if next(one, None) is not None]
+        yield
 
 
 def progress(result: Review, clock: Clock) -> str:
