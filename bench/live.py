@@ -1,9 +1,9 @@
 """Live schedules per second and boot: `python -m bench.live [--cache DIR]`.
 
 Runs the first of conform's samples on one variant in one emulator: one schedule for the time a boot
-takes, then as many as asked for, in kept VMs and in fresh ones; then their first 3 to 6 steps on two
-variants, a boot for each batch and in guests that are up. With --cases, schedules of one kind each
-instead: what costs what. Seconds are the emulator's processor time: other work on the machine
+takes, then as many as asked for, in kept VMs and in fresh ones; then their first 3 to 6 steps on
+two variants, a boot for each batch and in guests that are up. With --cases, schedules of one kind
+each instead: what costs what. Seconds are the emulator's processor time: other work on the machine
 hardly changes them.
 """
 
