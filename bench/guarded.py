@@ -36,13 +36,15 @@ from fuzz.live.pairs import MOST_STEPS
 from fuzz.live.sample import CANDIDATES_EACH, Reach, cover, grown, read_input
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import usual_alphabets
-from fuzz.schedule.schedule import Schedule, own_part
+from fuzz.schedule.file import read_schedule
+from fuzz.schedule.schedule import Schedule, own_part, races
 from variants.catalogue import BUILT_IN, built_in
 from variants.machine.machine import Machine, Observation, initial_state
 from variants.machine.step import MIN_VCPUS, TO_SELF, VENDORS, Step, Vendor, targets
 from variants.machine.vcpu import Irq, VcpuState
 
-CERTIFICATE: Final = Path(__file__).resolve().parent.parent / "corpus" / "exhaustive.json"
+GOLDEN: Final = Path(__file__).resolve().parent.parent / "corpus" / "golden"
+"""A shortest reproducer of each signature of corpus/exhaustive.json."""
 CUTS: Final = (100, 1000)
 BASE: Final = built_in()["original"]
 
@@ -209,22 +211,19 @@ def sets_of(vendor: Vendor, seed: int) -> dict[str, list[Schedule]]:
 
 
 def wanted(vendor: Vendor) -> set[str]:
-    """The certificate's signatures that show without a race."""
-    named = [one["signature"] for one in json.loads(CERTIFICATE.read_text())["signatures"]]
-    return {
-        one
-        for one in named
-        if one.startswith(vendor) and ": latent: " not in one and not one.endswith("in a race")
-    }
+    """The signatures to show: those of the reproducers in corpus/golden that need no race."""
+    found = [read_schedule(str(path)) for path in sorted(GOLDEN.glob("*.yaml"))]
+    return {*shown(vendor, [one for one in found if one.vendor == vendor and not races(one)])}
 
 
 def shown(vendor: Vendor, schedules: Sequence[Schedule]) -> dict[str, int]:
-    """By signature, how many of `schedules` it takes to show it."""
+    """By signature, how many of `schedules` it takes to show it. What is latent does not show."""
     automaton = automaton_of(vendor, [built_in()[name] for name in BUILT_IN])
     found: dict[str, int] = {}
     for number, schedule in enumerate(schedules, 1):
         for _, divergence in automaton.compare(schedule):
-            found.setdefault(str(divergence.signature), number)
+            if divergence.kind != "latent":
+                found.setdefault(str(divergence.signature), number)
     return found
 
 
