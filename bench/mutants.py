@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import FunctionType
@@ -96,18 +96,25 @@ def functions(names: Sequence[str]) -> Iterator[tuple[str, FunctionType, Functio
 
 def mutants(variant: str, target: FunctionType, function: FunctionType) -> Iterator[Mutant]:
     """Every mutant of the function that `variant` has in place of `target`."""
-    tree = ast.parse(inspect.getsource(function))
-    (defined,) = tree.body
+    for about, tree in changed(function, changes):
+        text = ast.unparse(tree)
+        yield Mutant(variant, about, source(variant, target, function, text))
+
+
+def changed(
+    function: FunctionType, changes: Callable[[ast.AST], Iterable["Change"]]
+) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """`function` with one of `changes`, and which: for every change that can be made."""
+    (defined,) = ast.parse(inspect.getsource(function)).body
     assert isinstance(defined, ast.FunctionDef)
     defined.decorator_list = []
     for number, node in enumerate(ast.walk(defined)):
         for change in changes(node):
-            mutated = copy.deepcopy(tree)
-            change.apply(list(ast.walk(mutated.body[0]))[number])
+            mutated = copy.deepcopy(defined)
+            change.apply(list(ast.walk(mutated))[number])
             line = function.__code__.co_firstlineno + getattr(node, "lineno", 1) - 1
             about = f"{function.__name__}, line {line}: {change.about}"
-            text = ast.unparse(ast.fix_missing_locations(mutated))
-            yield Mutant(variant, about, source(variant, target, function, text))
+            yield about, ast.fix_missing_locations(mutated)
 
 
 def source(variant: str, target: FunctionType, function: FunctionType, text: str) -> str:
