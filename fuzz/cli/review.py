@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,7 @@ def patch_and_base(options: argparse.Namespace, file: Path) -> tuple[str, str]:
 
 def compared(options: argparse.Namespace, names: Sequence[str], hunks: Sequence[Hunk] = ()) -> int:
     """Review variants that are set up. hunks: of the second, if it is a patch."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     of = builds(options.cache, names)
     folder = cache_folder(options.cache).resolve()
     touched = {ONLY.get(hunk.file[: hunk.file.rfind("/") + 1]) for hunk in hunks}
