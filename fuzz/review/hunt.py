@@ -316,12 +316,20 @@ class Hunt:
         for (_, way), (target, minimal) in zip(ways, made, strict=True):
             way.schedule, way.minimal = target.schedule, minimal
         for turn in range(1, REPEATS + 1):
-            shown = self.journal.run([way.schedule for _, way in ways], turn)
+            shown = self.all_run([way.schedule for _, way in ways], turn)
             for (mark, way), traces in zip(ways, shown, strict=True):
                 times, of = way.repeats
                 way.traces = traces
                 way.repeats = times + (up_to(way.schedule, traces, mark) is not None), of + 1
         self.found = merged(self.found)
+
+    def all_run(self, schedules: Sequence[Schedule], turn: int) -> list[Traces]:
+        """What they show, those too that could not be run because another ended the kernel."""
+        shown = self.journal.run(schedules, turn)
+        while left := [one for one, traces in zip(schedules, shown, strict=True) if not traces]:
+            self.journal.run(left, turn)
+            shown = self.journal.run(schedules, turn)
+        return shown
 
 
 def merged(found: Iterable[Found]) -> list[Found]:

@@ -20,6 +20,8 @@ LAST_WORDS: Final = re.compile(
     r"(kernel BUG at|BUG:|Oops:|general protection fault|Kernel panic|watchdog: BUG).*"
 )
 """What a kernel prints when it ends."""
+BUILT_IN: Final = re.compile(r"/\S*/(?=(?:arch/x86|virt)/kvm/)")
+"""The scratch folder that a KVM of ours was built in, which a BUG names."""
 
 
 class LiveError(Exception):
@@ -123,7 +125,7 @@ def followed(running: Running, stop: Event, begin: int = 0) -> Booted:
     text = running.serial.read_bytes()[begin:].decode(errors="replace")
     ended, under_way, done = decode(text)
     if last_words := LAST_WORDS.search(text):
-        why = f"{why}: {last_words[0].strip()}"
+        why = f"{why}: {BUILT_IN.sub('', last_words[0]).strip()}"
     elif not ended and not done:
         said = [
             *complaints(text),
