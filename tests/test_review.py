@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.compare.compared import compared
-from fuzz.compare.traces import Trace, Traces
+from fuzz.compare.traces import Trace, Traces, trace_of
 from fuzz.live.cover import Covering
 from fuzz.live.novelty import walks
 from fuzz.memory.tables import Tables
@@ -26,7 +26,6 @@ from fuzz.schedule.schedule import Schedule, races
 from tests.strategies import schedules
 from variants.catalogue import choose
 from variants.live.observe import BROKE_OFF
-from variants.machine.machine import initial_state, step
 from variants.machine.step import Step, Vendor
 
 WALKS = 60
@@ -46,11 +45,7 @@ class Kernels:
         return [{name: self.trace(name, one) for name in self.machines} for one in some]
 
     def trace(self, name: str, schedule: Schedule) -> Trace:
-        state, shown = initial_state(schedule.vcpus), []
-        for taken in schedule.steps:
-            state, observation = step(self.machines[name], state, taken)
-            shown.append(observation)
-        return tuple(shown)
+        return trace_of(self.machines[name], schedule)
 
 
 def hunted(vendor: Vendor, kernels: Kernels, out: Path, count: int = WALKS) -> Hunt:
@@ -124,6 +119,23 @@ def test_a_journal_of_other_builds_is_refused(paolo: tuple[Hunt, Kernels, Path])
     _, kernels, out = paolo
     with pytest.raises(OtherBuilds):
         Journal(out, {"a": "another build"}, kernels.run)
+
+
+def test_what_was_found_before_ctrl_c_is_told(tmp_path: Path) -> None:
+    """It has not been seen in fresh VMs then, which is no reason to be silent."""
+    kernels = Kernels("svm", "original,paolo")
+    hunt = Hunt("svm", Journal(tmp_path, {}, kernels.run), lambda: True, lambda: True)
+    next(hunt.cover([sipi_then_hlt()]))
+    review = Review(("original", "paolo"), {"svm": Reviewed(hunt, Covering((), (), 0, 0, 0))})
+    facts = Facts({"original": "5.10", "paolo": "5.10"}, {"svm": "models"}, {})
+    write_report(tmp_path, review, facts)
+    (finding,) = review_json(review)["findings"]
+    assert finding["repeats"] == [0, 0]
+    assert "shown in 0 of 0 runs" in next(tmp_path.glob("*/trace.txt")).read_text()
+
+
+def sipi_then_hlt() -> Schedule:
+    return Schedule("svm", 2, (Step("nop", 1), Step("icr", 0, 1, "sipi"), Step("hlt", 1)))
 
 
 def test_variants_that_are_the_same_show_nothing(tmp_path: Path) -> None:

@@ -74,7 +74,6 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--on", metavar="BASE", default="", help="what the patch is for (the newest kernel)"
     )
     add_options(parser)
-    add_mirror(parser)
 
 
 def add_compare(subcommands: "argparse._SubParsersAction[Any]") -> None:
@@ -98,6 +97,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vendor", choices=VENDORS, help="only this one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="(reports/review-..)")
     parser.add_argument("--json", action="store_true", help="print review.json when done")
+    add_mirror(parser)
     add_cache(parser)
 
 
@@ -217,7 +217,7 @@ def attribute(
         lay_to_hunks(result.found, options.cache, other, (base, of[base]), hunks, TELLING)
     elif all(is_kernel(name) or name == BASE for name in names):
         ends = ((base, of[base]), (other, of[other]))
-        lay_to_kernels(result.found, options.cache, ends, None, TELLING)
+        lay_to_kernels(result.found, options.cache, ends, options.mirror, TELLING)
 
 
 def status_of(result: Review) -> int:

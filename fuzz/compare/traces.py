@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fuzz.compare.joint import parted
-from variants.machine.machine import Observation
+from fuzz.schedule.schedule import Schedule
+from variants.machine.machine import Machine, Observation, initial_state
+from variants.machine.machine import step as take_step
 from variants.machine.vcpu import NestedExit
 
 Trace = tuple[Observation, ...]
@@ -17,6 +19,15 @@ class Split(NamedTuple):
 
     step: int
     groups: tuple[tuple[str, ...], ...]
+
+
+def trace_of(machine: Machine, schedule: Schedule) -> Trace:
+    """What a variant's model shows in `schedule`, step by step."""
+    state, shown = initial_state(schedule.vcpus), []
+    for taken in schedule.steps:
+        state, observation = take_step(machine, state, taken)
+        shown.append(observation)
+    return tuple(shown)
 
 
 def splits(traces: Traces) -> list[Split]:

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence
-from fuzz.compare.traces import Traces, traces_json
+from fuzz.compare.traces import Traces, trace_of, traces_json
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import initial_state, step
 from variants.machine.step import Vendor
 from variants.variant import Variant
 
@@ -28,15 +27,10 @@ def automaton_of(vendor: Vendor, variants: Sequence[Variant]) -> Automaton:
 
 def replay(automaton: Automaton, schedule: Schedule) -> Replay:
     """Run `schedule` through every variant of `automaton`."""
-    traces = {}
     names, machines = automaton.compared.names, automaton.compared.machines
-    for name, machine in zip(names, machines, strict=True):
-        state = initial_state(schedule.vcpus)
-        trace = []
-        for taken in schedule.steps:
-            state, observation = step(machine, state, taken)
-            trace.append(observation)
-        traces[name] = tuple(trace)
+    traces = {
+        name: trace_of(machine, schedule) for name, machine in zip(names, machines, strict=True)
+    }
     return Replay(schedule, traces, automaton.compare(schedule))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, run_once, why
 from fuzz.review.blame import Hunks, laid_to, turns
-from fuzz.review.hunt import Found
+from fuzz.review.findings import Found
 from fuzz.review.marks import ENDS, marks, value_of
 from variants.live.between import between
 from variants.live.emulator import Unavailable

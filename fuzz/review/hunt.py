@@ -5,38 +5,25 @@ finding. A difference hides what would come after it, so a schedule that shows o
 without what triggers it, until it goes through or there is nothing left of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from fuzz.compare.compared import compared
-from fuzz.compare.traces import Trace, Traces
+from fuzz.compare.traces import Trace, Traces, trace_of
 from fuzz.live.cover import BASE
 from fuzz.live.pairs import Pair, pairs_in
 from fuzz.memory.tables import Tables
+from fuzz.review.findings import Found, Unexplained, Way, merged, shown_in
 from fuzz.review.journal import Journal
-from fuzz.review.marks import Mark, marks
+from fuzz.review.marks import marks
 from fuzz.review.mutations import Context, contexts, mutations
 from fuzz.review.shrinking import Target, fine, minimised, rough, up_to
-from fuzz.review.triggers import (
-    PLAIN,
-    PLAIN_OPS,
-    Item,
-    Standing,
-    Trigger,
-    around,
-    fits,
-    item_of,
-    standing_before,
-    taken_at,
-    trigger_of,
-)
+from fuzz.review.triggers import Trigger, around, trigger_of
 from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
 from variants.catalogue import built_in
-from variants.machine.machine import initial_state, step
-from variants.machine.step import IOCTL_OPS, Step, Vendor
+from variants.machine.step import Step, Vendor
 
 CHUNKS: Final = {"svm": (100, 300), "vmx": (60, 180)}
 """Schedules that are run at a time: few at first, to know what to go around."""
@@ -49,113 +36,17 @@ AT_ONCE: Final = 16
 MUTATIONS: Final = {"svm": 400, "vmx": 200}
 FRUITLESS: Final = 2
 """Rounds of mutations that show nothing new, after which the search ends."""
-ENOUGH: Final = 5
-"""Ways to one difference, after which its looks are enough."""
 REPEATS: Final = 3
 SEED: Final = 1
-
-
-@dataclass
-class Way:
-    """A smallest schedule that shows a difference, at its last step.
-
-    trigger: what explains other schedules by it; met: other triggers, of schedules that were
-    minimised to it and do not have that. explains: how many schedules it does. minimal: known to be
-    1-minimal. traces: of the schedule in a fresh VM; repeats: how often it showed in such, of how
-    many.
-    """
-
-    schedule: Schedule
-    trigger: Trigger
-    minimal: bool = False
-    met: list[Trigger] = field(default_factory=list)
-    explains: int = 0
-    traces: Traces = field(default_factory=dict)
-    repeats: tuple[int, int] = (0, 0)
-
-    @property
-    def last(self) -> Item:
-        return self.trigger.items[-1]
-
-    def explained(self, shown: "Unexplained") -> bool:
-        """Is it the reason? A telling step that does so wherever a vCPU stands alike is enough."""
-        if any(
-            taken_at(one, shown.schedule, shown.trace, shown.step)
-            for one in (self.trigger, *self.met)
-        ):
-            return True
-        alike = self.trigger.standing == shown.standing
-        return alike and self.last.op not in PLAIN_OPS and fits(self.last, shown.item)
-
-
-@dataclass
-class Found:
-    """A difference, as far as it can be told from others: how it looks and in which step
-    (`shown_in`), and the ways to it that are known.
-
-    by_looks: schedules that have only its looks; they are not minimised any more when `ENOUGH` ways
-    are known. hunks: the smallest set of a patch's without which it is gone; between: the kernels
-    between which it changed. A line each, none if that is not known.
-    """
-
-    mark: Mark
-    op: str
-    ways: list[Way] = field(default_factory=list)
-    by_looks: int = 0
-    hunks: tuple[str, ...] = ()
-    between: str = ""
-
-    @property
-    def explains(self) -> int:
-        return self.by_looks + sum(way.explains for way in self.ways)
-
-    @property
-    def shortest(self) -> Way:
-        return min(self.ways, key=lambda way: size(way.schedule))
-
-    def takes(self, shown: "Unexplained") -> bool:
-        """Does it explain what a schedule shows? Then that is counted."""
-        if self.mark != shown.mark:
-            return False
-        for way in self.ways:
-            if way.explained(shown):
-                way.explains += 1
-                return True
-        if len(self.ways) >= ENOUGH and self.op in (PLAIN, shown.item.op):
-            self.by_looks += 1
-            return True
-        return False
-
-
-class Unexplained(NamedTuple):
-    """A schedule that shows a mark at a step, and no finding says why. trace: up to there."""
-
-    schedule: Schedule
-    step: int
-    mark: Mark
-    trace: Trace
-
-    @property
-    def item(self) -> Item:
-        return item_of(self.schedule.steps[self.step], self.schedule.steps[self.step].on, 1)
-
-    @property
-    def standing(self) -> Standing:
-        return standing_before(self.schedule, self.trace, self.step)
-
-    @property
-    def target(self) -> Target:
-        steps = self.schedule.steps[: self.step + 1]
-        return Target(self.schedule._replace(steps=steps), self.mark)
 
 
 class Hunt:
     """A search for what live variants do differently.
 
     proposing: asked before anything new is proposed; explaining: before what was found is made
-    smaller. found: in the order in which it was found.
-    schedules: how many of the proposals were run. compared: the pairs (`fuzz.live.pairs`) that they
-    took on `original`'s model before they parted. parted: how many did.
+    smaller. found: in the order in which it was found. schedules: how many of the proposals were
+    run. compared: the pairs (`fuzz.live.pairs`) that they took on `original`'s model before they
+    parted. parted: how many did.
     """
 
     def __init__(
@@ -206,20 +97,11 @@ class Hunt:
         triggers = self.triggers
         if not triggers:
             return schedule
-        return around(schedule, self.modelled(schedule), triggers, self.random)
+        return around(schedule, trace_of(self.machine, schedule), triggers, self.random)
 
     @property
     def triggers(self) -> list[Trigger]:
         return [way.trigger for found in self.found for way in found.ways]
-
-    def modelled(self, schedule: Schedule) -> Trace:
-        """What the model of `original` shows."""
-        state = initial_state(schedule.vcpus)
-        shown = []
-        for taken in schedule.steps:
-            state, observation = step(self.machine, state, taken)
-            shown.append(observation)
-        return tuple(shown)
 
     def look_at(self, proposed: Sequence[Schedule]) -> None:
         """Run schedules, and those that showed something before again around that; explain."""
@@ -300,7 +182,7 @@ class Hunt:
             self.found.append(found)
         way = next((one for one in found.ways if one.trigger.items == trigger.items), None)
         if way is None:
-            way = Way(plain, trigger)
+            way = Way(plain, trigger, traces)
             found.ways.append(way)
         # The vCPU may stand elsewhere; and where steps were taken for others, it is met as it was.
         as_it_was = trigger_of(shown.schedule, shown.trace, shown.step)
@@ -315,6 +197,7 @@ class Hunt:
         made = minimised(targets, self.journal.run, fine, self.explaining)
         for (_, way), (target, minimal) in zip(ways, made, strict=True):
             way.schedule, way.minimal = target.schedule, minimal
+            (way.traces,) = self.journal.run([way.schedule])
         for turn in range(1, REPEATS + 1):
             shown = self.all_run([way.schedule for _, way in ways], turn)
             for (mark, way), traces in zip(ways, shown, strict=True):
@@ -330,28 +213,6 @@ class Hunt:
             self.journal.run(left, turn)
             shown = self.journal.run(schedules, turn)
         return shown
-
-
-def merged(found: Iterable[Found]) -> list[Found]:
-    """What minimising made the same put together: ways, and differences that show in one step."""
-    made: dict[tuple[Mark, str], Found] = {}
-    for one in found:
-        for way in one.ways:
-            op = shown_in(way.schedule)
-            there = made.setdefault((one.mark, op), Found(one.mark, op))
-            known = next((w for w in there.ways if w.schedule == way.schedule), None)
-            if known:
-                known.explains += way.explains
-            else:
-                there.ways.append(way)
-        made[one.mark, shown_in(one.ways[0].schedule)].by_looks += one.by_looks
-    return list(made.values())
-
-
-def shown_in(schedule: Schedule) -> str:
-    """In which step a difference shows: an ioctl, or any step of the guest's, `nop` then."""
-    op = schedule.steps[-1].op
-    return op if op in IOCTL_OPS else PLAIN
 
 
 def as_key(schedule: Schedule) -> tuple[int, tuple[Step, ...]]:

@@ -45,10 +45,6 @@ class Journal:
         if not whole:
             self.write([head])
 
-    @property
-    def made(self) -> int:
-        return len(self.known)
-
     def read(self, head: Mapping[str, Any]) -> int:
         """Take in what is there; returns how much of the file is whole."""
         whole = 0
@@ -60,7 +56,9 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             if not number and entry != head:
-                raise OtherBuilds(f"{self.path} is of other builds")
+                raise OtherBuilds(
+                    f"{self.path} is of other builds: give another --out, or remove it"
+                )
             if number:
                 self.take_in(entry)
             whole += len(line)

@@ -11,9 +11,10 @@ from fuzz.live.run import live_splits
 from fuzz.live.text import live_text
 from fuzz.report.folder import slug_of
 from fuzz.report.trace import WIDTH
-from fuzz.review.hunt import Found, Way
-from fuzz.review.review import Review, Reviewed, ways_of
+from fuzz.review.findings import Found, Way
+from fuzz.review.review import Review, Reviewed
 from fuzz.schedule.file import write_whole
+from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump, schedule_json, step_yaml
 from variants.machine.step import Vendor
@@ -22,7 +23,6 @@ NOT_TESTED: Final = "silicon, vGIF, AVIC/APICv, messages that land while KVM run
 SAYS: Final = {
     "warn": "the kernel warns",
     "nested_exit": "VM exit to L1",
-    "outcome": "outcome",
     "ends": "the kernel",
 }
 MOST_WAYS: Final = 5
@@ -96,7 +96,7 @@ def name_of(vendor: Vendor, found: Found) -> str:
 def ran(vendor: Vendor, one: Reviewed, facts: Facts) -> str:
     """What was run for a vendor, in a sentence."""
     hunt = one.hunt
-    gone = sum(not found.shortest.repeats[0] for found in hunt.found)
+    gone = sum(found.gone for found in hunt.found)
     return (
         f"{vendor.upper()} ({facts.emulators[vendor]}): {hunt.schedules} schedules, "
         f"{one.covered} of {len(one.covering.schedules)} of the covering set; "
@@ -137,7 +137,7 @@ def finding_text(vendor: Vendor, found: Found) -> str:
         *([found.between] if found.between else []),
     ]
     lines += ["", *(line for fact in facts for line in textwrap.wrap(fact, WIDTH))]
-    others = ways_of(found)[1:]
+    others = sorted(found.ways, key=lambda way: size(way.schedule))[1:]
     if others:
         lines += ["", "other ways to it:"]
     for other in others[:MOST_WAYS]:

@@ -13,7 +13,8 @@ from typing import Final
 from fuzz.compare.traces import Traces
 from fuzz.live.cover import Covering, covering
 from fuzz.live.run import Telling, run_once
-from fuzz.review.hunt import Found, Hunt, Way
+from fuzz.review.findings import Found
+from fuzz.review.hunt import Hunt
 from fuzz.review.journal import Journal
 from fuzz.schedule.schedule import Schedule
 from variants.live.guests import guests
@@ -67,12 +68,12 @@ class Review:
 
     @property
     def found(self) -> list[tuple[Vendor, Found]]:
-        """What showed in fresh VMs too, that which explains most first."""
+        """All but what fresh VMs did not show, that which explains most first."""
         return [
             (vendor, found)
             for vendor, one in self.reviewed.items()
             for found in sorted(one.hunt.found, key=lambda found: -found.explains)
-            if found.shortest.repeats[0]
+            if not found.gone
         ]
 
 
@@ -156,9 +157,3 @@ def progress(result: Review, clock: Clock) -> str:
     if clock.seconds is not None:
         left = min(left, max(0, clock.seconds - clock.elapsed))
     return f"{done}/{whole} schedules, {found} differences, about {left:.0f} s left; "
-
-
-def ways_of(found: Found) -> list[Way]:
-    """The ways to a difference, the shortest first."""
-    rest = [way for way in found.ways if way is not found.shortest]
-    return [found.shortest, *rest]

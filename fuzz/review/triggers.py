@@ -20,8 +20,6 @@ MESSAGE: Final = "message"
 OTHER: Final = "other"
 PLAIN: Final = "nop"
 """The step that only lets KVM take what is pending, as every one of the guest does."""
-
-
 PLAIN_OPS: Final = (PLAIN, "hlt")
 """Steps that tell nothing of what made a difference."""
 
@@ -46,6 +44,8 @@ class Standing(NamedTuple):
 
 
 class Trigger(NamedTuple):
+    """items: a minimised schedule, as the vCPU sees it that acts last; standing: of that vCPU."""
+
     items: tuple[Item, ...]
     standing: Standing
 
@@ -62,6 +62,7 @@ def items_of(schedule: Schedule, on: int) -> list[Item]:
 
 
 def item_of(step: Step, on: int, vcpus: int) -> Item:
+    """A step as vCPU `on` sees it, one of `vcpus`. The host's SMI and NMI are messages."""
     if step.op in ("smi", "nmi") and step.on == on:
         return Item(MESSAGE, "icr", step.op)
     if step.op == "icr" and step.on != on:
