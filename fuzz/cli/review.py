@@ -17,6 +17,7 @@ from fuzz.report.folder import slug_of
 from fuzz.review.attribution import lay_to_hunks, lay_to_kernels
 from fuzz.review.report import Facts, lines_of, review_json, write_report
 from fuzz.review.review import Clock, Review, review
+from variants.catalogue import BUILT_IN
 from variants.live.bochs import bochs_of
 from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
@@ -110,6 +111,9 @@ def do_review(options: argparse.Namespace) -> int:
         names = [canonical(name) for name in kernels.groups()]
         known = variants_in(cache_folder(options.cache).resolve())
         missing = {plain for name in names if (plain := name.removesuffix(STOCK)) not in known}
+        for name in sorted(missing):
+            if not is_kernel(name) and name not in BUILT_IN:
+                raise LiveError(f"{name} is not set up, and is no kernel or variant to set up")
         wanted = tuple(name.removeprefix(KERNEL) for name in missing if is_kernel(name))
         if missing:
             prepare(options, Request(kernels=wanted, mirror=options.mirror))

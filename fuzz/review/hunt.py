@@ -191,8 +191,8 @@ class Hunt:
                 way.met.append(met)
 
     def finish(self) -> None:
-        """Make the ways that are known 1-minimal, and see each three times in fresh VMs."""
-        ways = [(found.mark, way) for found in self.found for way in found.ways]
+        """Make the ways that are told 1-minimal, and see each three times in fresh VMs."""
+        ways = [(found.mark, way) for found in self.found for way in found.told]
         targets = [Target(way.schedule, mark) for mark, way in ways]
         made = minimised(targets, self.journal.run, fine, self.explaining)
         for (_, way), (target, minimal) in zip(ways, made, strict=True):

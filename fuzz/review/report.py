@@ -14,7 +14,6 @@ from fuzz.report.trace import WIDTH
 from fuzz.review.findings import Found, Way
 from fuzz.review.review import Review, Reviewed
 from fuzz.schedule.file import write_whole
-from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump, schedule_json, step_yaml
 from variants.machine.step import Vendor
@@ -25,8 +24,6 @@ SAYS: Final = {
     "nested_exit": "VM exit to L1",
     "ends": "the kernel",
 }
-MOST_WAYS: Final = 5
-"""Ways to a difference that are written out."""
 
 
 class Facts(NamedTuple):
@@ -137,14 +134,13 @@ def finding_text(vendor: Vendor, found: Found) -> str:
         *([found.between] if found.between else []),
     ]
     lines += ["", *(line for fact in facts for line in textwrap.wrap(fact, WIDTH))]
-    others = sorted(found.ways, key=lambda way: size(way.schedule))[1:]
-    if others:
+    if len(found.ways) > 1:
         lines += ["", "other ways to it:"]
-    for other in others[:MOST_WAYS]:
+    for other in found.told[1:]:
         text = "; ".join(map(step_yaml, other.schedule.steps))
         lines += textwrap.wrap(text, WIDTH, initial_indent="- ", subsequent_indent="  ")
-    if len(others) > MOST_WAYS:
-        lines.append(f"  and {len(others) - MOST_WAYS} more")
+    if more := len(found.ways) - len(found.told):
+        lines.append(f"  and {more} more")
     return "\n".join([*lines, ""])
 
 

@@ -116,7 +116,8 @@ def review(
                 status = progress(result, clock)
         except KeyboardInterrupt:
             result.interrupted = True
-        for one in result.reviewed.values():
+        for vendor, one in result.reviewed.items():
+            status = f"{vendor}: minimising {len(one.hunt.found)} differences; "
             try:
                 one.hunt.finish()
             except KeyboardInterrupt:
