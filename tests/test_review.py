@@ -14,6 +14,7 @@ from fuzz.live.cover import Covering
 from fuzz.live.novelty import walks
 from fuzz.memory.tables import Tables
 from fuzz.report.replay import automaton_of, replay
+from fuzz.report.reproducer import reproducer
 from fuzz.review.hunt import Hunt
 from fuzz.review.journal import NAME, Journal, OtherBuilds
 from fuzz.review.marks import Mark, marks
@@ -195,6 +196,8 @@ def test_reports_can_be_read_again(paolo: tuple[Hunt, Kernels, Path], tmp_path: 
         result = replay(automaton_of("svm", choose("original,paolo", [])), schedule)
         assert result.divergences[0][0] == len(schedule.steps) - 1
         assert (folder / "trace.txt").read_text().startswith(schedule.name[:40])
+        whole = "the kernel `original`, run live,", tuple(result.traces["original"])
+        assert (folder / "reproducer.c").read_text() == reproducer(schedule, *whole)
     assert "Not tested: VMX (not asked for), silicon" in " ".join(
         mail_paragraph(review, facts).split()
     )

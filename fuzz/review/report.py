@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fuzz.live.run import live_splits
+from fuzz.live.run import known, live_splits
 from fuzz.live.text import live_text
 from fuzz.report.folder import slug_of
+from fuzz.report.reproducer import reproducer
 from fuzz.report.trace import WIDTH
 from fuzz.review.findings import Found, Way
 from fuzz.review.review import Review, Reviewed
@@ -188,11 +189,17 @@ def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
 
 def write_report(out: Path, review: Review, facts: Facts) -> None:
     """Write all of it to `out`. Raises OSError."""
+    base = review.names[0]
     for vendor, found in review.found:
         folder = out / name_of(vendor, found)
         folder.mkdir(parents=True, exist_ok=True)
+        schedule = named(vendor, found, found.shortest)
         write_whole(folder / "trace.txt", finding_text(vendor, found))
-        write_whole(folder / "reproducer.yaml", dump(named(vendor, found, found.shortest)))
+        write_whole(folder / "reproducer.yaml", dump(schedule))
+        trace = known(found.shortest.traces.get(base, ()))
+        if len(trace) == len(schedule.steps):
+            program = reproducer(schedule, f"the kernel `{base}`, run live,", trace)
+            write_whole(folder / "reproducer.c", program)
     write_whole(out / "summary.md", summary(review, facts))
     write_whole(out / "tested.txt", mail_paragraph(review, facts))
     text = json.dumps(review_json(review), indent=1)
