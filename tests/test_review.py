@@ -78,7 +78,7 @@ def test_the_claim_is_found_and_nothing_is_left_unexplained(
 def test_what_is_found_is_1_minimal_and_shows_each_time(paolo: tuple[Hunt, Kernels, Path]) -> None:
     hunt, kernels, _ = paolo
     for found in hunt.found:
-        for way in found.ways:
+        for way in found.told:
             assert way.minimal
             assert way.repeats == (3, 3)
             steps = way.schedule.steps
