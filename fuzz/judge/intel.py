@@ -51,6 +51,11 @@ def take(vcpu: Vcpu, event: Event) -> Iterator[Way]:
                 # 27.5.5: an exit that an NMI causes blocks NMIs.
                 yield way._replace(vcpu=way.vcpu._replace(nmi_blocked=True))
             yield handled(vcpu, event)._replace(breaks=("vmx-event-exit",))
+        case "nmi" if exits(vcpu, "intr") and vcpu.fixed:
+            yield handled(vcpu, event)
+            # The interrupt makes L2 exit before the NMI handler can show itself.
+            entered = vcpu._replace(nmi=vcpu.nmi - 1, nmi_blocked=True, activity="active")
+            yield Way(entered, leaves=True)
         case "fixed" if exits(vcpu, "intr"):
             yield from vm_exit(vcpu, "EXTERNAL_INTERRUPT")
             yield handled(vcpu, event)._replace(breaks=("vmx-event-exit",))

@@ -169,16 +169,16 @@ RULES: Final = (
         "SIPI does not end a HLT.",
     ),
     Rule(
-        "sipi-kept",
-        "",
-        "SDM 8.4, 25.2, 26.7.2; APM 16.5",
-        "SIPI that comes outside of wait-for-SIPI is discarded: it does nothing later either.",
-    ),
-    Rule(
         "hlt-blocked",
         "",
         "SDM 27.1; HLT in SDM vol. 2 and APM vol. 3",
         "An event that is blocked does not end a HLT.",
+    ),
+    Rule(
+        "sipi-kept",
+        "",
+        "SDM 8.4, 25.2, 26.7.2; APM 16.5",
+        "SIPI that comes outside of wait-for-SIPI is discarded: it does nothing later either.",
     ),
     Rule(
         "hlt-alone",

@@ -10,7 +10,7 @@ does something else, a HLT or wait-for-SIPI that ends by itself.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from fuzz.judge.states import (
     PRIORITY,
@@ -19,6 +19,7 @@ from fuzz.judge.states import (
     Manual,
     Vcpu,
     Way,
+    may_receive,
     pending,
     receive,
     resume,
@@ -90,8 +91,7 @@ def can_execute(vcpu: Vcpu, op: str) -> bool:
 
 
 def execute(manual: Manual, vcpu: Vcpu, step: Step) -> Iterator[Way]:
-    """What the instruction does. An INIT, SIPI, NMI or SMI to oneself is no valid message (SDM
-    10.6.1, table 10-3; APM 16.5): it may come or not."""
+    """What the instruction does."""
     match step.op:
         case "nop":
             yield Way(vcpu)
@@ -102,14 +102,16 @@ def execute(manual: Manual, vcpu: Vcpu, step: Step) -> Iterator[Way]:
         case "rsm":
             yield from resume(vcpu)
         case "icr":
-            to_itself = step.to in (TO_SELF, TO_ALL, step.on)
-            if not to_itself or step.mode != "fixed":
-                yield Way(vcpu)
-            if to_itself:
-                for after in receive(manual, vcpu, step.mode, step.vector):
-                    yield Way(after)
+            yield from (Way(after) for after in send_to_oneself(manual, vcpu, step))
         case _:
             yield from manual.execute(vcpu, step)
+
+
+def send_to_oneself(manual: Manual, vcpu: Vcpu, step: Step) -> Iterator[Vcpu]:
+    if step.to not in (TO_SELF, TO_ALL, step.on):
+        return iter((vcpu,))
+    come = receive if step.mode == "fixed" else may_receive
+    return come(manual, vcpu, step.mode, step.vector)
 
 
 def settle(bound: Bound, run: Run, op: str) -> Iterator[Run]:
@@ -149,8 +151,7 @@ def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterato
     for event in pending(vcpu):
         if rule := manual.blocked(vcpu, event):
             for way in manual.take(vcpu, event):
-                if not way.breaks:
-                    yield way._replace(breaks=(rule,))
+                yield way._replace(breaks=(rule,))
     if vcpu.activity == "hlt" and not due:
         awake = vcpu._replace(activity="active")
         if vcpu.sipi_met:
@@ -162,7 +163,8 @@ def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterato
             for way in manual.take(vcpu._replace(start=vcpu.sipi_vector, sipi_met=""), "sipi"):
                 if not way.breaks:
                     yield way._replace(breaks=("sipi-kept",))
-        yield Way(vcpu._replace(activity="active"), ("wfs-alone",))
+        if not pending(vcpu):
+            yield Way(vcpu._replace(activity="active"), ("wfs-alone",))
 
 
 def follow(bound: Bound, run: Run, way: Way) -> Iterator[Run]:
@@ -177,19 +179,17 @@ def follow(bound: Bound, run: Run, way: Way) -> Iterator[Run]:
         breaks=breaks,
         taken=run.taken + way.taken,
         gone=run.gone or leaves,
-        woke=(run.woke and not leaves) or (halted and alone),
+        woke=run.woke or (halted and alone),
     )
 
 
 def ended(bound: Bound, run: Run) -> Iterator[Run]:
-    """The step is over. What was late and is blocked now is late no more."""
+    """The step is over. Messages that have not come in it come now."""
     vcpu = run.vcpu
-    late = frozenset(
-        event
-        for event in pending(vcpu)
-        if event in vcpu.overdue and not bound.manual.blocked(vcpu, event)
-    )
-    vcpu = vcpu._replace(overdue=late, sipi_met="kept" if vcpu.sipi_met else "")
+    late = vcpu.overdue.intersection(pending(vcpu))
+    # A SIPI that does not end a HLT has been discarded.
+    kept: Literal["", "kept"] = "kept" if vcpu.sipi_met and vcpu.activity != "hlt" else ""
+    vcpu = vcpu._replace(overdue=late, sipi_met=kept)
     if run.gone:
         vcpu = vcpu._replace(migrated=False, forced=False)
     afters = [vcpu]

@@ -41,8 +41,9 @@ class Vcpu(NamedTuple):
 
     What should have no effect is noted too, to name what it does: sipi_met says that the last
     discarded SIPI came in a HLT ("hlt") or a step ago or more ("kept"), "" that there was none;
-    sipi_vector is its vector. overdue: what was found late, and is late still. forced: the host
-    has chosen the activity. migrated: no instruction has been executed since save-restore.
+    sipi_vector is its vector. overdue: what is pending and need not be taken: it was found late, or
+    should not have come. forced: the host has chosen the activity. migrated: no instruction has
+    been executed since save-restore.
     """
 
     bsp: bool
@@ -126,7 +127,7 @@ def waits_after_reset(vcpu: Vcpu) -> bool:
 def receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[Vcpu]:
     """A message has come. An INIT level de-assert changes nothing (SDM vol. 3, 10.6.1)."""
     match mode:
-        case "init" if waits_after_reset(vcpu) and not vcpu.smm:
+        case "init" if waits_after_reset(vcpu) and not (vcpu.smm or vcpu.forced):
             yield from reset(vcpu, waits=True)
         case "init":
             yield vcpu._replace(init=True)
@@ -141,6 +142,18 @@ def receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[Vcpu
             yield vcpu._replace(fixed=tuple(sorted({*vcpu.fixed, vector})))
         case _:
             yield vcpu
+
+
+def may_receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[Vcpu]:
+    """A message that the manuals call invalid has been sent: whatever becomes of it is right.
+
+    That is all but fixed interrupts, sent to oneself or to all including oneself (SDM 10.6.1, table
+    10-3; APM 16.5).
+    """
+    yield vcpu
+    for after in receive(manual, vcpu, mode, vector):
+        new = set(pending(after)) - set(pending(vcpu))
+        yield after._replace(overdue=after.overdue | new)
 
 
 def kept_in_wfs(manual: Manual, vcpu: Vcpu, after: Vcpu) -> tuple[Vcpu, ...]:
@@ -227,12 +240,19 @@ def resume(vcpu: Vcpu) -> Iterator[Way]:
 
 
 def force(vcpu: Vcpu, state: str) -> Vcpu:
-    """The host chooses the activity (KVM_SET_MP_STATE). Of a SIPI it chooses no vector."""
-    activity: Activity = "active"
+    """The host chooses the activity (KVM_SET_MP_STATE). Of a SIPI it chooses no vector.
+
+    UNINITIALIZED waits for INIT. Where no processor can wait for SIPI nothing more is judged.
+    """
+    activity: Activity = "active" if state == "RUNNABLE" else WFS
     if state == "HALTED":
         activity = "hlt"
-    elif state != "RUNNABLE":
-        activity = WFS
     start = ANY_VECTOR if state == "SIPI_RECEIVED" else None
-    forced = vcpu.forced or activity != vcpu.activity or start is not None
-    return vcpu._replace(activity=activity, start=start, forced=forced or state == "UNINITIALIZED")
+    chosen = activity != vcpu.activity or start is not None or state == "UNINITIALIZED"
+    after = vcpu._replace(activity=activity, start=start, forced=vcpu.forced or chosen)
+    return after._replace(dead=chosen and activity == WFS and not can_wait(vcpu))
+
+
+def can_wait(vcpu: Vcpu) -> bool:
+    """Can a processor wait for SIPI where this one is? With VMX in L2 or outside VMX operation."""
+    return not vcpu.smm and vcpu.gif and vcpu.vmx == vcpu.l2
