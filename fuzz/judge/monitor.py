@@ -98,9 +98,10 @@ def judge_step(
 def ruled(found: Sequence[Candidate]) -> Judged:
     """Go on from all of `found`; what is said is said of the one whose rules come first."""
     fits = frozenset(one.after for one in found)
-    told = min(found, key=lambda one: ([ORDER[rule] for rule in one.breaks], one.before.forced))
-    where, is_open = whereabouts(told.before), told.before.forced
-    return Judged(fits, tuple(Ruling(rule, is_open, where) for rule in told.breaks))
+    told = min(found, key=lambda one: [ORDER[rule] for rule in one.breaks])
+    forced = any(one.before.forced for one in found)
+    where = whereabouts(told.before)
+    return Judged(fits, tuple(Ruling(rule, forced, where) for rule in told.breaks))
 
 
 def candidates(

@@ -71,8 +71,7 @@ def behaviours(bound: Bound, vcpu: Vcpu, step: Step, landing: tuple[Message, ...
 
 def idle(bound: Bound, vcpu: Vcpu) -> Iterator[Run]:
     """What may become of `vcpu` while the host does something: pending events may be taken."""
-    for run in settle(bound._replace(lazy=True), Run(vcpu, executed=True), ""):
-        yield from ended(bound, run)
+    return settle(bound._replace(lazy=True), Run(vcpu, executed=True), "")
 
 
 def can_execute(vcpu: Vcpu, op: str) -> bool:
@@ -153,11 +152,8 @@ def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterato
             for way in manual.take(vcpu, event):
                 yield way._replace(breaks=(rule,))
     if vcpu.activity == "hlt" and not due:
-        awake = vcpu._replace(activity="active")
-        if vcpu.sipi_met:
-            rule = "hlt-sipi" if vcpu.sipi_met == "hlt" else "sipi-kept"
-            yield Way(awake._replace(sipi_met="kept"), (rule,))
-        yield Way(awake, ("hlt-blocked" if pending(vcpu) else "hlt-alone",))
+        awake = vcpu._replace(activity="active", sipi_met="kept" if vcpu.sipi_met else "")
+        yield Way(awake, (woken_by(vcpu),))
     if vcpu.activity == WFS and vcpu.start is None:
         if vcpu.sipi_met:
             for way in manual.take(vcpu._replace(start=vcpu.sipi_vector, sipi_met=""), "sipi"):
@@ -165,6 +161,18 @@ def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterato
                     yield way._replace(breaks=("sipi-kept",))
         if not pending(vcpu):
             yield Way(vcpu._replace(activity="active"), ("wfs-alone",))
+
+
+def woken_by(vcpu: Vcpu) -> str:
+    """The rule that a HLT breaks which ends although nothing is pending that may end it."""
+    held = set(pending(vcpu))
+    if vcpu.sipi_met == "hlt":
+        return "hlt-sipi"
+    if "init" in held:
+        return "hlt-init"
+    if vcpu.sipi_met and not held - {"fixed"}:
+        return "sipi-kept"
+    return "hlt-blocked" if held else "hlt-alone"
 
 
 def follow(bound: Bound, run: Run, way: Way) -> Iterator[Run]:

@@ -250,6 +250,8 @@ def force(vcpu: Vcpu, state: str) -> Vcpu:
     start = ANY_VECTOR if state == "SIPI_RECEIVED" else None
     chosen = activity != vcpu.activity or start is not None or state == "UNINITIALIZED"
     after = vcpu._replace(activity=activity, start=start, forced=vcpu.forced or chosen)
+    if vcpu.start is not None and activity != WFS:
+        after = after._replace(sipi_met="kept", sipi_vector=vcpu.start)
     return after._replace(dead=chosen and activity == WFS and not can_wait(vcpu))
 
 
