@@ -111,7 +111,7 @@ def lost_on_the_way(before: Vcpu, rule: str, op: str) -> str:
     resumed = op == "rsm" and before.saved is not None and before.saved.migrated
     if rule == "rsm-hlt":
         return rule
-    strange = rule == "unexplained" or rule.endswith("-taken")
+    strange = rule.endswith(("-taken", "-starts", "-resets")) or rule == "unexplained"
     return "migration" if resumed or (before.migrated and strange) else rule
 
 
@@ -141,10 +141,19 @@ def runs(
     sent = ((step.op, 0),) if step.op in ("nmi", "smi") else ()
     for before in land(bound.manual, vcpu, (*sent, *landing)):
         for run in idle(bound, before):
-            after = run.vcpu
-            if step.op == "set-mp-state" and shown.mp_state != "EINVAL":
-                after = force(after, step.mode)
-            yield run._replace(vcpu=moved(after) if step.op == "save-restore" else after)
+            yield run._replace(vcpu=acted_on(run.vcpu, step, shown))
+    if landing:
+        # Messages may also come after what the host does.
+        for run in runs(bound, vcpu, step, (), shown):
+            for after in land(bound.manual, run.vcpu, landing):
+                yield run._replace(vcpu=after)
+
+
+def acted_on(vcpu: Vcpu, step: Step, shown: Observation) -> Vcpu:
+    """What the host does to it."""
+    if step.op == "set-mp-state" and shown.mp_state != "EINVAL":
+        return force(vcpu, step.mode)
+    return moved(vcpu) if step.op == "save-restore" else vcpu
 
 
 def moved(vcpu: Vcpu) -> Vcpu:

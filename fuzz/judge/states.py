@@ -16,7 +16,7 @@ WFS: Final[Activity] = "wait-for-sipi"
 ACTIVITIES: Final[tuple[Activity, ...]] = get_args(Activity)
 
 Event = Literal["init", "smi", "sipi", "nmi", "fixed"]
-PRIORITY: Final[dict[Event, int]] = {"init": 0, "smi": 0, "sipi": 0, "nmi": 1, "fixed": 2}
+PRIORITY: Final[dict[Event, int]] = {"init": 0, "smi": 0, "sipi": 1, "nmi": 2, "fixed": 3}
 """Smaller goes first; what is equal, in either order. SDM vol. 3, 6.9; APM vol. 2, 8.5."""
 
 RESET: Final = -1
@@ -127,12 +127,10 @@ def waits_after_reset(vcpu: Vcpu) -> bool:
 def receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[Vcpu]:
     """A message has come. An INIT level de-assert changes nothing (SDM vol. 3, 10.6.1)."""
     match mode:
-        case "init" if waits_after_reset(vcpu) and not (vcpu.smm or vcpu.forced):
-            yield from reset(vcpu._replace(start=None), waits=True)
         case "init":
             after = vcpu._replace(init=True, start=vcpu.start if vcpu.l2 else None)
             # Blocked in L2's wait-for-SIPI, it need not be held.
-            yield from doubted(vcpu, after) if in_wfs(vcpu) else (after,)
+            yield from doubted(vcpu, after) if in_wfs(vcpu) and vcpu.l2 else (after,)
         case "sipi":
             yield from receive_sipi(manual, vcpu, vector)
         case "nmi":
@@ -259,8 +257,10 @@ def force(vcpu: Vcpu, state: str) -> Vcpu:
     activity: Activity = "active" if state == "RUNNABLE" else WFS
     if state == "HALTED":
         activity = "hlt"
-    start = ANY_VECTOR if state == "SIPI_RECEIVED" else None
-    chosen = activity != vcpu.activity or start is not None or state == "UNINITIALIZED"
+    start = vcpu.start if activity == WFS else None
+    chosen = activity != vcpu.activity or state in ("SIPI_RECEIVED", "UNINITIALIZED")
+    if state == "SIPI_RECEIVED":
+        start = ANY_VECTOR
     after = vcpu._replace(activity=activity, start=start, forced=vcpu.forced or chosen)
     if vcpu.start is not None and activity != WFS:
         after = after._replace(sipi_met="kept", sipi_vector=vcpu.start)
