@@ -37,7 +37,8 @@ from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import usual_alphabets
 from fuzz.schedule.schedule import Schedule, own_part
 from variants.catalogue import BUILT_IN, built_in
-from variants.machine.machine import Machine, Observation, initial_state
+from variants.machine.machine import Machine, initial_state
+from variants.machine.observation import Observation
 from variants.machine.step import MIN_VCPUS, TO_SELF, VENDORS, Step, Vendor, targets
 from variants.machine.vcpu import Irq, VcpuState
 

@@ -19,9 +19,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fuzz.campaign.judging import Breaking
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Finding, Signature
 from fuzz.compare.watch import ASK, HangError
+from fuzz.explore.breaches import Breach
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import write_finding, write_summary
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
@@ -63,6 +65,7 @@ class Outcome(NamedTuple):
     schedules: int
     seconds: float
     findings: list[Finding]
+    breaches: dict[Breach, Schedule]
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -91,6 +94,8 @@ class Collector:
         self.settings = settings
         self.announce = announce
         self.best: dict[Signature, Finding] = {}
+        subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
+        self.breaking = Breaking(subjects)
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
@@ -124,12 +129,14 @@ class Collector:
         )
         finding = Finding(shown, smallest)
         self.best[signature] = finding
+        self.breaking.take(smallest)
         write_finding(self.settings.out, automaton, finding, self.settings.options)
         if not known:
             self.announce(finding)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
+        findings = list(self.best.values())
+        write_summary(self.settings.out, schedules, seconds, findings, self.breaking.found)
 
 
 def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
@@ -212,10 +219,17 @@ def run(
         except (StepError, HangError) as error:
             trouble = str(error)
         schedules, seconds = schedules_run(work), time.monotonic() - began
+        if not trouble:
+            try:
+                collector.breaking.take_corpus(sorted(work.glob("corpus-*")))
+            except KeyboardInterrupt:
+                pass  # Another Ctrl-C: what was judged so far will do.
+            except (StepError, HangError) as error:
+                trouble = str(error)
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    return Outcome(schedules, seconds, list(collector.best.values()))
+    return Outcome(schedules, seconds, list(collector.best.values()), collector.breaking.found)
 
 
 class FuzzerError(Exception):

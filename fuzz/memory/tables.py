@@ -34,7 +34,8 @@ from fuzz.memory.numbers import (
     seen_in,
     vcpu_of,
 )
-from variants.machine.machine import Arrivals, Machine, Observation, VcpuStep
+from variants.machine.machine import Arrivals, Machine, VcpuStep
+from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
@@ -130,6 +131,10 @@ class Tables:
     def sent(self, result: Result) -> bool:
         """Did the step write the ICR?"""
         return self._seen.values[seen_in(result)].sent
+
+    def observation(self, result: Result) -> Observation:
+        """What the step showed."""
+        return self._seen.values[seen_in(result)].observation
 
     def result(
         self, member: int, vcpu: VcpuId, step: StepId, arrivals: ArrivalsId = NO_ARRIVALS

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
+from fuzz.explore.breaches import Breach
 from fuzz.memory.automaton import Automaton
 from fuzz.report.replay import replay, replay_json
+from fuzz.report.rulings import breach_json, breaches_table
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
-from fuzz.schedule.schedule import printable
+from fuzz.schedule.schedule import Schedule, printable
 from fuzz.schedule.text import dump
 
 LONGEST_NAME: Final = 160
@@ -113,7 +115,11 @@ def write_finding(
 
 
 def campaign_json(
-    schedules: int, seconds: float, findings: Sequence[Finding], verdicts: Verdicts | None = None
+    schedules: int,
+    seconds: float,
+    findings: Sequence[Finding],
+    breaches: Mapping[Breach, Schedule],
+    verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
     """What `campaign.json` holds and `fuzz --json` prints."""
     live = verdicts or {}
@@ -131,6 +137,7 @@ def campaign_json(
             | ({"live": live[finding.signature].word} if live else {})
             for finding in in_order(findings)
         ],
+        "breaches": [breach_json(*one) for one in sorted(breaches.items())],
     }
 
 
@@ -171,13 +178,15 @@ def write_summary(
     schedules: int,
     seconds: float,
     findings: Sequence[Finding],
+    breaches: Mapping[Breach, Schedule],
     verdicts: Verdicts | None = None,
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings, verdicts), indent=1)
+    campaign = json.dumps(campaign_json(schedules, seconds, findings, breaches, verdicts), indent=1)
     write_whole(out / "campaign.json", campaign + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
-    write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
+    table = summary("Campaign", ran, findings, verdicts)
+    write_whole(out / "summary.md", "\n".join([table, *breaches_table(breaches), ""]))
 
 
 def summary_text(

@@ -9,7 +9,7 @@ from fuzz.compare.traces import Split, Traces
 from fuzz.report.replay import Replay
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 
 WIDTH: Final = 78
 """Columns that fit a mail."""
