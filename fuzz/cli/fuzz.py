@@ -97,7 +97,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
 
     outcome = campaign.run(automata, settings, announce, progress)
     show_line()
-    verdicts = confirm(outcome, automata, kernels, options.out, TELLING) if options.confirm else {}
+    verdicts = {}
+    if options.confirm:
+        verdicts = confirm(outcome, automata, kernels, options.out, given, TELLING)
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:

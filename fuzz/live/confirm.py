@@ -6,11 +6,11 @@ from typing import Final
 
 from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Finding, Signature
-from fuzz.compare.traces import Split, Traces
+from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict, slug, write_summary
+from fuzz.report.folder import Verdict, slug, write_summary, write_trace
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
@@ -65,6 +65,7 @@ def verdicts_of(
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
+    options: Sequence[str],
     telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
@@ -87,12 +88,9 @@ def verdicts_of(
         if not reason:
             verdict = verdict_of(finding, result, live, bochs)
         folder = out / slug(signature)
-        shown = trace_text(result)
-        if live:
-            splits = [Split(at, divergence.groups) for at, divergence in result.divergences]
-            shown = both_text(finding.schedule, result.traces, live, splits, bochs)
+        shown = both_text(result, live, bochs) if live else trace_text(result)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
-        write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
+        write_trace(out, result, finding, options, str(verdict))
         verdicts[signature] = verdict
     return verdicts
 
@@ -102,14 +100,17 @@ def confirm(
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
+    options: Sequence[str],
     telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
 
+    options: what makes `replay` compare the same variants.
+
     Raises LiveError when nothing can be run, OSError when reports cannot be written.
     """
     try:
-        verdicts = verdicts_of(outcome.findings, automata, kernels, out, telling)
+        verdicts = verdicts_of(outcome.findings, automata, kernels, out, options, telling)
     except KeyboardInterrupt:
         telling.trouble("interrupted, nothing is confirmed")
         return {}

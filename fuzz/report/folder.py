@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
 from fuzz.memory.automaton import Automaton
-from fuzz.report.replay import replay, replay_json
-from fuzz.report.trace import trace_text
+from fuzz.report.mail import FILE, Told, mail_text
+from fuzz.report.replay import Replay, replay, replay_json
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import printable
 from fuzz.schedule.text import dump
@@ -104,12 +104,20 @@ def write_finding(
     own.mkdir(parents=True, exist_ok=True)
     (own / "live.txt").unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
-    write_whole(own / "trace.txt", trace_text(result, signature))
+    write_trace(folder, result, finding, options)
     given = "".join(f"{json.dumps(option)}, " for option in options)
     test = TEST.format(name=name.replace("-", "_"), options=given)
     write_whole(own / "test_reproducer.py", test)
     write_whole(folder / "pytest.ini", PYTEST_INI)
-    write_whole(own / "reproducer.yaml", dump(schedule))
+    write_whole(own / FILE, dump(schedule))
+
+
+def write_trace(
+    folder: Path, result: Replay, finding: Finding, options: Sequence[str], live: str = ""
+) -> None:
+    """Write `trace.txt` of `finding`. live: what became of it on real KVM, if that was asked."""
+    text = mail_text(result, Told(sentence(finding.divergence), live=live), options)
+    write_whole(folder / slug(finding.signature) / "trace.txt", text)
 
 
 def campaign_json(
