@@ -39,7 +39,8 @@ from fuzz.schedule.alphabet import usual_alphabets
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.schedule import Schedule, own_part, races
 from variants.catalogue import BUILT_IN, built_in
-from variants.machine.machine import Machine, Observation, initial_state
+from variants.machine.machine import Machine, initial_state
+from variants.machine.observation import Observation
 from variants.machine.step import MIN_VCPUS, TO_SELF, VENDORS, Step, Vendor, targets
 from variants.machine.vcpu import Irq, VcpuState
 

@@ -11,7 +11,8 @@ from fuzz.compare.watch import HangError
 from fuzz.schedule.schedule import Schedule
 from variants.catalogue import built_in
 from variants.machine import events
-from variants.machine.machine import Machine, Observation, initial_state, step
+from variants.machine.machine import Machine, initial_state, step
+from variants.machine.observation import Observation
 from variants.machine.step import VENDORS, Vendor
 from variants.variant import Variant, replaces
 

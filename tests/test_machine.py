@@ -18,13 +18,8 @@ from fuzz.schedule.text import dump
 from tests.strategies import schedules
 from variants.catalogue import choose
 from variants.link import machine_of
-from variants.machine.machine import (
-    Observation,
-    State,
-    deliver,
-    initial_state,
-    step,
-)
+from variants.machine.machine import State, deliver, initial_state, step
+from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Mp, Vcpu, thaw

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, export, fuzz, live, review, schedules, variants
+from fuzz.cli import explore, export, fuzz, judge, live, review, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
@@ -68,6 +68,8 @@ def parser() -> Parser:
     schedules.add_replay(command("replay", "Show every variant's trace of a schedule.", comparing))
     about = "Print the smallest schedule with the same divergence."
     schedules.add_minimize(command("minimize", about, comparing))
+    about = "Say which rules of the manuals a schedule shows the variants break."
+    judge.add_arguments(command("judge", about, comparing))
     variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
     about = "Write a schedule as a C program that tests a host's KVM."
@@ -82,6 +84,7 @@ COMMANDS = {
     "explore": explore.do_explore,
     "replay": schedules.do_replay,
     "minimize": schedules.do_minimize,
+    "judge": judge.do_judge,
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
     "export": export.do_export,

@@ -21,7 +21,8 @@ from typing import NamedTuple, TypeVar
 from fuzz.compare.cause import Question, answer, arrived, own_answer
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.signature import ELSEWHERE, Answer, Cause, Divergence, latent, visible
-from variants.machine.machine import Arrivals, Observation, initial_vcpu
+from variants.machine.machine import Arrivals, initial_vcpu
+from variants.machine.observation import Observation
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState
 

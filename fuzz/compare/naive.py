@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation, State, initial_state, step
+from variants.machine.machine import State, initial_state, step
+from variants.machine.observation import Observation
 from variants.machine.step import Step
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import Vendor
 
 Kind = Literal["visible", "liveness", "warning", "latent"]

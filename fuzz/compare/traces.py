@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from fuzz.compare.joint import parted
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Machine, Observation, initial_state
+from variants.machine.machine import Machine, initial_state
 from variants.machine.machine import step as take_step
-from variants.machine.vcpu import NestedExit
+from variants.machine.observation import NestedExit, Observation
 
 Trace = tuple[Observation, ...]
 Traces = Mapping[str, Trace]

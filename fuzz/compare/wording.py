@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from variants.machine.machine import Observation, VcpuStep
+from variants.machine.machine import VcpuStep
+from variants.machine.observation import Observation
 from variants.machine.step import SVM_OPS, TO_SELF, VMX_OPS, Step, Vendor
 from variants.machine.vcpu import KVM_APIC_INIT, KVM_APIC_SIPI, Mp, Req, Vcpu, thaw
 

@@ -12,7 +12,7 @@ from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import step_yaml
 from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import Vendor
 from variants.variant import Variant
 

@@ -11,7 +11,7 @@ from typing import Final
 from fuzz.compare.traces import Trace
 from fuzz.schedule.schedule import Schedule
 from variants.live.bochs import ENOUGH, Version
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 
 
 @dataclass(frozen=True)

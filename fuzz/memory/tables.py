@@ -34,7 +34,8 @@ from fuzz.memory.numbers import (
     seen_in,
     vcpu_of,
 )
-from variants.machine.machine import Arrivals, Machine, Observation, VcpuStep
+from variants.machine.machine import Arrivals, Machine, VcpuStep
+from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq, VcpuState

@@ -11,7 +11,7 @@ from fuzz.schedule.text import step_json, step_yaml
 from variants.live.observe import SVM_EXITS, VMX_EXITS
 from variants.live.protocol import ACTIVITIES, HOST_STEPS, MP_STATES, encoded
 from variants.live.single_file import single_file
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import Step
 
 MODES: Final = ("guest_mode", "vmxon", "smm")

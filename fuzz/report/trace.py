@@ -10,7 +10,7 @@ from fuzz.report.inside import Held, unlike
 from fuzz.report.replay import Replay
 from fuzz.report.words import lands, told, vcpu
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import TO_SELF, Step, targets
 
 WIDTH: Final = 78

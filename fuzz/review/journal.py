@@ -13,7 +13,7 @@ from typing import Any, Final
 from fuzz.compare.traces import Trace, Traces, observation_json, observation_of
 from fuzz.schedule import codes
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 
 FORMAT: Final = 1
 NAME: Final = "journal.jsonl"

@@ -12,7 +12,7 @@ from fuzz.compare.signature import FIELDS
 from fuzz.compare.traces import Traces
 from fuzz.live.run import known, live_splits, why
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import Step
 
 Groups = tuple[tuple[str, ...], ...]

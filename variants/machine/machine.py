@@ -15,32 +15,14 @@ from variants.machine.ioctls import (
     save_restore,
 )
 from variants.machine.lapic import apic_accept_irq, kvm_inject_nmi
+from variants.machine.observation import Observation
 from variants.machine.ops import kvm_x86_ops
 from variants.machine.run import Ran, host_runs
 from variants.machine.step import IOCTL_OPS, TO_SELF, Step, targets
-from variants.machine.vcpu import RESET_VECTOR, Irq, Mp, NestedExit, Req, Vcpu, VcpuState, thaw
+from variants.machine.vcpu import RESET_VECTOR, Irq, Mp, Req, Vcpu, VcpuState, thaw
 
 Arrivals = tuple[tuple[str, Irq], ...]
 """Remote writes that land during a step: the preemption point and the message, in order."""
-
-
-class Observation(NamedTuple):
-    """What L1, the guest or the host can see after a step; docs/schedules.md has the fields."""
-
-    on: int
-    outcome: str
-    executed: bool
-    vector: int | None
-    nested_exit: NestedExit | None
-    guest_mode: bool
-    gif: bool | None
-    vmxon: bool | None
-    smm: bool
-    latched_init: bool | None
-    mp_state: str | None
-    taken: tuple[str, ...]
-    woke: bool
-    warn: str | None
 
 
 class State(NamedTuple):

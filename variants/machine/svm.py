@@ -7,9 +7,10 @@ from typing import Final
 
 from variants.machine.events import kvm_clear_queues, kvm_event_needs_reinjection
 from variants.machine.lapic import kvm_cpu_has_interrupt
+from variants.machine.observation import NestedExit
 from variants.machine.ops import X86Ops
 from variants.machine.preemption import preempt
-from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
+from variants.machine.vcpu import EBUSY, KVM_APIC_INIT, Mp, Req, SmmSave, Vcpu
 
 
 def gif_set(vcpu: Vcpu) -> bool:

@@ -9,6 +9,7 @@ from enum import IntEnum
 from operator import attrgetter
 from typing import Final, NamedTuple, NewType
 
+from variants.machine.observation import NestedExit
 from variants.machine.points import Point
 from variants.machine.step import Step
 
@@ -71,14 +72,6 @@ class SmmSave(NamedTuple):
     """VMX: blocking by NMI of the interrupted L2, kept in its vmcs12."""
     hsave_lost: bool = False
     """SVM: the vCPU was migrated in SMM, and L1's half of the interrupted L2 with it."""
-
-
-class NestedExit(NamedTuple):
-    """A VM exit to L1. `activity` is the activity state saved for L2 (VMX), else ""."""
-
-    reason: str
-    qualification: int
-    activity: str
 
 
 @dataclass(slots=True)

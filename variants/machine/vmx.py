@@ -11,9 +11,10 @@ from variants.machine.events import (
     kvm_vcpu_halt,
 )
 from variants.machine.lapic import kvm_cpu_has_interrupt
+from variants.machine.observation import NestedExit
 from variants.machine.ops import X86Ops
 from variants.machine.preemption import preempt
-from variants.machine.vcpu import EBUSY, EINVAL, KVM_APIC_INIT, Mp, NestedExit, Req, SmmSave, Vcpu
+from variants.machine.vcpu import EBUSY, EINVAL, KVM_APIC_INIT, Mp, Req, SmmSave, Vcpu
 
 VMX_MISC_ACTIVITY_HLT: Final = 1 << 6
 VMX_MISC_ACTIVITY_WAIT_SIPI: Final = 1 << 8

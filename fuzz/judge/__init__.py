@@ -1,0 +1,1 @@
+"""What the manuals allow: an independent monitor that knows schedules and observations only."""
