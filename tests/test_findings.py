@@ -23,8 +23,8 @@ SHIPPED = {
     "SIPI dropped in L2": NESTED,
     "VM exit saves activity wait-for-sipi, not active, in L2 in wait-for-SIPI": PAOLO,
     "SIPI and INIT kept in L1 when landing inside kvm_apic_accept_events": PAOLO,
-    "INIT not blocked in L2": PAOLO,
     "INIT and other events taken as a VM exit in L2 by get-mp-state and save-restore": PAOLO,
+    "INIT not blocked in L2": PAOLO,
 }
 """What there is to discuss about the three variants, in order: who is unlike whom."""
 
