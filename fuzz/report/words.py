@@ -1,7 +1,9 @@
-"""A schedule's steps in words: who acts, and what that means."""
+"""A schedule's steps in words: who acts, what that means, and what comes of it."""
 
 from typing import Final
 
+from fuzz.report.inside import Inside
+from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, Step
 
@@ -76,3 +78,84 @@ def lands(step: Step) -> str:
     """Where the write of a step with `at` lands."""
     where = next(words for point, words in POINTS.items() if point == step.at)
     return f"lands in the target's next step, at {step.at} ({where})"
+
+
+STANDS: Final = {
+    "l1": "runs on in L1",
+    "l2": "runs on in L2",
+    "smm": "runs on in SMM",
+    "busy": "KVM spins, the guest does not run",
+    "bsp-reset": "is reset and starts anew",
+    "shutdown": "shuts down",
+    "error": "KVM cannot run it on",
+}
+"""Where a vCPU is after a step, by outcome."""
+TAKEN_BY: Final = {
+    "INIT": ("INIT", "bsp-reset"),
+    "SIPI": ("SIPI", "sipi"),
+    "NMI": ("NMI", "nmi"),
+    "SMI": ("SMI", "smm"),
+    "interrupt": ("INTR", "EXTERNAL_INTERRUPT", "fixed"),
+}
+"""Words of an observation that show that an event was taken."""
+
+
+def outcome(step: Step, shown: Observation, before: Inside, after: Inside) -> tuple[str, ...]:
+    """What the vCPU that acted in `step` showed, and what became of what was pending; a clause
+    each, most telling first."""
+    clauses = []
+    if shown.warn:
+        clauses.append(f"kernel WARN in {shown.warn}")
+    if shown.nested_exit:
+        reason, qualification, activity = shown.nested_exit
+        clauses.append(f"exits to L1: {reason}" + (f" {qualification:#x}" if qualification else ""))
+        if activity not in ("", "active"):
+            clauses.append(f"saved activity: {activity}")
+    if shown.woke:
+        clauses.append("HLT ends, with nothing to show for it")
+    if not shown.nested_exit or shown.outcome not in ("l1", "l2"):
+        clauses += stands(step, shown, after)
+    if not shown.executed and step.op not in ("nop", *IOCTLS) and shown.outcome != "error":
+        clauses.append(f"{step.op.upper()} is not executed")
+    clauses += [f"takes {one}" for one in shown.taken if not one.startswith("rdmsr")]
+    clauses += [f"reads {one.partition(':')[2]}" for one in shown.taken if one.startswith("rdmsr")]
+    if shown.mp_state:
+        clauses.append(f"mp_state: {shown.mp_state}")
+    if shown.latched_init is not None:
+        clauses.append("an INIT is latched" if shown.latched_init else "no INIT is latched")
+    return (*clauses, *became(shown, before, after))
+
+
+def stands(step: Step, shown: Observation, after: Inside) -> list[str]:
+    """Where the vCPU is after the step; nothing where the host only asked or told it something."""
+    match shown.outcome:
+        case "ioctl":
+            return []
+        case "sipi":
+            return [f"starts at vector {shown.vector or 0:#04x}"]
+        case "blocked" if after.waits == "WFS":
+            return ["waits for a SIPI" + (" in L2" if shown.guest_mode else "")]
+        case "blocked" if step.op == "hlt" and shown.executed:
+            return ["halts: KVM_RUN waits"]
+        case "blocked":
+            return ["stays halted"]
+    return [STANDS[shown.outcome]]
+
+
+def became(shown: Observation, before: Inside, after: Inside) -> list[str]:
+    """What became of the events that were pending, where that does not show."""
+    said = " ".join(filter(None, [shown.outcome, str(shown.nested_exit or ""), *shown.taken]))
+    reset = after.waits == "WFS" != before.waits
+    gone = [
+        event
+        for event in before.pending
+        if event not in after.pending
+        and not any(word in said for word in TAKEN_BY[event])
+        and not (reset and event == "INIT")
+    ]
+    return [f"{event} is dropped" for event in gone] + left(after)
+
+
+def left(after: Inside) -> list[str]:
+    """What is pending."""
+    return [f"{', '.join(after.pending)} pending"] if after.pending else []
