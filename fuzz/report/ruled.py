@@ -18,19 +18,30 @@ DEFINITE: Final = ("regression", "fix", "both")
 """Rulings for which a rule can be named."""
 
 
+class Judged(NamedTuple):
+    """A form of a finding, and what the judge says of it. result: what it does. broken: by whom."""
+
+    form: Form
+    result: Replay
+    broken: Broken
+    ruling: Ruling
+
+
 class Ruled(NamedTuple):
     """A finding, and who is right.
 
-    ruling: over all. form: the form that shows it best, with `result`, what it does; `broken` is
-    what it breaks. by_vendor: the ruling on each, and what variants break there.
+    ruling: over all. best: of all forms the one that tells it, or else the best to read. by_vendor:
+    the same on each.
     """
 
     finding: Finding
     ruling: Ruling
-    form: Form
-    result: Replay
-    broken: Broken
-    by_vendor: Mapping[Vendor, tuple[Ruling, Broken]]
+    best: Judged
+    by_vendor: Mapping[Vendor, Judged]
+
+    @property
+    def broken(self) -> Broken:
+        return self.best.broken
 
     @property
     def rule(self) -> Rule | None:
@@ -56,24 +67,26 @@ def ruled(
 
 def rule_on(automata: Mapping[Vendor, Automaton], base: str, finding: Finding) -> Ruled:
     """Ask the judge about each form: the first of which it says something tells, the best first."""
-    judged: list[tuple[Form, Replay, Broken, Ruling]] = []
-    for form in finding.forms:
-        result = replay(automata[form.schedule.vendor], form.schedule)
-        broken = broken_in(form, result)
-        judged.append((form, result, broken, ruling_of(form, result, broken, base)))
-    by_vendor = {}
-    for vendor in finding.vendors:
-        of_it = [one for one in judged if one[0].schedule.vendor == vendor]
-        _, _, broken, ruling = min(of_it, key=lambda one: not_definite(one[3]))
-        by_vendor[vendor] = (ruling, broken)
-    form, result, broken, ruling = min(judged, key=lambda one: not_definite(one[3]))
+    judged = [judge_form(automata, base, form) for form in finding.forms]
+    best = min(judged, key=not_definite)
+    by_vendor = {
+        vendor: min((one for one in judged if one.form.schedule.vendor == vendor), key=not_definite)
+        for vendor in finding.vendors
+    }
+    ruling = best.ruling
     if finding.ruling == "KVM only" and ruling == "open":
         ruling = finding.ruling
-    return Ruled(finding._replace(ruling=ruling), ruling, form, result, broken, by_vendor)
+    return Ruled(finding._replace(ruling=ruling), ruling, best, by_vendor)
 
 
-def not_definite(ruling: Ruling) -> bool:
-    return ruling not in DEFINITE
+def judge_form(automata: Mapping[Vendor, Automaton], base: str, form: Form) -> Judged:
+    result = replay(automata[form.schedule.vendor], form.schedule)
+    broken = broken_in(form, result)
+    return Judged(form, result, broken, ruling_of(form, result, broken, base))
+
+
+def not_definite(judged: Judged) -> bool:
+    return judged.ruling not in DEFINITE
 
 
 def step_of(form: Form, result: Replay) -> int:

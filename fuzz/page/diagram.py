@@ -1,0 +1,298 @@
+"""A story as a sequence diagram: an SVG of fixed width, to stand beside others of its height.
+
+Lanes, left to right: who else acts; of the vCPU KVM itself (L0), L1, L2, and SMM where it gets
+there; then a track for each event that is ever pending. Time runs down, a row a step. A filled bar
+is where the vCPU executes; a dashed one in L0 means that it does not, as KVM waits or spins.
+"""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from markupsafe import Markup
+
+from fuzz.page.story import Moment, Story
+from fuzz.report.inside import Inside
+
+WIDTH: Final = 340
+EDGE: Final = 14
+"""From the left to the first lane."""
+LANE: Final = 26
+"""From lane to lane."""
+TRACK: Final = 27
+TEXT: Final = 18
+"""From the last lane or track to the text."""
+HEAD: Final = 50
+LINE: Final = 15
+"""From line to line of the text."""
+ABOVE: Final = 20
+"""From a row's top to its event, and to the first line of its text."""
+BELOW: Final = 14
+"""From a row's last line to its end."""
+TALLEST: Final = 58
+"""A row's height is at least this."""
+CHARACTER: Final = 6.3
+"""The width of one, on average, in a common font of the size of the text."""
+BAR: Final = 9
+
+
+class Layout(NamedTuple):
+    """Where things are, for all diagrams that stand beside each other.
+
+    others, lanes, tracks: x by name. text: x, and how many characters fit. tops: of the rows, and
+    the end of the last.
+    """
+
+    others: dict[str, int]
+    lanes: dict[str, int]
+    tracks: dict[str, int]
+    text: int
+    fits: int
+    tops: tuple[int, ...]
+
+    def event(self, row: int) -> int:
+        return self.tops[row] + ABOVE
+
+
+class Spot(NamedTuple):
+    """Where a vCPU is: the context it is in, and why it does not execute in it, if so."""
+
+    place: str
+    waits: str
+
+    @property
+    def lane(self) -> str:
+        return "L0" if self.waits else self.place
+
+
+def layout(told: Sequence[Story]) -> Layout:
+    """For stories of the same schedule and vCPU."""
+    x = EDGE
+    others = {}
+    for name in told[0].senders:
+        others[name] = x
+        x += LANE + 6
+    visited = {spot(one.after).place for story in told for one in story.moments}
+    lanes = {}
+    for name in ("L0", "L1", "L2", "SMM"):
+        if name in ("L0", "L1") or name in visited:
+            lanes[name] = x
+            x += LANE
+    tracks = {}
+    for event in dict.fromkeys(event for story in told for event in story.pending):
+        tracks[event] = x
+        x += TRACK
+    text = x - LANE + TEXT if not tracks else x - TRACK + TEXT
+    fits = int((WIDTH - text) / CHARACTER)
+    heights = [
+        max(height(lines(story.moments[row], fits)) for story in told)
+        for row in range(len(told[0].moments))
+    ]
+    tops = [HEAD]
+    for one in heights:
+        tops.append(tops[-1] + one)
+    return Layout(others, lanes, tracks, text, fits, tuple(tops))
+
+
+def height(some: Sequence[tuple[str, str]]) -> int:
+    return max(TALLEST, ABOVE + LINE * (len(some) - 1) + BELOW)
+
+
+def lines(moment: Moment, fits: int) -> list[tuple[str, str]]:
+    """The lines of text beside a row, each with its class."""
+    found = [("parts", "the variants part here")] if moment.parts else []
+    found += [("says", line) for line in textwrap.wrap(f"{moment.number}. {moment.says}", fits)]
+    for note in moment.notes:
+        found += [("note", line) for line in textwrap.wrap(note, fits)]
+    return found
+
+
+def spot(inside: Inside, spins: bool = False) -> Spot:
+    return Spot(inside.place, "spins" if spins else inside.waits)
+
+
+def diagram(story: Story, laid: Layout, name: str) -> Markup:
+    """The SVG. name: makes its ids unique in a page."""
+    bottom = laid.tops[-1] + 8
+    title = f"{', '.join(story.variants)}: vCPU {story.about}"
+    body = Markup("").join(
+        [
+            *rows(story, laid),
+            *heads(story, laid, bottom),
+            *sent(story, laid),
+            *pending(story, laid),
+            *bars(story, laid),
+            *texts(story, laid),
+        ]
+    )
+    return Markup(
+        '<svg class="diagram" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
+        'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{title}</title>'
+        '<desc id="{name}-d">{desc}</desc>{body}</svg>'
+    ).format(w=WIDTH, h=bottom, name=name, title=title, desc=story.in_words, body=body)
+
+
+def rows(story: Story, laid: Layout) -> Iterator[Markup]:
+    """A line between rows, and a band behind the one in which the variants part."""
+    for row, (top, end) in enumerate(pairwise(laid.tops)):
+        if story.moments[row].parts:
+            yield rect("band", 0, top, WIDTH, end - top)
+        yield line("rule", 0, top, WIDTH, top)
+
+
+def heads(story: Story, laid: Layout, bottom: int) -> Iterator[Markup]:
+    """The names of the lanes and tracks, and their lines."""
+    for name, x in laid.others.items():
+        yield words("head", x - EDGE + 2, 34, name)
+        yield line("life", x, 42, x, bottom)
+    first, last = min(laid.lanes.values()), max(laid.lanes.values())
+    yield words("head", (first + last) // 2, 16, f"vCPU {story.about}", "middle")
+    yield line("brace", first - 8, 21, last + 8, 21)
+    for name, x in laid.lanes.items():
+        yield words("head", x, 34, name, "middle")
+        yield line("life", x, 42, x, bottom)
+    if laid.tracks:
+        xs = laid.tracks.values()
+        yield words("head", (min(xs) + max(xs)) // 2, 16, "pending", "middle")
+        yield line("brace", min(xs) - 9, 21, max(xs) + 9, 21)
+    for name, x in laid.tracks.items():
+        yield words("head", x, 34, SHORT.get(name, name), "middle")
+
+
+SHORT: Final = {"interrupt": "INTR"}
+"""Names of events that are too long for a track."""
+TRACK_OF: Final = {"init": "INIT", "sipi": "SIPI", "nmi": "NMI", "smi": "SMI", "fixed": "interrupt"}
+"""The track of a message, by its delivery mode."""
+
+
+def sent(story: Story, laid: Layout) -> Iterator[Markup]:
+    """An arrow for each message: to its track or, if it is not pending then, to KVM; one that lands
+    inside a later step goes there."""
+    for row, one in enumerate(story.moments):
+        if not one.sends:
+            continue
+        x, y = laid.others[one.by], laid.event(row)
+        yield dot("from", x, y)
+        if one.lands is not None:
+            later = laid.event(one.lands) - 9
+            to = laid.lanes["L0"] - 4
+            turn = x + 12
+            yield path("message race", f"M{x} {y}H{turn}V{later}H{to}")
+            yield head_of("message", to, later)
+            continue
+        track = TRACK_OF.get(one.sends, "")
+        goes_on = track in one.after.pending
+        to = laid.tracks[track] - BAR // 2 - 1 if goes_on else laid.lanes["L0"] - 4
+        yield path("message", f"M{x} {y}H{to}")
+        yield head_of("message", to, y)
+
+
+def pending(story: Story, laid: Layout) -> Iterator[Markup]:
+    """A bar for as long as an event is pending: a line closes it, or a point where it still is when
+    the schedule ends."""
+    for event, x in laid.tracks.items():
+        since: int | None = None
+        for row, one in enumerate(story.moments):
+            there = event in one.after.pending
+            if there and since is None:
+                since = laid.event(row)
+            if not there and since is not None:
+                end = laid.event(row)
+                yield rect(f"pending {event.lower()}", x - BAR // 2, since, BAR, end - since)
+                yield line("closed", x - 8, end, x + 8, end)
+                since = None
+        if since is not None:
+            end = laid.tops[-1]
+            yield rect(f"pending {event.lower()}", x - BAR // 2, since, BAR, end - since)
+            yield path(f"open {event.lower()}", f"M{x - 7} {end}h14l-7 8z")
+
+
+def bars(story: Story, laid: Layout) -> Iterator[Markup]:
+    """Where the vCPU executes, or does not; its moves; and a mark for each step that it takes."""
+    since, now = HEAD - 6, Spot("L1", "")
+    moves: list[Markup] = []
+    for row, one in enumerate(story.moments):
+        then = spot(one.after, one.spins)
+        y = laid.event(row)
+        if then != now:
+            yield from stay(laid, now, since, y)
+            moves += move(laid, now, then, y)
+            since, now = y, then
+        if one.acted:
+            moves += mark(one, laid, y)
+    yield from stay(laid, now, since, laid.tops[-1] + 4)
+    yield from moves
+
+
+def stay(laid: Layout, at: Spot, since: int, until: int) -> Iterator[Markup]:
+    """A bar in the lane; if KVM holds the vCPU, dashed, with its reason, and a thin one where the
+    guest is meanwhile."""
+    x = laid.lanes[at.lane]
+    if not at.waits:
+        yield rect("runs", x - BAR // 2, since, BAR, until - since)
+        return
+    yield line("context", laid.lanes[at.place], since, laid.lanes[at.place], until)
+    yield rect("waits", x - BAR // 2, since, BAR, until - since)
+    y = (since + until) // 2
+    yield rect("tag", x - 14, y - 8, 28, 16)
+    yield words("tag-text", x, y + 4, at.waits, "middle")
+
+
+def move(laid: Layout, was: Spot, now: Spot, y: int) -> Iterator[Markup]:
+    one, other = laid.lanes[was.lane], laid.lanes[now.lane]
+    if one == other:
+        return
+    way = 1 if other > one else -1
+    end = other - way * (BAR // 2 + 1)
+    yield path("move", f"M{one} {y}H{end}")
+    yield head_of("move", end, y, way)
+
+
+def mark(one: Moment, laid: Layout, y: int) -> Iterator[Markup]:
+    """A ring for a step that was executed, a crossed one for one that was not; on the lane that the
+    vCPU was in when the step began."""
+    x = laid.lanes[spot(one.before).lane]
+    if one.by:
+        return
+    if one.executed:
+        yield dot("did", x, y)
+    else:
+        yield dot("did-not", x, y)
+        yield path("cross", f"M{x - 3} {y - 3}l6 6m0 -6l-6 6")
+
+
+def texts(story: Story, laid: Layout) -> Iterator[Markup]:
+    for row, one in enumerate(story.moments):
+        y = laid.event(row) + 4
+        for kind, text in lines(one, laid.fits):
+            yield words(kind, laid.text, y, text)
+            y += LINE
+
+
+def words(kind: str, x: int, y: int, text: str, anchor: str = "start") -> Markup:
+    where = Markup(' text-anchor="{}"').format(anchor) if anchor != "start" else ""
+    return Markup('<text class="{}" x="{}" y="{}"{}>{}</text>').format(kind, x, y, where, text)
+
+
+def rect(kind: str, x: int, y: int, width: int, height: int) -> Markup:
+    shape = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>')
+    return shape.format(kind, x, y, width, height)
+
+
+def line(kind: str, x: int, y: int, x2: int, y2: int) -> Markup:
+    shape = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
+    return shape.format(kind, x, y, x2, y2)
+
+
+def path(kind: str, way: str) -> Markup:
+    return Markup('<path class="{}" d="{}"/>').format(kind, way)
+
+
+def head_of(kind: str, x: int, y: int, way: int = 1) -> Markup:
+    """An arrow's head at x, pointing to the right or, with way -1, the left."""
+    return path(f"{kind}-head", f"M{x} {y}l{-7 * way} -4v8z")
+
+
+def dot(kind: str, x: int, y: int) -> Markup:
+    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, x, y, 4)
