@@ -5,9 +5,9 @@ there; then a track for each event that is ever pending. Time runs down, a row a
 is where the vCPU executes; a dashed one in L0 means that it does not, as KVM waits or spins.
 """
 
-import textwrap
+import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from markupsafe import Markup
@@ -16,12 +16,17 @@ from fuzz.page.story import Moment, Story
 from fuzz.report.inside import Inside
 
 WIDTH: Final = 340
-EDGE: Final = 14
+EDGE: Final = 20
 """From the left to the first lane."""
-LANE: Final = 26
+OTHER: Final = 40
+"""From the lane of another who acts to the next."""
+LANE: Final = 24
 """From lane to lane."""
-TRACK: Final = 27
-TEXT: Final = 18
+APART: Final = 38
+"""From the last lane to the first track."""
+TRACK: Final = 28
+"""From track to track."""
+TEXT: Final = 17
 """From the last lane or track to the text."""
 HEAD: Final = 50
 LINE: Final = 15
@@ -32,23 +37,23 @@ BELOW: Final = 14
 """From a row's last line to its end."""
 TALLEST: Final = 58
 """A row's height is at least this."""
-CHARACTER: Final = 6.3
-"""The width of one, on average, in a common font of the size of the text."""
+CHARACTER: Final = {"says": 6.5, "note": 7.3, "parts": 7.2, "tag": 7.0}
+"""The width of one, on average, in a wide font, by kind of text."""
+PIECE: Final = re.compile(r"[^ _-]*[ _-]?")
+"""What text is cut into to fold it: names are long."""
 BAR: Final = 9
 
 
 class Layout(NamedTuple):
     """Where things are, for all diagrams that stand beside each other.
 
-    others, lanes, tracks: x by name. text: x, and how many characters fit. tops: of the rows, and
-    the end of the last.
+    others, lanes, tracks: x by name. text: x. tops: of the rows, and the end of the last.
     """
 
     others: dict[str, int]
     lanes: dict[str, int]
     tracks: dict[str, int]
     text: int
-    fits: int
     tops: tuple[int, ...]
 
     def event(self, row: int) -> int:
@@ -68,44 +73,43 @@ class Spot(NamedTuple):
 
 def layout(told: Sequence[Story]) -> Layout:
     """For stories of the same schedule and vCPU."""
-    x = EDGE
-    others = {}
-    for name in told[0].senders:
-        others[name] = x
-        x += LANE + 6
+    others = {name: EDGE + n * OTHER for n, name in enumerate(told[0].senders)}
     visited = {spot(one.after).place for story in told for one in story.moments}
-    lanes = {}
-    for name in ("L0", "L1", "L2", "SMM"):
-        if name in ("L0", "L1") or name in visited:
-            lanes[name] = x
-            x += LANE
-    tracks = {}
-    for event in dict.fromkeys(event for story in told for event in story.pending):
-        tracks[event] = x
-        x += TRACK
-    text = x - LANE + TEXT if not tracks else x - TRACK + TEXT
-    fits = int((WIDTH - text) / CHARACTER)
+    places = ["L0", "L1", *(name for name in ("L2", "SMM") if name in visited)]
+    first = EDGE + OTHER * len(others)
+    lanes = {name: first + n * LANE for n, name in enumerate(places)}
+    last = max(lanes.values())
+    events = dict.fromkeys(event for story in told for event in story.pending)
+    tracks = {name: last + APART + n * TRACK for n, name in enumerate(events)}
+    text = max([last, *tracks.values()]) + TEXT
     heights = [
-        max(height(lines(story.moments[row], fits)) for story in told)
+        max(height(lines(story.moments[row], WIDTH - text)) for story in told)
         for row in range(len(told[0].moments))
     ]
-    tops = [HEAD]
-    for one in heights:
-        tops.append(tops[-1] + one)
-    return Layout(others, lanes, tracks, text, fits, tuple(tops))
+    tops = list(accumulate(heights, initial=HEAD))
+    return Layout(others, lanes, tracks, text, tuple(tops))
 
 
 def height(some: Sequence[tuple[str, str]]) -> int:
     return max(TALLEST, ABOVE + LINE * (len(some) - 1) + BELOW)
 
 
-def lines(moment: Moment, fits: int) -> list[tuple[str, str]]:
-    """The lines of text beside a row, each with its class."""
-    found = [("parts", "the variants part here")] if moment.parts else []
-    found += [("says", line) for line in textwrap.wrap(f"{moment.number}. {moment.says}", fits)]
-    for note in moment.notes:
-        found += [("note", line) for line in textwrap.wrap(note, fits)]
-    return found
+def lines(moment: Moment, width: int) -> list[tuple[str, str]]:
+    """The lines of text beside a row, each with its kind."""
+    some = [("parts", moment.parts), ("says", f"{moment.number}. {moment.says}")]
+    some += [("note", note) for note in moment.notes]
+    return [(kind, line) for kind, text in some if text for line in folded(text, kind, width)]
+
+
+def folded(text: str, kind: str, width: int) -> Iterator[str]:
+    """`text` in lines that fit `width`, as far as it can be cut."""
+    line = ""
+    for piece in PIECE.findall(text):
+        if line and len((line + piece).rstrip()) * CHARACTER[kind] > width:
+            yield line.rstrip()
+            line = ""
+        line += piece
+    yield line
 
 
 def spot(inside: Inside, spins: bool = False) -> Spot:
@@ -144,7 +148,7 @@ def rows(story: Story, laid: Layout) -> Iterator[Markup]:
 def heads(story: Story, laid: Layout, bottom: int) -> Iterator[Markup]:
     """The names of the lanes and tracks, and their lines."""
     for name, x in laid.others.items():
-        yield words("head", x - EDGE + 2, 34, name)
+        yield words("head", x, 34, name, "middle")
         yield line("life", x, 42, x, bottom)
     first, last = min(laid.lanes.values()), max(laid.lanes.values())
     yield words("head", (first + last) // 2, 16, f"vCPU {story.about}", "middle")
@@ -219,7 +223,7 @@ def bars(story: Story, laid: Layout) -> Iterator[Markup]:
             yield from stay(laid, now, since, y)
             moves += move(laid, now, then, y)
             since, now = y, then
-        if one.acted:
+        if one.acted and not one.sends:
             moves += mark(one, laid, y)
     yield from stay(laid, now, since, laid.tops[-1] + 4)
     yield from moves
@@ -234,8 +238,9 @@ def stay(laid: Layout, at: Spot, since: int, until: int) -> Iterator[Markup]:
         return
     yield line("context", laid.lanes[at.place], since, laid.lanes[at.place], until)
     yield rect("waits", x - BAR // 2, since, BAR, until - since)
-    y = (since + until) // 2
-    yield rect("tag", x - 14, y - 8, 28, 16)
+    y = since + 24
+    width = round(len(at.waits) * CHARACTER["tag"]) + 8
+    yield rect("tag", x - width // 2, y - 8, width, 16)
     yield words("tag-text", x, y + 4, at.waits, "middle")
 
 
@@ -250,12 +255,12 @@ def move(laid: Layout, was: Spot, now: Spot, y: int) -> Iterator[Markup]:
 
 
 def mark(one: Moment, laid: Layout, y: int) -> Iterator[Markup]:
-    """A ring for a step that was executed, a crossed one for one that was not; on the lane that the
-    vCPU was in when the step began."""
+    """A ring for a step that was executed, a crossed one for one that was not, on the lane that the
+    vCPU was in when the step began; a square in L0 for what the host does there."""
     x = laid.lanes[spot(one.before).lane]
     if one.by:
-        return
-    if one.executed:
+        yield rect("ioctl", laid.lanes["L0"] - 4, y - 4, 8, 8)
+    elif one.executed:
         yield dot("did", x, y)
     else:
         yield dot("did-not", x, y)
@@ -265,7 +270,7 @@ def mark(one: Moment, laid: Layout, y: int) -> Iterator[Markup]:
 def texts(story: Story, laid: Layout) -> Iterator[Markup]:
     for row, one in enumerate(story.moments):
         y = laid.event(row) + 4
-        for kind, text in lines(one, laid.fits):
+        for kind, text in lines(one, WIDTH - laid.text):
             yield words(kind, laid.text, y, text)
             y += LINE
 

@@ -20,6 +20,7 @@ from fuzz.report.ruled import Ruled, ruled, side_of, step_of, telling
 from fuzz.report.trace import hidden
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.text import dump
+from variants.machine.points import POINTS
 from variants.machine.step import Vendor
 
 TEMPLATES: Final = Environment(
@@ -73,6 +74,7 @@ class Entry(NamedTuple):
     live: str
     steps: int
     hidden: tuple[str, ...]
+    points: tuple[tuple[str, str], ...]
     panels: tuple[Panel, ...]
     folder: str
     yaml: str
@@ -98,12 +100,14 @@ class Cell(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A variant against the base. breaks, mends: rules, in which findings."""
+    """A variant against the base. breaks, mends: findings and on which vendors, for which a rule
+    says so. others: findings that are neither to it."""
 
     name: str
     provenance: str
     breaks: tuple[tuple[Entry, str], ...]
     mends: tuple[tuple[Entry, str], ...]
+    others: tuple[Entry, ...]
     cells: tuple[Cell, ...]
 
 
@@ -129,8 +133,11 @@ def page(ran: Ran) -> str:
         Standing(
             one.name,
             one.provenance,
-            tuple(listed(pairs, one.name, base, ("regression", "both"))),
+            tuple(listed(pairs, one.name, base, ("regression",))),
             tuple(listed(pairs, one.name, base, ("fix",))),
+            tuple(
+                entry for entry, _ in listed(pairs, one.name, base, ("both", "open", "KVM only"))
+            ),
             tuple(Cell(tuple(counts(found, one.name, base, vendor))) for vendor in vendors),
         )
         for one in changed
@@ -164,6 +171,7 @@ def entry(one: Ruled, number: int, ran: Ran) -> Entry:
         )
         for n, story in enumerate(told)
     ]
+    landing = {step.at for step in form.schedule.steps}
     latent = form.divergence.kind == "latent"
     others = [
         FormRow(
@@ -188,6 +196,7 @@ def entry(one: Ruled, number: int, ran: Ran) -> Entry:
         live=ran.lives.get(str(form.signature), ""),
         steps=len(form.schedule.steps),
         hidden=tuple(hidden(result, form.divergence)) if latent else (),
+        points=tuple((one, where) for one, where in POINTS.items() if one in landing),
         panels=tuple(panels),
         folder=slug(form.signature),
         yaml=dump(form.schedule),

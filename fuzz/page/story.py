@@ -1,17 +1,20 @@
 """A schedule as a story of one vCPU: what happens to it, and what each variant makes of it."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from fuzz.report.inside import EVENTS, Inside, all_inside
 from fuzz.report.replay import Replay
-from fuzz.report.words import lands, left, outcome, told, vcpu
+from fuzz.report.words import STANDS, left, outcome, told, vcpu
 from variants.machine.machine import initial_state
-from variants.machine.observation import Observation
 from variants.machine.step import IOCTL_OPS, TO_SELF, Step, targets
 
 HOST: Final = "host"
 """Who acts in a step that is an ioctl."""
+PART: Final = "the variants part here"
+PARTED: Final = "parted here already"
+RUNS_ON: Final = (STANDS["l1"], STANDS["l2"], STANDS["smm"])
 
 
 class Moment(NamedTuple):
@@ -20,7 +23,7 @@ class Moment(NamedTuple):
     number, says: of the step. notes: what comes of it, most telling first. by: who acts, if not the
     vCPU itself. sends: what kind of event reaches it. lands: None; or if the message lands inside a
     later step, which. acted: the vCPU took the step, and if it executed it. before, after: what the
-    model holds of it. spins: KVM spins. exits: a VM exit to L1 was shown. parts: the variants part.
+    model holds of it. spins: KVM spins. parts: that variants part here, in words.
     """
 
     number: int
@@ -34,8 +37,7 @@ class Moment(NamedTuple):
     before: Inside
     after: Inside
     spins: bool
-    exits: bool
-    parts: bool
+    parts: str
 
 
 class Story(NamedTuple):
@@ -47,8 +49,8 @@ class Story(NamedTuple):
 
     @property
     def senders(self) -> tuple[str, ...]:
-        """Who else acts, in order."""
-        return tuple(dict.fromkeys(one.by for one in self.moments if one.by))
+        """Who else sends something to it, in order."""
+        return tuple(dict.fromkeys(one.by for one in self.moments if one.sends))
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ class Story(NamedTuple):
         """All of it."""
         sentences = [
             f"{one.number}. {one.says}{': ' if one.notes else ''}{'; '.join(one.notes)}."
-            + (" The variants part here." if one.parts else "")
+            + (f" ({one.parts.capitalize()}.)" if one.parts else "")
             for one in self.moments
         ]
         return " ".join(sentences)
@@ -77,7 +79,8 @@ def stories(result: Replay, at: int, groups: Sequence[Sequence[str]]) -> list[St
     told_as = {}
     for name in result.traces:
         side = next((group for group in groups if name in group), ())
-        told_as[name] = moments(result, name, about, at)
+        parting = (at, PART) if side else (parted(result, name), PARTED)
+        told_as[name] = moments(result, name, about, *parting)
         key = tuple(side), tuple(map(without_state, told_as[name]))
         alike.setdefault(key, []).append(name)
     return [Story(tuple(names), about, told_as[names[0]]) for names in alike.values()]
@@ -100,20 +103,24 @@ def vcpu_of(result: Replay, at: int, compared: Sequence[str]) -> int:
     return next(n for n in vcpus if len({end[n] for end in ends}) > 1)
 
 
-def moments(result: Replay, name: str, about: int, at: int) -> tuple[Moment, ...]:
-    """The steps in a variant. Those after the vCPU's last, or in which it has no part, too."""
+def parted(result: Replay, name: str) -> int:
+    """Where a variant parted from the others for good."""
+    return max(at for at, one in result.divergences if name in chain.from_iterable(one.groups))
+
+
+def moments(result: Replay, name: str, about: int, at: int, parts: str) -> tuple[Moment, ...]:
+    """All steps in a variant. at, parts: in which to say that variants part, and how."""
     schedule = result.schedule
-    held = [all_inside(initial_state(schedule.vcpus)), *result.held[name]]
     found = []
     for number, (step, shown) in enumerate(zip(schedule.steps, result.traces[name], strict=True)):
-        before, after = held[number][about], held[number + 1][about]
+        before, after = inside_at(result, name, number)[about], result.held[name][number][about]
         acted = step.on == about
         sent = reaches(step, about, schedule.vcpus)
         found.append(
             Moment(
                 number=number,
                 says=told(step),
-                notes=notes(step, shown, before, after, acted),
+                notes=notes(result, name, number, about, number == at),
                 by=by(step, about),
                 sends=step.mode if step.op == "icr" and sent else step.op if sent else "",
                 lands=landing(schedule.steps, number, about) if step.at and sent else None,
@@ -122,8 +129,7 @@ def moments(result: Replay, name: str, about: int, at: int) -> tuple[Moment, ...
                 before=before,
                 after=after,
                 spins=acted and shown.outcome == "busy",
-                exits=acted and shown.nested_exit is not None,
-                parts=number == at,
+                parts=parts if number == at else "",
             )
         )
     return tuple(found)
@@ -154,14 +160,22 @@ def landing(steps: Sequence[Step], number: int, about: int) -> int | None:
     return None
 
 
-def notes(
-    step: Step, shown: Observation, before: Inside, after: Inside, acted: bool
-) -> tuple[str, ...]:
-    """What comes of a step for the vCPU."""
-    if acted:
-        return outcome(step, shown, before, after)
-    if step.at:
-        return (lands(step),)
-    if after.pending != before.pending:
-        return tuple(left(after))
-    return ()
+def notes(result: Replay, name: str, number: int, about: int, parts: bool) -> tuple[str, ...]:
+    """What comes of a step for vCPU `about`. That it runs on is told only where variants part."""
+    schedule = result.schedule
+    step, shown = schedule.steps[number], result.traces[name][number]
+    before, after = inside_at(result, name, number)[about], result.held[name][number][about]
+    if step.on == about:
+        said = outcome(step, shown, before, after)
+        return tuple(one for one in said if parts or one not in RUNS_ON)
+    if step.at and reaches(step, about, schedule.vcpus):
+        later = landing(schedule.steps, number, about)
+        return (f"lands inside step {later}, at {step.at}" if later else "lands after this",)
+    return tuple(left(after)) if after.pending != before.pending else ()
+
+
+def inside_at(result: Replay, name: str, number: int) -> tuple[Inside, ...]:
+    """What the model holds of the vCPUs when a step begins."""
+    if number:
+        return result.held[name][number - 1]
+    return all_inside(initial_state(result.schedule.vcpus))

@@ -25,6 +25,7 @@ class Inside(NamedTuple):
     place: str
     waits: str
     pending: tuple[str, ...]
+    begun: bool
     state: VcpuState
 
 
@@ -58,7 +59,7 @@ def inside(state: VcpuState) -> Inside:
         vcpu.irr,
     )
     pending = (event for event, one in zip(EVENTS, there, strict=True) if one)
-    return Inside(place, waits, tuple(pending), state)
+    return Inside(place, waits, tuple(pending), vcpu.boot >= 0, state)
 
 
 def unlike(one: Inside, other: Inside) -> list[str]:

@@ -112,13 +112,16 @@ def outcome(step: Step, shown: Observation, before: Inside, after: Inside) -> tu
         if activity not in ("", "active"):
             clauses.append(f"saved activity: {activity}")
     if shown.woke:
-        clauses.append("HLT ends, with nothing to show for it")
+        clauses.append("HLT ends with no event")
     if not shown.nested_exit or shown.outcome not in ("l1", "l2"):
         clauses += stands(step, shown, after)
     if not shown.executed and step.op not in ("nop", *IOCTLS) and shown.outcome != "error":
         clauses.append(f"{step.op.upper()} is not executed")
-    clauses += [f"takes {one}" for one in shown.taken if not one.startswith("rdmsr")]
-    clauses += [f"reads {one.partition(':')[2]}" for one in shown.taken if one.startswith("rdmsr")]
+    for one in shown.taken:
+        what, _, value = one.partition(":")
+        clauses.append(
+            {"nmi": "takes NMI", "rdmsr": f"reads {value}"}.get(what, f"takes interrupt {value}")
+        )
     if shown.mp_state:
         clauses.append(f"mp_state: {shown.mp_state}")
     if shown.latched_init is not None:
@@ -145,15 +148,18 @@ def stands(step: Step, shown: Observation, after: Inside) -> list[str]:
 def became(shown: Observation, before: Inside, after: Inside) -> list[str]:
     """What became of the events that were pending, where that does not show."""
     said = " ".join(filter(None, [shown.outcome, str(shown.nested_exit or ""), *shown.taken]))
-    reset = after.waits == "WFS" != before.waits
-    gone = [
-        event
-        for event in before.pending
-        if event not in after.pending
-        and not any(word in said for word in TAKEN_BY[event])
-        and not (reset and event == "INIT")
-    ]
-    return [f"{event} is dropped" for event in gone] + left(after)
+    waits = after.waits == "WFS" and before[:2] != after[:2]
+    clauses = []
+    for event in before.pending:
+        if event in after.pending or any(word in said for word in TAKEN_BY[event]):
+            continue
+        if event == "INIT" and (waits or after.begun or shown.outcome == "sipi"):
+            clauses.append("INIT resets it")
+        elif event == "SIPI" and after.begun:
+            clauses.append("SIPI starts it")
+        else:
+            clauses.append(f"{event} is dropped")
+    return clauses + left(after)
 
 
 def left(after: Inside) -> list[str]:
