@@ -9,6 +9,7 @@ from fuzz.judge.states import (
     Event,
     Vcpu,
     Way,
+    doubted,
     enter_smm,
     handled,
     reset,
@@ -112,8 +113,8 @@ def take_init(vcpu: Vcpu) -> Iterator[Way]:
     Nothing says whether the exit consumes it (silicon does): it may still be pending in root.
     """
     if vcpu.l2:
-        yield from vm_exit(vcpu._replace(init=False), "INIT_SIGNAL")
-        yield from vm_exit(vcpu, "INIT_SIGNAL")
+        for after in doubted(vcpu._replace(init=False), vcpu):
+            yield from vm_exit(after, "INIT_SIGNAL")
     wrong = ("vmx-init-exit",) if vcpu.l2 else ()
     for after in reset(vcpu, waits=not vcpu.bsp):
         yield Way(after, wrong, leaves=True)
@@ -129,9 +130,7 @@ def take_sipi(vcpu: Vcpu) -> Iterator[Way]:
         yield Way(started, leaves=True)
         return
     yield Way(started._replace(l2=False, controls=()), ("vmx-sipi-exit",), leaves=True)
-    # An INIT that came in wait-for-SIPI was blocked; whether it is then kept is not said.
-    for init in {False, vcpu.init}:
-        yield from vm_exit(vcpu._replace(start=None, init=init), "SIPI_SIGNAL", vcpu.start)
+    yield from vm_exit(vcpu, "SIPI_SIGNAL", vcpu.start)
 
 
 def vm_exit(vcpu: Vcpu, reason: str, qualification: int = 0) -> Iterator[Way]:
@@ -147,9 +146,14 @@ def vm_exit(vcpu: Vcpu, reason: str, qualification: int = 0) -> Iterator[Way]:
 
 
 def enter(vcpu: Vcpu, step: Step) -> Vcpu:
-    """26: VM entry with the guest state that the schedule format gives it."""
+    """26: VM entry with the guest state that the schedule format gives it.
+
+    An INIT that wait-for-SIPI then blocks need not be held.
+    """
     activity = next(one for one in ACTIVITIES if one == step.mode)
     entered = vcpu._replace(l2=True, activity=activity, interrupts=False, controls=step.controls)
+    if activity == WFS and vcpu.init:
+        entered = entered._replace(overdue=vcpu.overdue | {"init"})
     return entered._replace(nmi_blocked=False, l1_nmi_blocked=vcpu.nmi_blocked)
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from fuzz.judge import amd, intel
 from fuzz.judge.rules import ORDER
-from fuzz.judge.run import Bound, Message, Run, behaviours, idle
+from fuzz.judge.run import Bound, Message, Run, behaviours, idle, land
 from fuzz.judge.states import (
     ANY_VECTOR,
     PRIORITY,
@@ -90,17 +90,29 @@ def judge_step(
             if len(one.breaks) <= most
         ]
         if found:
-            return ruled(found)
-    after = [Candidate(vcpu, resync(vcpu, shown), unexplained(vcpu)) for vcpu in alive]
-    return ruled(after)
+            return ruled(found, step.op)
+    after = [Candidate(vcpu, resync(vcpu, shown), ("unexplained",)) for vcpu in alive]
+    return ruled(after, step.op)
 
 
-def ruled(found: Sequence[Candidate]) -> Judged:
+def ruled(found: Sequence[Candidate], op: str) -> Judged:
     """Go on from all of `found`; what is said is said of the one whose rules come first."""
     fits = frozenset(one.after for one in found)
-    told = min(found, key=lambda one: ([ORDER[rule] for rule in one.breaks], one.before.forced))
-    where, is_open = whereabouts(told.before), told.before.forced
-    return Judged(fits, tuple(Ruling(rule, is_open, where) for rule in told.breaks))
+    told = min(found, key=lambda one: [ORDER[rule] for rule in one.breaks])
+    forced = any(one.before.forced for one in found)
+    where = whereabouts(told.before)
+    breaks = tuple(dict.fromkeys(lost_on_the_way(told.before, rule, op) for rule in told.breaks))
+    return Judged(fits, tuple(Ruling(rule, forced, where) for rule in breaks))
+
+
+def lost_on_the_way(before: Vcpu, rule: str, op: str) -> str:
+    """What is missing or strange in the step after a migration is the migration's fault, and what
+    RSM goes back to, if it was migrated meanwhile."""
+    resumed = op == "rsm" and before.saved is not None and before.saved.migrated
+    if rule == "rsm-hlt":
+        return rule
+    strange = rule.endswith(("-taken", "-starts", "-resets")) or rule == "unexplained"
+    return "migration" if resumed or (before.migrated and strange) else rule
 
 
 def candidates(
@@ -126,17 +138,28 @@ def runs(
     if step.op not in IOCTL_OPS:
         yield from behaviours(bound, vcpu, step, landing)
         return
-    befores = [vcpu]
-    if step.op in ("nmi", "smi"):
-        befores = list(receive(bound.manual, vcpu, step.op, 0))
-    for mode, vector in landing:
-        befores = [after for one in befores for after in receive(bound.manual, one, mode, vector)]
-    for before in befores:
+    sent = ((step.op, 0),) if step.op in ("nmi", "smi") else ()
+    for before in land(bound.manual, vcpu, (*sent, *landing)):
         for run in idle(bound, before):
-            after = run.vcpu
-            if step.op == "set-mp-state" and shown.mp_state != "EINVAL":
-                after = force(after, step.mode)
-            yield run._replace(vcpu=after._replace(migrated=step.op == "save-restore"))
+            yield run._replace(vcpu=acted_on(run.vcpu, step, shown))
+    if landing:
+        # Messages may also come after what the host does.
+        for run in runs(bound, vcpu, step, (), shown):
+            for after in land(bound.manual, run.vcpu, landing):
+                yield run._replace(vcpu=after)
+
+
+def acted_on(vcpu: Vcpu, step: Step, shown: Observation) -> Vcpu:
+    """What the host does to it."""
+    if step.op == "set-mp-state" and shown.mp_state != "EINVAL":
+        return force(vcpu, step.mode)
+    return moved(vcpu) if step.op == "save-restore" else vcpu
+
+
+def moved(vcpu: Vcpu) -> Vcpu:
+    """`vcpu` has been saved and restored, with what RSM goes back to."""
+    saved = vcpu.saved and vcpu.saved._replace(migrated=True)
+    return vcpu._replace(migrated=True, saved=saved)
 
 
 def differences(run: Run, before: Vcpu, shown: Observation) -> tuple[str, ...] | None:
@@ -214,10 +237,6 @@ def resync(vcpu: Vcpu, shown: Observation) -> Vcpu:
         dead=shown.outcome == "shutdown",
     )
     return seen(after, shown)
-
-
-def unexplained(vcpu: Vcpu) -> tuple[str, ...]:
-    return ("migration",) if vcpu.migrated else ("unexplained",)
 
 
 def whereabouts(vcpu: Vcpu) -> str:

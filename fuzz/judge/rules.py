@@ -169,10 +169,16 @@ RULES: Final = (
         "SIPI does not end a HLT.",
     ),
     Rule(
+        "hlt-init",
+        "",
+        "SDM 23.8, 27.1; APM 15.17; HLT in SDM vol. 2 and APM vol. 3",
+        "An INIT that is blocked does not end a HLT.",
+    ),
+    Rule(
         "hlt-blocked",
         "",
         "SDM 27.1; HLT in SDM vol. 2 and APM vol. 3",
-        "An event that is blocked does not end a HLT.",
+        "An interrupt, NMI or SMI that is blocked does not end a HLT.",
     ),
     Rule(
         "sipi-kept",

@@ -9,7 +9,7 @@ is what the judge can tell apart: an event that is late, one taken although it i
 does something else, a HLT or wait-for-SIPI that ends by itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from fuzz.judge.states import (
@@ -62,17 +62,33 @@ def behaviours(bound: Bound, vcpu: Vcpu, step: Step, landing: tuple[Message, ...
             continue
         if bound.lazy:
             yield from ended(bound, run)
-        ready = run.vcpu._replace(migrated=False, forced=False)
-        for way in execute(bound.manual, ready, step):
-            for after in follow(bound, run._replace(executed=True), way):
-                for rest in settle(bound, after, step.op):
-                    yield from ended(bound, rest)
+        for ready in meanwhile(bound.manual, run):
+            vcpu = ready.vcpu._replace(migrated=False, forced=False)
+            for way in execute(bound.manual, vcpu, step):
+                for after in follow(bound, ready._replace(executed=True), way):
+                    for rest in settle(bound, after, step.op):
+                        yield from ended(bound, rest)
+
+
+def meanwhile(manual: Manual, run: Run) -> Iterator[Run]:
+    """Messages may come while the instruction executes: too late to be taken before it."""
+    yield run
+    if run.landing:
+        for vcpu in land(manual, run.vcpu, run.landing[:1]):
+            yield from meanwhile(manual, run._replace(vcpu=vcpu, landing=run.landing[1:]))
+
+
+def land(manual: Manual, vcpu: Vcpu, messages: Iterable[Message]) -> Iterator[Vcpu]:
+    """All of `messages` come, in order."""
+    vcpus = [vcpu]
+    for mode, vector in messages:
+        vcpus = [after for one in vcpus for after in receive(manual, one, mode, vector)]
+    yield from vcpus
 
 
 def idle(bound: Bound, vcpu: Vcpu) -> Iterator[Run]:
     """What may become of `vcpu` while the host does something: pending events may be taken."""
-    for run in settle(bound._replace(lazy=True), Run(vcpu, executed=True), ""):
-        yield from ended(bound, run)
+    return settle(bound._replace(lazy=True), Run(vcpu, executed=True), "")
 
 
 def can_execute(vcpu: Vcpu, op: str) -> bool:
@@ -123,9 +139,8 @@ def settle(bound: Bound, run: Run, op: str) -> Iterator[Run]:
         yield run
         return
     if run.landing:
-        (mode, vector), *later = run.landing
-        for landed in receive(bound.manual, run.vcpu, mode, vector):
-            yield from settle(bound, run._replace(vcpu=landed, landing=tuple(later)), op)
+        for landed in land(bound.manual, run.vcpu, run.landing[:1]):
+            yield from settle(bound, run._replace(vcpu=landed, landing=run.landing[1:]), op)
     vcpu, blocked = run.vcpu, bound.manual.blocked
     unblocked = [event for event in pending(vcpu) if not blocked(vcpu, event)]
     due = [event for event in unblocked if not bound.lazy and event not in vcpu.overdue]
@@ -146,18 +161,14 @@ def settle(bound: Bound, run: Run, op: str) -> Iterator[Run]:
 def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterator[Way]:
     """What no manual allows next: to be late, to take what is blocked, to wake up by itself."""
     for event in due:
-        rule = "migration" if vcpu.migrated else manual.late(vcpu, event, op)
-        yield Way(vcpu._replace(overdue=vcpu.overdue | {event}), (rule,))
+        yield Way(vcpu._replace(overdue=vcpu.overdue | {event}), (manual.late(vcpu, event, op),))
     for event in pending(vcpu):
         if rule := manual.blocked(vcpu, event):
             for way in manual.take(vcpu, event):
                 yield way._replace(breaks=(rule,))
     if vcpu.activity == "hlt" and not due:
-        awake = vcpu._replace(activity="active")
-        if vcpu.sipi_met:
-            rule = "hlt-sipi" if vcpu.sipi_met == "hlt" else "sipi-kept"
-            yield Way(awake._replace(sipi_met="kept"), (rule,))
-        yield Way(awake, ("hlt-blocked" if pending(vcpu) else "hlt-alone",))
+        awake = vcpu._replace(activity="active", sipi_met="kept" if vcpu.sipi_met else "")
+        yield Way(awake, (woken_by(vcpu),))
     if vcpu.activity == WFS and vcpu.start is None:
         if vcpu.sipi_met:
             for way in manual.take(vcpu._replace(start=vcpu.sipi_vector, sipi_met=""), "sipi"):
@@ -165,6 +176,18 @@ def wrong_ways(manual: Manual, vcpu: Vcpu, due: list[Event], op: str) -> Iterato
                     yield way._replace(breaks=("sipi-kept",))
         if not pending(vcpu):
             yield Way(vcpu._replace(activity="active"), ("wfs-alone",))
+
+
+def woken_by(vcpu: Vcpu) -> str:
+    """The rule that a HLT breaks which ends although nothing is pending that may end it."""
+    held = set(pending(vcpu))
+    if vcpu.sipi_met == "hlt":
+        return "hlt-sipi"
+    if "init" in held:
+        return "hlt-init"
+    if vcpu.sipi_met and not held - {"fixed"}:
+        return "sipi-kept"
+    return "hlt-blocked" if held else "hlt-alone"
 
 
 def follow(bound: Bound, run: Run, way: Way) -> Iterator[Run]:
@@ -192,8 +215,5 @@ def ended(bound: Bound, run: Run) -> Iterator[Run]:
     vcpu = vcpu._replace(overdue=late, sipi_met=kept)
     if run.gone:
         vcpu = vcpu._replace(migrated=False, forced=False)
-    afters = [vcpu]
-    for mode, vector in run.landing:
-        afters = [after for one in afters for after in receive(bound.manual, one, mode, vector)]
-    for after in afters:
+    for after in land(bound.manual, vcpu, run.landing):
         yield run._replace(vcpu=after, landing=())

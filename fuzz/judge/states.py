@@ -16,7 +16,7 @@ WFS: Final[Activity] = "wait-for-sipi"
 ACTIVITIES: Final[tuple[Activity, ...]] = get_args(Activity)
 
 Event = Literal["init", "smi", "sipi", "nmi", "fixed"]
-PRIORITY: Final[dict[Event, int]] = {"init": 0, "smi": 0, "sipi": 0, "nmi": 1, "fixed": 2}
+PRIORITY: Final[dict[Event, int]] = {"init": 0, "smi": 0, "sipi": 1, "nmi": 2, "fixed": 3}
 """Smaller goes first; what is equal, in either order. SDM vol. 3, 6.9; APM vol. 2, 8.5."""
 
 RESET: Final = -1
@@ -112,7 +112,7 @@ def pending(vcpu: Vcpu) -> tuple[Event, ...]:
     there = {
         "init": vcpu.init,
         "smi": vcpu.smi,
-        "sipi": vcpu.start is not None,
+        "sipi": vcpu.start is not None and vcpu.activity == WFS,
         "nmi": vcpu.nmi,
         "fixed": vcpu.fixed,
     }
@@ -127,10 +127,10 @@ def waits_after_reset(vcpu: Vcpu) -> bool:
 def receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[Vcpu]:
     """A message has come. An INIT level de-assert changes nothing (SDM vol. 3, 10.6.1)."""
     match mode:
-        case "init" if waits_after_reset(vcpu) and not (vcpu.smm or vcpu.forced):
-            yield from reset(vcpu, waits=True)
         case "init":
-            yield vcpu._replace(init=True)
+            after = vcpu._replace(init=True, start=vcpu.start if vcpu.l2 else None)
+            # Blocked in L2's wait-for-SIPI, it need not be held.
+            yield from doubted(vcpu, after) if in_wfs(vcpu) and vcpu.l2 else (after,)
         case "sipi":
             yield from receive_sipi(manual, vcpu, vector)
         case "nmi":
@@ -152,12 +152,22 @@ def may_receive(manual: Manual, vcpu: Vcpu, mode: str, vector: int) -> Iterator[
     """
     yield vcpu
     for after in receive(manual, vcpu, mode, vector):
-        new = set(pending(after)) - set(pending(vcpu))
-        yield after._replace(overdue=after.overdue | new)
+        yield from doubted(vcpu, after)
+
+
+def doubted(before: Vcpu, after: Vcpu) -> tuple[Vcpu, Vcpu]:
+    """What has newly come may be there or not: `after` or `before`."""
+    new = set(pending(after)) - set(pending(before))
+    return before, after._replace(overdue=after.overdue | new)
+
+
+def in_wfs(vcpu: Vcpu) -> bool:
+    """Does it wait for SIPI, and not in SMM?"""
+    return vcpu.activity == WFS and not vcpu.smm
 
 
 def kept_in_wfs(manual: Manual, vcpu: Vcpu, after: Vcpu) -> tuple[Vcpu, ...]:
-    if vcpu.activity != WFS or vcpu.smm:
+    if not in_wfs(vcpu):
         return (after,)
     return manual.arrives_in_wfs(vcpu, after)
 
@@ -165,9 +175,9 @@ def kept_in_wfs(manual: Manual, vcpu: Vcpu, after: Vcpu) -> tuple[Vcpu, ...]:
 def receive_sipi(manual: Manual, vcpu: Vcpu, vector: int) -> Iterator[Vcpu]:
     """Only who waits for SIPI accepts one: SIPIs are never latched. Of two, either may count.
 
-    No latency is bounded: an INIT that came first, and is not blocked, may have been acted on.
+    No latency is bounded: if an INIT came first, and is not blocked, the SIPI may count after it.
     """
-    if vcpu.activity == WFS and not vcpu.smm:
+    if in_wfs(vcpu):
         yield vcpu._replace(start=vector)
         if vcpu.start is not None:
             yield vcpu
@@ -175,9 +185,7 @@ def receive_sipi(manual: Manual, vcpu: Vcpu, vector: int) -> Iterator[Vcpu]:
     met: Literal["hlt", "kept"] = "hlt" if vcpu.activity == "hlt" else "kept"
     yield vcpu._replace(sipi_met=met, sipi_vector=vector)
     if vcpu.init and not manual.blocked(vcpu, "init"):
-        for way in manual.take(vcpu, "init"):
-            if not way.breaks and waits_after_reset(way.vcpu):
-                yield way.vcpu._replace(start=vector)
+        yield vcpu._replace(start=vector)
 
 
 def reset(vcpu: Vcpu, waits: bool) -> Iterator[Vcpu]:
@@ -187,6 +195,7 @@ def reset(vcpu: Vcpu, waits: bool) -> Iterator[Vcpu]:
         activity=WFS if waits else "active",
         apic=False,
         boot=RESET,
+        start=vcpu.start if waits else None,
         wfs_offered=vcpu.wfs_offered,
         sipi_met="kept" if vcpu.sipi_met else "",
         sipi_vector=vcpu.sipi_vector,
@@ -217,7 +226,8 @@ def enter_smm(vcpu: Vcpu) -> Way:
     )
     context = context._replace(overdue=frozenset(), forced=False, migrated=False)
     inside = vcpu._replace(smm=True, smi=False, l2=False, activity="active", interrupts=False)
-    return Way(inside._replace(nmi_blocked=True, boot=None, exit=None, saved=context), leaves=True)
+    inside = inside._replace(nmi_blocked=True, boot=None, exit=None, start=None)
+    return Way(inside._replace(saved=context), leaves=True)
 
 
 def resume(vcpu: Vcpu) -> Iterator[Way]:
@@ -247,9 +257,13 @@ def force(vcpu: Vcpu, state: str) -> Vcpu:
     activity: Activity = "active" if state == "RUNNABLE" else WFS
     if state == "HALTED":
         activity = "hlt"
-    start = ANY_VECTOR if state == "SIPI_RECEIVED" else None
-    chosen = activity != vcpu.activity or start is not None or state == "UNINITIALIZED"
+    start = vcpu.start if activity == WFS else None
+    chosen = activity != vcpu.activity or state in ("SIPI_RECEIVED", "UNINITIALIZED")
+    if state == "SIPI_RECEIVED":
+        start = ANY_VECTOR
     after = vcpu._replace(activity=activity, start=start, forced=vcpu.forced or chosen)
+    if vcpu.start is not None and activity != WFS:
+        after = after._replace(sipi_met="kept", sipi_vector=vcpu.start)
     return after._replace(dead=chosen and activity == WFS and not can_wait(vcpu))
 
 
