@@ -194,6 +194,11 @@ def test_a_campaign_reports_both_claims(tmp_path: Path) -> None:
     assert lengths["svm", "liveness", ("original", "yadong"), ("paolo",)] in (2, 3)
     assert lengths["vmx", "liveness", ("original", "yadong"), ("paolo",)] in (2, 3)
     assert "signatures" in (out / "summary.md").read_text()
+    told = [name for one in campaign["findings"] for name in one["signatures"]]
+    assert sorted(told) == sorted(one["signature"] for one in campaign["signatures"])
+    kept = [one for one in campaign["findings"] if one["title"].startswith("SIPI kept in L")]
+    assert {tuple(one["groups"][1]) for one in kept} == {("yadong",), ("paolo",)}
+    assert all("kvm_apic_accept_events" in one["functions"] for one in kept)
     for one in campaign["signatures"]:
         folder = out / slug(one["signature"])
         trace = (folder / "trace.txt").read_text()

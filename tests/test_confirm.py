@@ -8,11 +8,11 @@ from hypothesis import given
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Finding
 from fuzz.compare.traces import Trace, observation_json, observation_of
-from fuzz.live.confirm import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, out_of_reach, verdict_of
+from fuzz.live.confirm import out_of_reach, verdict_of
 from fuzz.live.run import live_splits
 from fuzz.live.text import both_text, live_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict
+from fuzz.report.folder import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, Verdict
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import WIDTH
 from fuzz.schedule.schedule import Schedule

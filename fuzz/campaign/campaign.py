@@ -22,6 +22,8 @@ from typing import Final, NamedTuple
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Finding, Signature
 from fuzz.compare.watch import ASK, HangError
+from fuzz.findings import finding as cause
+from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import write_finding, write_summary
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
@@ -33,6 +35,7 @@ from fuzz.schedule.text import load
 from fuzz.shrink.atlas import atlas_of
 from fuzz.shrink.minimize import minimize
 from variants.machine.step import MIN_VCPUS, Vendor
+from variants.variant import Variant
 
 GRACE: Final = 10
 """Seconds after its time in which a process has to start and to end."""
@@ -41,12 +44,13 @@ MAX_SEED: Final = 2**32 - 1
 
 
 class Settings(NamedTuple):
-    """seconds: how long to fuzz. options: the variants, as command-line options.
+    """seconds: how long to fuzz. variants: what is compared, and `options`, which choose them.
     seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration has covered."""
 
     vendors: tuple[Vendor, ...]
     seconds: int
     out: Path
+    variants: tuple[Variant, ...]
     options: tuple[str, ...]
     seed: int
     mix: bool
@@ -63,6 +67,7 @@ class Outcome(NamedTuple):
     schedules: int
     seconds: float
     findings: list[Finding]
+    causes: list[cause.Finding]
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -129,7 +134,12 @@ class Collector:
             self.announce(finding)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        write_summary(self.settings.out, schedules, seconds, list(self.best.values()))
+        findings = list(self.best.values())
+        write_summary(self.settings.out, schedules, seconds, findings, self.causes())
+
+    def causes(self) -> list[cause.Finding]:
+        """What was found, by cause."""
+        return grouped(self.settings.variants, self.best.values())
 
 
 def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
@@ -215,7 +225,7 @@ def run(
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    return Outcome(schedules, seconds, list(collector.best.values()))
+    return Outcome(schedules, seconds, list(collector.best.values()), collector.causes())
 
 
 class FuzzerError(Exception):

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from fuzz.cli.output import show_line
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
+from fuzz.compare.signature import Finding
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
-from fuzz.report.folder import summary, summary_text, write_finding
+from fuzz.findings.finding import grouped
+from fuzz.report.folder import causes_json, summary, summary_text, write_finding
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
@@ -166,11 +168,11 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    write_reports(options.out, explored, found, named, files)
+    findings = write_reports(options.out, explored, found, named, files)
     if options.json:
-        print(json.dumps(explored_json(explored)))
+        causes = causes_json(grouped(variants, findings), {})
+        print(json.dumps(explored_json(explored) | {"findings": causes}))
     else:
-        findings = [finding for one in explored.values() for finding in one.found.values()]
         print(summary_text(extent(found), findings, options.out), end="")
         print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
     if any(one.found for one in explored.values()):
@@ -200,8 +202,8 @@ def write_reports(
     found: dict[str, Any],
     named: str,
     files: list[str],
-) -> None:
-    """What a campaign writes, and the certificate."""
+) -> list[Finding]:
+    """Write what a campaign writes, and the certificate; the findings, minimised."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
@@ -217,6 +219,7 @@ def write_reports(
     table = summary("Exploration", extent(found), findings)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+    return findings
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

@@ -81,7 +81,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     settings = campaign.Settings(
-        vendors, options.time, options.out, given, options.seed, options.mix
+        vendors, options.time, options.out, variants, given, options.seed, options.mix
     )
 
     def announce(finding: Finding) -> None:

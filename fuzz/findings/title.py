@@ -5,12 +5,20 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from fuzz.compare.signature import Finding as Form
-from fuzz.compare.wording import ENTRIES, EVENTS, PENDING, SHOWN_BY, place, waits_in_l2
+from fuzz.compare.wording import (
+    ENTRIES,
+    EVENTS,
+    PENDING,
+    SHOWN_BY,
+    pending_in,
+    place,
+    waits_in_l2,
+)
 from fuzz.findings.calls import Seen
 from fuzz.findings.origin import Origin, end_of
 from variants.machine.machine import Observation
 from variants.machine.step import IOCTL_OPS, Step, Vendor
-from variants.machine.vcpu import RESET_VECTOR, Vcpu, thaw
+from variants.machine.vcpu import RESET_VECTOR, Req, Vcpu, thaw
 
 PLACES: Final = {"VMX root": "VMX root operation"}
 MOST: Final = 3
@@ -43,7 +51,8 @@ def title(forms: Sequence[tuple[Form, Origin]]) -> str:
     named = listed(events) if len(events) <= MOST else f"{events[0]} and other events"
     what = " ".join(filter(None, [named, first.verb]))
     where = [one for form, origin in forms if (one := met(form, origin))]
-    return " ".join([what, *whereabouts(where), *lands(forms[0][1]), *by_ioctl(forms)])
+    words = [what, *whereabouts(where), *lands(forms[0][1]), *by_ioctl(forms)]
+    return " ".join(words).rstrip(",")
 
 
 def fate(form: Form, origin: Origin) -> Fate:
@@ -80,6 +89,12 @@ def of_event(before: Vcpu, other: Vcpu, own: Vcpu) -> Fate | None:
         kept = own.pending_events & bit
         if kept != other.pending_events & bit:
             return Fate((EVENTS[mode],), "kept" if kept else "dropped")
+    if own.mp_state != other.mp_state:
+        return Fate((), f"mp_state {own.mp_state.name}, not {other.mp_state.name},")
+    if (own.requests ^ other.requests) & Req.EVENT:
+        raised = "raised" if own.requests & Req.EVENT else "not raised"
+        pending = listed(list(pending_in(before)))
+        return Fate((), f"KVM_REQ_EVENT {raised}{pending and f' with {pending} pending'}")
     return None
 
 
@@ -117,7 +132,8 @@ def said(step: Step, words: str, reference: Observation, own: Observation) -> st
     for field in Observation._fields:
         before, after = getattr(reference, field), getattr(own, field)
         if before != after:
-            return f"{words} shows {field} {in_words(after)}, not {in_words(before)}"
+            shows = "ends" if field == "outcome" else f"shows {field}"
+            return f"{words} {shows} {in_words(after)}, not {in_words(before)},"
     return f"{words} leaves other state behind"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Finding, Signature
@@ -10,7 +9,15 @@ from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict, slug, write_summary, write_trace
+from fuzz.report.folder import (
+    CONFIRMED,
+    MODEL_ONLY,
+    NOT_REPRODUCED,
+    Verdict,
+    slug,
+    write_summary,
+    write_trace,
+)
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
@@ -18,10 +25,6 @@ from fuzz.schedule.schedule import races
 from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.step import Vendor
-
-CONFIRMED: Final = "confirmed on real KVM"
-NOT_REPRODUCED: Final = "not reproduced"
-MODEL_ONLY: Final = "model only"
 
 Kernels = Mapping[str, Build]
 """Builds by variant name."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
+from fuzz.findings import finding as cause
 from fuzz.memory.automaton import Automaton
 from fuzz.report.mail import FILE, Told, mail_text
 from fuzz.report.replay import Replay, replay, replay_json
@@ -29,6 +30,11 @@ class Verdict(NamedTuple):
         return f"{self.word} ({self.reason})" if self.reason else self.word
 
 
+CONFIRMED: Final = "confirmed on real KVM"
+NOT_REPRODUCED: Final = "not reproduced"
+MODEL_ONLY: Final = "model only"
+BEST: Final = (CONFIRMED, NOT_REPRODUCED, MODEL_ONLY)
+"""Words of verdicts, the most telling first."""
 Verdicts = Mapping[Signature, Verdict]
 """By signature; empty if real KVM was not asked."""
 
@@ -121,9 +127,13 @@ def write_trace(
 
 
 def campaign_json(
-    schedules: int, seconds: float, findings: Sequence[Finding], verdicts: Verdicts | None = None
+    schedules: int,
+    seconds: float,
+    findings: Sequence[Finding],
+    causes: Sequence[cause.Finding],
+    verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints."""
+    """What `campaign.json` holds and `fuzz --json` prints. causes: the findings, grouped."""
     live = verdicts or {}
     return {
         "schedules": schedules,
@@ -139,7 +149,31 @@ def campaign_json(
             | ({"live": live[finding.signature].word} if live else {})
             for finding in in_order(findings)
         ],
+        "findings": causes_json(causes, live),
     }
+
+
+def causes_json(causes: Sequence[cause.Finding], verdicts: Verdicts) -> list[dict[str, Any]]:
+    """The `findings` of `campaign.json` and `explore --json`, in the order to read them in.
+
+    live: the best that became of one of its signatures on real KVM; null if nobody has asked.
+    """
+    return [
+        {
+            "title": one.title,
+            "ruling": one.ruling,
+            "rule": one.rule,
+            "functions": one.functions,
+            "vendors": one.vendors,
+            "groups": [one.unlike, one.deviating],
+            "signatures": [str(form.signature) for form in one.forms],
+            "length": one.length,
+            "live": min((verdicts[form.signature].word for form in one.forms), key=BEST.index)
+            if verdicts
+            else None,
+        }
+        for one in causes
+    ]
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
@@ -179,10 +213,11 @@ def write_summary(
     schedules: int,
     seconds: float,
     findings: Sequence[Finding],
+    causes: Sequence[cause.Finding],
     verdicts: Verdicts | None = None,
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings, verdicts), indent=1)
+    campaign = json.dumps(campaign_json(schedules, seconds, findings, causes, verdicts), indent=1)
     write_whole(out / "campaign.json", campaign + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
     write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
