@@ -19,13 +19,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fuzz.campaign.statistics import Statistics
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Finding, Signature
 from fuzz.compare.watch import ASK, HangError
-from fuzz.findings import finding as cause
 from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import write_finding, write_summary
+from fuzz.report.folder import write_finding, write_summary, write_traces
+from fuzz.report.ruled import Ruled, ruled
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.order import size
@@ -61,13 +62,14 @@ class Fuzzer(NamedTuple):
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    vendor: Vendor
 
 
 class Outcome(NamedTuple):
     schedules: int
     seconds: float
     findings: list[Finding]
-    causes: list[cause.Finding]
+    causes: list[Ruled]
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -135,11 +137,14 @@ class Collector:
 
     def write_summary(self, schedules: int, seconds: float) -> None:
         findings = list(self.best.values())
-        write_summary(self.settings.out, schedules, seconds, findings, self.causes())
+        out, options = self.settings.out, self.settings.options
+        write_summary(out, schedules, seconds, findings, self.causes(), options)
 
-    def causes(self) -> list[cause.Finding]:
-        """What was found, by cause."""
-        return grouped(self.settings.variants, self.best.values())
+    def causes(self) -> list[Ruled]:
+        """What was found, by cause, and who is right."""
+        variants = self.settings.variants
+        found = grouped(variants, self.best.values())
+        return ruled(self.automata, variants[0].name, found)
 
 
 def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
@@ -163,7 +168,7 @@ def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer
             env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
-    return Fuzzer(process, path)
+    return Fuzzer(process, path, vendor)
 
 
 def schedules_run(work: Path) -> int:
@@ -192,6 +197,7 @@ def run(
             write_seeds(work / f"corpus-{vendor}", vendor)
         collector = Collector(automata, settings, announce)
         collector.write_summary(0, 0.0)
+        statistics = Statistics(settings.out)
         began = time.monotonic()
         workers = max(len(settings.vendors), os.cpu_count() or 1)
         fuzzers: list[Fuzzer] = []
@@ -201,13 +207,19 @@ def run(
             fuzzers.append(start(vendor, number, settings, work))
         own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
         trouble = ""
+
+        def note() -> None:
+            elapsed, logs = time.monotonic() - began, {one.log: one.vendor for one in fuzzers}
+            statistics.note(schedules_run(work), elapsed, len(collector.best), logs)
+
         try:
             try:
                 while not trouble and any(one.process.poll() is None for one in fuzzers):
                     time.sleep(0.2)
                     late = time.monotonic() - began > settings.seconds + GRACE
                     known = dict(collector.best)
-                    collect(work, collector)
+                    note()
+                    collect(work, collector, note)
                     ran, seconds = schedules_run(work), time.monotonic() - began
                     if collector.best != known:
                         collector.write_summary(ran, seconds)
@@ -218,14 +230,17 @@ def run(
                 # It may have come in the middle of a search.
                 atlas_of.cache_clear()
             stop(fuzzers)
-            collect(work, collector)
+            collect(work, collector, note)
+            note()
         except (StepError, HangError) as error:
             trouble = str(error)
         schedules, seconds = schedules_run(work), time.monotonic() - began
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    return Outcome(schedules, seconds, list(collector.best.values()), collector.causes())
+    causes = collector.causes()
+    write_traces(settings.out, causes, settings.options, {})
+    return Outcome(schedules, seconds, list(collector.best.values()), causes)
 
 
 class FuzzerError(Exception):
@@ -237,7 +252,7 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
 
     own: the user's variants, to be named where nothing says which it was.
     """
-    process, log = fuzzer
+    process, log, _ = fuzzer
     status = process.poll()
     if status is None and not late:
         return ""
@@ -258,12 +273,13 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
     return f"a fuzzer process died: it ended early {how}{own and f', with {own}'}"
 
 
-def collect(work: Path, collector: Collector) -> None:
-    """Take in new findings; each is removed only once it is reported."""
+def collect(work: Path, collector: Collector, note: Callable[[], None]) -> None:
+    """Take in new findings; each is removed only once it is reported. note: called after each."""
     for path in sorted(work.glob("[0-9]*.json")):
         found = json.loads(path.read_text())
         collector.take(bytes.fromhex(found["input"]), found["signature"])
         path.unlink()
+        note()
 
 
 def stop(fuzzers: Sequence[Fuzzer]) -> None:

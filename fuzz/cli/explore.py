@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz.cli.output import show_line
+from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
-from fuzz.findings.finding import grouped
-from fuzz.report.folder import causes_json, summary, summary_text, write_finding
+from fuzz.page.read import found_in, read_ran
+from fuzz.report.folder import causes_json, summary, write_finding, write_traces
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/explored"), metavar="DIR")
     parser.add_argument("--check", type=Path, metavar="CERTIFICATE", help="explore again, compare")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--all", action="store_true", help="list all findings, and what latent ones lead to"
+    )
 
 
 def depth(text: str) -> int:
@@ -168,13 +171,17 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    findings = write_reports(options.out, explored, found, named, files)
+    write_reports(options.out, explored, found, named, files)
+    ran = read_ran(options.out)
+    causes = found_in(ran)
+    write_traces(options.out, causes, ran.options, {})
+    said = finish(options.out, options.all)
     if options.json:
-        causes = causes_json(grouped(variants, findings), {})
-        print(json.dumps(explored_json(explored) | {"findings": causes}))
+        print(json.dumps(explored_json(explored) | {"findings": causes_json(causes, {})}))
     else:
-        print(summary_text(extent(found), findings, options.out), end="")
-        print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
+        print(said, end="")
+        if options.all:
+            print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
     if any(one.found for one in explored.values()):
         return DIFFERENT
     if any(one.interrupted for one in explored.values()):
@@ -202,8 +209,8 @@ def write_reports(
     found: dict[str, Any],
     named: str,
     files: list[str],
-) -> list[Finding]:
-    """Write what a campaign writes, and the certificate; the findings, minimised."""
+) -> None:
+    """What a campaign writes, and the certificate."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
@@ -219,7 +226,6 @@ def write_reports(
     table = summary("Exploration", extent(found), findings)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
-    return findings
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

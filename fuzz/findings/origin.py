@@ -18,7 +18,8 @@ from fuzz.findings.calls import Call, calls_in, first_apart, names
 from fuzz.findings.lines import Hunks, hunks_run
 from fuzz.findings.mixed import Pair, apart_in, chain_of, implementation, mixed
 from fuzz.schedule.schedule import Schedule
-from variants.machine.machine import Observation, State, initial_state, step
+from variants.machine.machine import State, initial_state, step
+from variants.machine.observation import Observation
 from variants.variant import LinkError, Variant
 
 UNUSABLE: Final = (StepError, HangError, LinkError)

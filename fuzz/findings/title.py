@@ -16,7 +16,7 @@ from fuzz.compare.wording import (
 )
 from fuzz.findings.calls import Seen
 from fuzz.findings.origin import Origin, end_of
-from variants.machine.machine import Observation
+from variants.machine.observation import Observation
 from variants.machine.step import IOCTL_OPS, Step, Vendor
 from variants.machine.vcpu import RESET_VECTOR, Req, Vcpu, thaw
 

@@ -16,7 +16,7 @@ from fuzz.report.folder import (
     Verdict,
     slug,
     write_summary,
-    write_trace,
+    write_traces,
 )
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
@@ -68,7 +68,6 @@ def verdicts_of(
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
-    options: Sequence[str],
     telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Run the findings' reproducers live; the verdicts by signature, also in their folders."""
@@ -93,7 +92,6 @@ def verdicts_of(
         folder = out / slug(signature)
         shown = both_text(result, live, bochs) if live else trace_text(result)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
-        write_trace(out, result, finding, options, str(verdict))
         verdicts[signature] = verdict
     return verdicts
 
@@ -113,9 +111,10 @@ def confirm(
     Raises LiveError when nothing can be run, OSError when reports cannot be written.
     """
     try:
-        verdicts = verdicts_of(outcome.findings, automata, kernels, out, options, telling)
+        verdicts = verdicts_of(outcome.findings, automata, kernels, out, telling)
     except KeyboardInterrupt:
         telling.trouble("interrupted, nothing is confirmed")
         return {}
-    write_summary(out, *outcome, verdicts)
+    write_summary(out, *outcome, options, verdicts)
+    write_traces(out, outcome.causes, options, verdicts)
     return verdicts

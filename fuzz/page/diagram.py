@@ -40,7 +40,7 @@ TALLEST: Final = 58
 CHARACTER: Final = {"says": 6.5, "note": 7.3, "parts": 7.2, "tag": 7.0}
 """The width of one, on average, in a wide font, by kind of text."""
 PIECE: Final = re.compile(r"[^ _-]*[ _-]?")
-"""What text is cut into to fold it: names are long."""
+"""What a long word is cut into."""
 BAR: Final = 9
 
 
@@ -102,10 +102,16 @@ def lines(moment: Moment, width: int) -> list[tuple[str, str]]:
 
 
 def folded(text: str, kind: str, width: int) -> Iterator[str]:
-    """`text` in lines that fit `width`, as far as it can be cut."""
+    """`text` in lines that fit `width`: cut between words, and inside those that are too long."""
+    most = int(width / CHARACTER[kind])
+    pieces = [
+        piece
+        for word in re.findall(r"\S+ ?", text)
+        for piece in (PIECE.findall(word) if len(word) > most else [word])
+    ]
     line = ""
-    for piece in PIECE.findall(text):
-        if line and len((line + piece).rstrip()) * CHARACTER[kind] > width:
+    for piece in pieces:
+        if line and len((line + piece).rstrip()) > most:
             yield line.rstrip()
             line = ""
         line += piece

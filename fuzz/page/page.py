@@ -1,6 +1,6 @@
 """The page: what was compared, who breaks what, and each finding with its diagrams."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import join
 from typing import Final, NamedTuple
@@ -8,21 +8,24 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fuzz.findings.finding import Ruling, grouped
+from fuzz.findings.finding import Ruling
 from fuzz.judge.rules import Rule
 from fuzz.page.chart import chart
 from fuzz.page.diagram import diagram, layout
-from fuzz.page.read import Ran, read_ran
+from fuzz.page.read import Ran
 from fuzz.page.story import stories
 from fuzz.report.folder import sentence, slug
 from fuzz.report.mail import FILE
-from fuzz.report.ruled import Ruled, ruled, side_of, step_of, telling
+from fuzz.report.matrix import as_to, counts
+from fuzz.report.ruled import Ruled, lead, step_of
 from fuzz.report.trace import hidden
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.text import dump
 from variants.machine.points import POINTS
 from variants.machine.step import Vendor
+from variants.variant import Variant
 
+PAGE: Final = "index.html"
 TEMPLATES: Final = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -30,14 +33,6 @@ TEMPLATES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-COUNTED: Final[Mapping[Ruling, tuple[str, str]]] = {
-    "regression": ("regression", "regressions"),
-    "both": ("wrong either way", "wrong either way"),
-    "fix": ("fix", "fixes"),
-    "open": ("open", "open"),
-    "KVM only": ("KVM only", "KVM only"),
-}
-"""A ruling, of one finding and of more."""
 
 
 class Panel(NamedTuple):
@@ -111,37 +106,20 @@ class Standing(NamedTuple):
     cells: tuple[Cell, ...]
 
 
-def write_page(folder: Path) -> Path:
-    """Write `index.html` of what ran in `folder`; where it is.
-
-    Raises FolderError, ScheduleError or VariantError if what is there is not whole, and OSError.
-    """
-    path = folder / "index.html"
-    write_whole(path, page(read_ran(folder)))
+def write_page(folder: Path, ran: Ran, found: Sequence[Ruled]) -> Path:
+    """Write `index.html` of what `ran` in `folder` and was `found`; where it is."""
+    path = folder / PAGE
+    write_whole(path, page(ran, found))
     return path
 
 
-def page(ran: Ran) -> str:
+def page(ran: Ran, found: Sequence[Ruled]) -> str:
     """The page as HTML."""
     base = ran.variants[0].name
-    found = ruled(ran.automata, base, grouped(ran.variants, ran.forms))
     entries = [entry(one, number, ran) for number, one in enumerate(found, 1)]
     pairs = list(zip(found, entries, strict=True))
     vendors = sorted({vendor for one in found for vendor in one.finding.vendors})
-    changed = [one for one in ran.variants if one.name != base]
-    standings = [
-        Standing(
-            one.name,
-            one.provenance,
-            tuple(listed(pairs, one.name, base, ("regression",))),
-            tuple(listed(pairs, one.name, base, ("fix",))),
-            tuple(
-                entry for entry, _ in listed(pairs, one.name, base, ("both", "open", "KVM only"))
-            ),
-            tuple(Cell(tuple(counts(found, one.name, base, vendor))) for vendor in vendors),
-        )
-        for one in changed
-    ]
+    standings = [standing(pairs, one, base, vendors) for one in ran.variants if one.name != base]
     charts = [
         chart([(one.seconds, getattr(one, field)) for one in ran.samples], what, f"chart-{field}")
         for field, what in (("signatures", "signatures found"), ("coverage", "states covered"))
@@ -149,7 +127,7 @@ def page(ran: Ran) -> str:
     ]
     return TEMPLATES.get_template("page.html").render(
         base=ran.variants[0],
-        changed=[one.name for one in changed],
+        changed=[one.name for one in standings],
         ran=ran,
         ways=len(ran.forms),
         vendors=[vendor.upper() for vendor in vendors],
@@ -160,7 +138,7 @@ def page(ran: Ran) -> str:
 
 
 def entry(one: Ruled, number: int, ran: Ran) -> Entry:
-    (form, result, *_), finding = one.best, one.finding
+    form, result, finding = one.best.form, one.best.result, one.finding
     told = stories(result, step_of(form, result), form.divergence.groups)
     laid = layout(told)
     panels = [
@@ -188,8 +166,8 @@ def entry(one: Ruled, number: int, ran: Ran) -> Entry:
         number=number,
         title=capitalised(finding.title),
         ruling=one.ruling,
-        lead=lead(one),
-        rule=one.rule,
+        lead=lead(one.best, one.ruling),
+        rule=one.best.rule,
         vendors=" and ".join(vendor.upper() for vendor in finding.vendors),
         shown_on=form.schedule.vendor.upper(),
         functions=finding.functions,
@@ -205,64 +183,42 @@ def entry(one: Ruled, number: int, ran: Ran) -> Entry:
     )
 
 
+def standing(
+    pairs: Sequence[tuple[Ruled, Entry]], variant: Variant, base: str, vendors: Sequence[Vendor]
+) -> Standing:
+    """What the findings are to a variant."""
+    breaks, mends, neither = [
+        listed(pairs, variant.name, base, rulings)
+        for rulings in (("regression",), ("fix",), ("both", "open", "KVM only"))
+    ]
+    told = {entry.number for entry, _ in (*breaks, *mends)}
+    return Standing(
+        variant.name,
+        variant.provenance,
+        tuple(breaks),
+        tuple(mends),
+        tuple(entry for entry, _ in neither if entry.number not in told),
+        tuple(
+            Cell(tuple(counts([one for one, _ in pairs], variant.name, base, vendor)))
+            for vendor in vendors
+        ),
+    )
+
+
 def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
 def stance(one: Ruled, variant: str) -> tuple[str, bool | None]:
     """What the judge says of a variant, and if that is good."""
-    if variant not in one.broken:
+    best = one.best
+    if variant not in best.broken:
         return "parted before", None
-    if one.rule is None:
+    if best.rule is None:
         return "", None
-    if one.rule.id in one.broken[variant]:
+    if best.rule.id in best.broken[variant]:
         return "breaks the rule", False
     return "keeps the rule", True
-
-
-def lead(one: Ruled) -> str:
-    """Who is right, in a sentence that the rule completes."""
-    breaking = " and ".join(one.breaking)
-    keeping = " and ".join(name for name in one.broken if name not in one.breaking)
-    verb = "break" if len(one.breaking) > 1 else "breaks"
-    match one.ruling:
-        case "regression":
-            keep = "keep" if " and " in keeping else "keeps"
-            return f"{breaking} {verb} what {keeping} {keep}:"
-        case "fix":
-            mend = "mend" if " and " in keeping else "mends"
-            return f"{keeping} {mend} what {breaking} {verb}:"
-        case "both":
-            return f"{breaking} {verb} a rule here, whichever way it is done:"
-        case "open":
-            return "The manuals do not say who is right: either is allowed."
-    return "No manual speaks of this: it is KVM's own (a WARN, spinning, what an ioctl answers)."
-
-
-def as_to(one: Ruled, variant: str, base: str, vendor: Vendor) -> Ruling | None:
-    """What a finding is to a variant on a vendor; None if it does there as the base does."""
-    if vendor not in one.by_vendor:
-        return None
-    form, _, broken, ruling = one.by_vendor[vendor]
-    if variant not in broken:
-        return None
-    if ruling in ("regression", "both"):
-        return ruling if telling(broken)[variant] else None
-    if base in broken:
-        return None if variant in side_of(form, base) else ruling
-    return ruling if variant in one.finding.deviating else None
-
-
-def counts(
-    found: Sequence[Ruled], variant: str, base: str, vendor: Vendor
-) -> list[tuple[Ruling, str]]:
-    """How many findings are what to a variant on a vendor, in words."""
-    each = [as_to(one, variant, base, vendor) for one in found]
-    return [
-        (ruling, f"{each.count(ruling)} {words[each.count(ruling) > 1]}")
-        for ruling, words in COUNTED.items()
-        if ruling in each
-    ]
 
 
 def listed(

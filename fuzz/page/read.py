@@ -1,15 +1,17 @@
 """What a campaign or an exploration has left in its folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Finding as Form
+from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug_of
 from fuzz.report.mail import FILE
 from fuzz.report.replay import automaton_of
+from fuzz.report.ruled import Ruled, ruled
 from fuzz.schedule.file import read_schedule
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
@@ -47,28 +49,39 @@ class Ran(NamedTuple):
     forms: tuple[Form, ...]
     lives: dict[str, str]
 
+    @property
+    def extent(self) -> str:
+        """How much was run, in a few words."""
+        told = self.figures
+        if self.kind == "campaign":
+            return f"{told['schedules']:,} schedules in {told['seconds']:.0f} s"
+        end = "to the fixpoint" if told["fixpoint"] else "not to the end"
+        return f"{told['states']:,} states, {told['transitions']:,} transitions, {end}"
+
 
 def read_ran(folder: Path) -> Ran:
     """Raises FolderError; VariantError if a variant can no longer be had."""
     kind, told = told_in(folder)
-    named, *files = told.get("variant_options", [""])
-    variants = tuple(choose(named, files))
+    options = options_in(told)
+    variants = tuple(chosen_by(options))
     automata = {vendor: automaton_of(vendor, variants) for vendor in VENDORS}
     names = [one["signature"] for one in told["signatures"]]
     keys = ("schedules", "seconds", "states", "transitions", "depth", "fixpoint")
-    options = ["--variants", named] if named else []
-    for file in files:
-        options += ["--variant", file]
     return Ran(
         kind,
         variants,
-        tuple(options),
+        options,
         automata,
         {key: told[key] for key in keys if key in told},
         tuple(samples_in(folder)),
         tuple(form(folder, automata, name) for name in names),
         {name: live for name in names if (live := live_of(folder, name))},
     )
+
+
+def found_in(ran: Ran) -> list[Ruled]:
+    """The findings, in the order to read them in."""
+    return ruled(ran.automata, ran.variants[0].name, grouped(ran.variants, ran.forms))
 
 
 def told_in(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -85,6 +98,22 @@ def told_in(folder: Path) -> tuple[str, dict[str, Any]]:
             pass
         raise FolderError(f"{path}: not what a {kind} writes")
     raise FolderError(f"{folder}: no {CAMPAIGN} and no {EXPLORATION}: nothing ran here")
+
+
+def options_in(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options that chose the variants."""
+    if "variant_options" not in told:
+        return tuple(told.get("options", ()))
+    named, *files = told["variant_options"]
+    given = ["--variants", named] if named else []
+    return (*given, *(word for file in files for word in ("--variant", file)))
+
+
+def chosen_by(options: Sequence[str]) -> Sequence[Variant]:
+    """Raises VariantError."""
+    given = list(zip(options[::2], options[1::2], strict=True))
+    named = "".join(value for name, value in given if name == "--variants")
+    return choose(named, [value for name, value in given if name == "--variant"])
 
 
 def form(folder: Path, automata: dict[Vendor, Automaton], name: str) -> Form:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Finding, Signature
-from fuzz.findings import finding as cause
 from fuzz.memory.automaton import Automaton
 from fuzz.report.mail import FILE, Told, mail_text
-from fuzz.report.replay import Replay, replay, replay_json
+from fuzz.report.replay import replay, replay_json
+from fuzz.report.ruled import Judged, Ruled, lead
 from fuzz.schedule.file import write_whole
-from fuzz.schedule.schedule import printable
 from fuzz.schedule.text import dump
 
 LONGEST_NAME: Final = 160
@@ -110,7 +109,7 @@ def write_finding(
     own.mkdir(parents=True, exist_ok=True)
     (own / "live.txt").unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
-    write_trace(folder, result, finding, options)
+    write_whole(own / "trace.txt", mail_text(result, Told(schedule.about), options))
     given = "".join(f"{json.dumps(option)}, " for option in options)
     test = TEST.format(name=name.replace("-", "_"), options=given)
     write_whole(own / "test_reproducer.py", test)
@@ -118,24 +117,41 @@ def write_finding(
     write_whole(own / FILE, dump(schedule))
 
 
-def write_trace(
-    folder: Path, result: Replay, finding: Finding, options: Sequence[str], live: str = ""
+def write_traces(
+    folder: Path, causes: Sequence[Ruled], options: Sequence[str], verdicts: Verdicts
 ) -> None:
-    """Write `trace.txt` of `finding`. live: what became of it on real KVM, if that was asked."""
-    text = mail_text(result, Told(sentence(finding.divergence), live=live), options)
-    write_whole(folder / slug(finding.signature) / "trace.txt", text)
+    """Write each form's `trace.txt` anew, with what is known now that all are."""
+    for one in causes:
+        for judged in one.judged:
+            signature = judged.form.signature
+            live = str(verdicts.get(signature, ""))
+            told = Told(one.finding.title, ruling_lines(one, judged), live)
+            text = mail_text(judged.result, told, options)
+            write_whole(folder / slug(signature) / "trace.txt", text)
+
+
+def ruling_lines(one: Ruled, judged: Judged) -> tuple[str, ...]:
+    """Who is right, as paragraphs: of this form or, if it does not tell, of the best."""
+    own = judged if judged.rule else one.best
+    said = [f"{one.ruling}: {lead(own, own.ruling if own.rule else one.ruling)}"]
+    if own.rule:
+        said.append(f"{own.rule.says} [{own.rule.citation}]")
+    return (" ".join(said),)
 
 
 def campaign_json(
     schedules: int,
     seconds: float,
     findings: Sequence[Finding],
-    causes: Sequence[cause.Finding],
+    causes: Sequence[Ruled],
+    options: Sequence[str],
     verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints. causes: the findings, grouped."""
+    """What `campaign.json` holds and `fuzz --json` prints. causes: the findings, grouped.
+    options: what makes other commands compare the same variants."""
     live = verdicts or {}
     return {
+        "options": list(options),
         "schedules": schedules,
         "seconds": round(seconds, 3),
         "signatures": [
@@ -153,7 +169,7 @@ def campaign_json(
     }
 
 
-def causes_json(causes: Sequence[cause.Finding], verdicts: Verdicts) -> list[dict[str, Any]]:
+def causes_json(causes: Sequence[Ruled], verdicts: Verdicts) -> list[dict[str, Any]]:
     """The `findings` of `campaign.json` and `explore --json`, in the order to read them in.
 
     live: the best that became of one of its signatures on real KVM; null if nobody has asked.
@@ -161,18 +177,19 @@ def causes_json(causes: Sequence[cause.Finding], verdicts: Verdicts) -> list[dic
     return [
         {
             "title": one.title,
-            "ruling": one.ruling,
-            "rule": one.rule,
+            "ruling": ruled.ruling,
+            "rule": ruled.best.rule and ruled.best.rule.id,
             "functions": one.functions,
             "vendors": one.vendors,
             "groups": [one.unlike, one.deviating],
             "signatures": [str(form.signature) for form in one.forms],
-            "length": one.length,
+            "length": len(ruled.best.form.schedule.steps),
             "live": min((verdicts[form.signature].word for form in one.forms), key=BEST.index)
             if verdicts
             else None,
         }
-        for one in causes
+        for ruled in causes
+        for one in [ruled.finding]
     ]
 
 
@@ -213,24 +230,12 @@ def write_summary(
     schedules: int,
     seconds: float,
     findings: Sequence[Finding],
-    causes: Sequence[cause.Finding],
+    causes: Sequence[Ruled],
+    options: Sequence[str],
     verdicts: Verdicts | None = None,
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings, causes, verdicts), indent=1)
-    write_whole(out / "campaign.json", campaign + "\n")
+    campaign = campaign_json(schedules, seconds, findings, causes, options, verdicts)
+    write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
     write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
-
-
-def summary_text(
-    ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
-) -> str:
-    """The table of `summary`, for a terminal. out: where the reports are."""
-    lines = [f"{ran}, {len(findings)} signatures; see {printable(str(out / 'summary.md'))}"]
-    for finding in in_order(findings):
-        vendor, kind = finding.schedule.vendor, finding.divergence.kind
-        steps = len(finding.schedule.steps)
-        live = f" [{verdicts[finding.signature]}]" if verdicts else ""
-        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}{live}")
-    return "\n".join([*lines, ""])

@@ -1,6 +1,7 @@
 """Who is right where variants part: findings, ruled by the judge."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -14,6 +15,8 @@ from variants.machine.step import Vendor
 
 Broken = Mapping[str, tuple[str, ...]]
 """By variant that is compared to the end, the rules that it breaks where the variants part."""
+MOST_FORMS: Final = 1024
+"""Answers that are remembered, for a campaign asks again with each new form."""
 DEFINITE: Final = ("regression", "fix", "both")
 """Rulings for which a rule can be named."""
 
@@ -26,28 +29,11 @@ class Judged(NamedTuple):
     broken: Broken
     ruling: Ruling
 
-
-class Ruled(NamedTuple):
-    """A finding, and who is right.
-
-    ruling: over all. best: of all forms the one that tells it, or else the best to read. by_vendor:
-    the same on each.
-    """
-
-    finding: Finding
-    ruling: Ruling
-    best: Judged
-    by_vendor: Mapping[Vendor, Judged]
-
-    @property
-    def broken(self) -> Broken:
-        return self.best.broken
-
     @property
     def rule(self) -> Rule | None:
         """The rule that tells the sides apart, or that all break."""
-        rules = list(chain.from_iterable(telling(self.broken).values()))
-        rules += list(chain.from_iterable(self.broken.values()))
+        apart = chain.from_iterable(telling(self.broken).values())
+        rules = [*apart, *chain.from_iterable(self.broken.values())]
         return BY_ID[rules[0]] if rules else None
 
     @property
@@ -55,6 +41,20 @@ class Ruled(NamedTuple):
         """The variants that break the rule."""
         rule = self.rule
         return tuple(name for name, some in self.broken.items() if rule and rule.id in some)
+
+
+class Ruled(NamedTuple):
+    """A finding, and who is right.
+
+    ruling: over all. best: of all forms the one that tells it, or else the best to read. by_vendor:
+    the same on each. judged: all forms.
+    """
+
+    finding: Finding
+    ruling: Ruling
+    best: Judged
+    by_vendor: Mapping[Vendor, Judged]
+    judged: tuple[Judged, ...]
 
 
 def ruled(
@@ -67,7 +67,7 @@ def ruled(
 
 def rule_on(automata: Mapping[Vendor, Automaton], base: str, finding: Finding) -> Ruled:
     """Ask the judge about each form: the first of which it says something tells, the best first."""
-    judged = [judge_form(automata, base, form) for form in finding.forms]
+    judged = tuple(judge_form(automata[form.schedule.vendor], base, form) for form in finding.forms)
     best = min(judged, key=not_definite)
     by_vendor = {
         vendor: min((one for one in judged if one.form.schedule.vendor == vendor), key=not_definite)
@@ -76,11 +76,12 @@ def rule_on(automata: Mapping[Vendor, Automaton], base: str, finding: Finding) -
     ruling = best.ruling
     if finding.ruling == "KVM only" and ruling == "open":
         ruling = finding.ruling
-    return Ruled(finding._replace(ruling=ruling), ruling, best, by_vendor)
+    return Ruled(finding._replace(ruling=ruling), ruling, best, by_vendor, judged)
 
 
-def judge_form(automata: Mapping[Vendor, Automaton], base: str, form: Form) -> Judged:
-    result = replay(automata[form.schedule.vendor], form.schedule)
+@lru_cache(maxsize=MOST_FORMS)
+def judge_form(automaton: Automaton, base: str, form: Form) -> Judged:
+    result = replay(automaton, form.schedule)
     broken = broken_in(form, result)
     return Judged(form, result, broken, ruling_of(form, result, broken, base))
 
@@ -129,3 +130,24 @@ def ruling_of(form: Form, result: Replay, broken: Broken, base: str) -> Ruling:
 def side_of(form: Form, name: str) -> tuple[str, ...]:
     """The variants that do as `name` does."""
     return next(group for group in form.divergence.groups if name in group)
+
+
+def lead(judged: Judged, ruling: Ruling) -> str:
+    """Who is right, in a sentence that the rule completes, if there is one."""
+    breaking = listed(judged.breaking, "break")
+    keeping = [name for name in judged.broken if name not in judged.breaking]
+    match ruling:
+        case "regression":
+            return f"{breaking} what {listed(keeping, 'keep')}:"
+        case "fix":
+            return f"{listed(keeping, 'mend')} what {breaking}:"
+        case "both":
+            return f"{breaking} a rule here:"
+        case "open":
+            return "The manuals do not say who is right: either is allowed."
+    return "No manual speaks of this: it is KVM's own (a WARN, spinning, what an ioctl answers)."
+
+
+def listed(names: Sequence[str], verb: str) -> str:
+    """`a and b break`, `a breaks`."""
+    return f"{' and '.join(names)} {verb}{'s' if len(names) == 1 else ''}"
