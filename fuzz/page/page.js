@@ -10,7 +10,9 @@ function filter() {
   const all = findings.filter((one) => one.tagName === "ARTICLE").length;
   count.textContent = `${shown} of ${all} findings`;
 }
-document.querySelector(".filter").hidden = false;
+const form = document.querySelector(".filter");
+form.hidden = false;
+form.addEventListener("submit", (event) => event.preventDefault());
 find.addEventListener("input", filter);
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && document.activeElement !== find && !event.ctrlKey && !event.metaKey) {

@@ -164,7 +164,7 @@ def entry(one: Ruled, number: int, ran: Ran) -> Entry:
     ]
     return Entry(
         number=number,
-        title=capitalised(finding.title),
+        title=finding.title,
         ruling=one.ruling,
         lead=lead(one.best, one.ruling),
         rule=one.best.rule,
@@ -203,10 +203,6 @@ def standing(
             for vendor in vendors
         ),
     )
-
-
-def capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def stance(one: Ruled, variant: str) -> tuple[str, bool | None]:
