@@ -10,6 +10,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fuzz.cli import breaches
 from fuzz.cli.output import show_line
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
@@ -34,6 +35,7 @@ examples:
   eventdiff explore --no-races                         likewise, without them: a few minutes
   eventdiff explore --vendor svm --no-races --steps usual,nmi,smi --depth 8
   eventdiff explore --variants original --variant mine.py --no-races
+  eventdiff explore --judge --no-races --depth 6       every rule that each variant breaks
   eventdiff explore --check reports/explored/certificate.json
 
 --steps takes words of the schedule format: step names (hlt, vmrun, ..) and ICR modes (init, sipi,
@@ -73,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--all", action="store_true", help="list all findings, and what latent ones lead to"
+    )
+    parser.add_argument(
+        "--judge", action="store_true", help="each variant alone: every rule that it breaks"
     )
 
 
@@ -143,6 +148,11 @@ def run_all(requests: list[Request]) -> list[Explored]:
 
 def do_explore(options: argparse.Namespace) -> int:
     """Run the command; the exit status."""
+    if options.judge:
+        races = not options.no_races
+        vendors = [options.vendor] if options.vendor else VENDORS
+        chosen = [(vendor, alphabets(options.steps, vendor, races)) for vendor in vendors]
+        return breaches.do_judge(options, [breaches.Request(*one) for one in chosen])
     asked = {
         "vendors": [options.vendor] if options.vendor else list(VENDORS),
         "steps": options.steps,

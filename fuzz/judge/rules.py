@@ -37,16 +37,16 @@ RULES: Final = (
         "INIT held in VMX root operation takes effect when VMXOFF unblocks it.",
     ),
     Rule(
-        "vmx-init-root",
-        "vmx",
-        "SDM 23.8",
-        "INIT is blocked in VMX root operation: it is held, and resets nothing.",
-    ),
-    Rule(
         "vmx-init-wfs",
         "vmx",
         "SDM 25.2, 26.7.2",
         "INIT is blocked while L2 waits for SIPI: it neither exits nor resets.",
+    ),
+    Rule(
+        "vmx-init-root",
+        "vmx",
+        "SDM 23.8",
+        "INIT is blocked in VMX root operation: it is held, and resets nothing.",
     ),
     Rule(
         "vmx-sipi-exit",

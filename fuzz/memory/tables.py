@@ -132,6 +132,10 @@ class Tables:
         """Did the step write the ICR?"""
         return self._seen.values[seen_in(result)].sent
 
+    def observation(self, result: Result) -> Observation:
+        """What the step showed."""
+        return self._seen.values[seen_in(result)].observation
+
     def result(
         self, member: int, vcpu: VcpuId, step: StepId, arrivals: ArrivalsId = NO_ARRIVALS
     ) -> Result:
