@@ -22,8 +22,7 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.compared import compared
 from fuzz.compare.joint import start
-from fuzz.compare.signature import Finding as Form
-from fuzz.compare.signature import Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.explore.exhaustive import AP, BSP, Prefix, better, schedule_of
 from fuzz.explore.search import Search
 from fuzz.findings.finding import grouped

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fuzz.compare.signature import Finding as Form
+from fuzz.compare.signature import Form
 from fuzz.findings.finding import Finding, grouped
 from fuzz.report.folder import slug
 from fuzz.report.replay import automaton_of

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import StepError
-from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.compare.watch import ASK, HangError
-from fuzz.findings import finding as cause
-from fuzz.findings.finding import grouped
+from fuzz.findings.finding import Finding, grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import write_finding, write_summary
+from fuzz.report.folder import write_form, write_summary
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.order import size
@@ -66,8 +65,8 @@ class Fuzzer(NamedTuple):
 class Outcome(NamedTuple):
     schedules: int
     seconds: float
+    forms: list[Form]
     findings: list[Finding]
-    causes: list[cause.Finding]
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -90,12 +89,12 @@ class Collector:
         self,
         automata: dict[Vendor, Automaton],
         settings: Settings,
-        announce: Callable[[Finding], None],
+        announce: Callable[[Form], None],
     ) -> None:
         self.automata = automata
         self.settings = settings
         self.announce = announce
-        self.best: dict[Signature, Finding] = {}
+        self.best: dict[Signature, Form] = {}
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
@@ -127,17 +126,17 @@ class Collector:
         shown = next(
             found for _, found in automaton.compare(smallest) if found.signature == signature
         )
-        finding = Finding(shown, smallest)
-        self.best[signature] = finding
-        write_finding(self.settings.out, automaton, finding, self.settings.options)
+        form = Form(shown, smallest)
+        self.best[signature] = form
+        write_form(self.settings.out, automaton, form, self.settings.options)
         if not known:
-            self.announce(finding)
+            self.announce(form)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        findings = list(self.best.values())
-        write_summary(self.settings.out, schedules, seconds, findings, self.causes())
+        forms = list(self.best.values())
+        write_summary(self.settings.out, schedules, seconds, forms, self.findings())
 
-    def causes(self) -> list[cause.Finding]:
+    def findings(self) -> list[Finding]:
         """What was found, by cause."""
         return grouped(self.settings.variants, self.best.values())
 
@@ -175,7 +174,7 @@ def schedules_run(work: Path) -> int:
 def run(
     automata: dict[Vendor, Automaton],
     settings: Settings,
-    announce: Callable[[Finding], None],
+    announce: Callable[[Form], None],
     progress: Callable[[int, float, int], None],
 ) -> Outcome:
     """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
@@ -225,7 +224,7 @@ def run(
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    return Outcome(schedules, seconds, list(collector.best.values()), collector.causes())
+    return Outcome(schedules, seconds, list(collector.best.values()), collector.findings())
 
 
 class FuzzerError(Exception):
@@ -259,7 +258,7 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
 
 
 def collect(work: Path, collector: Collector) -> None:
-    """Take in new findings; each is removed only once it is reported."""
+    """Take in what is new; each is removed only once it is reported."""
     for path in sorted(work.glob("[0-9]*.json")):
         found = json.loads(path.read_text())
         collector.take(bytes.fromhex(found["input"]), found["signature"])

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from fuzz.cli.output import show_line
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
 from fuzz.findings.finding import grouped
-from fuzz.report.folder import causes_json, summary, summary_text, write_finding
+from fuzz.report.folder import findings_json, summary, summary_text, write_form
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
@@ -158,6 +159,8 @@ def do_explore(options: argparse.Namespace) -> int:
         for vendor in asked["vendors"]
     ]
     variants = choose(named, files)
+    if races:
+        complain_of_races(variants)
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
@@ -168,12 +171,12 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    findings = write_reports(options.out, explored, found, named, files)
+    forms = write_reports(options.out, explored, found, named, files)
     if options.json:
-        causes = causes_json(grouped(variants, findings), {})
-        print(json.dumps(explored_json(explored) | {"findings": causes}))
+        findings = findings_json(grouped(variants, forms), {})
+        print(json.dumps(explored_json(explored) | {"findings": findings}))
     else:
-        print(summary_text(extent(found), findings, options.out), end="")
+        print(summary_text(extent(found), forms, options.out), end="")
         print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
     if any(one.found for one in explored.values()):
         return DIFFERENT
@@ -202,24 +205,24 @@ def write_reports(
     found: dict[str, Any],
     named: str,
     files: list[str],
-) -> list[Finding]:
-    """Write what a campaign writes, and the certificate; the findings, minimised."""
+) -> list[Form]:
+    """Write what a campaign writes, and the certificate; the forms, minimised."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
-    findings = []
+    forms = []
     for vendor, one in explored.items():
         automaton = automaton_of(vendor, choose(named, files))
-        for finding in one.found.values():
-            smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
-            findings.append(finding._replace(schedule=smallest))
-            write_finding(out, automaton, findings[-1], options)
+        for form in one.found.values():
+            smallest = minimize(automaton, form.schedule, form.divergence.signature)
+            forms.append(form._replace(schedule=smallest))
+            write_form(out, automaton, forms[-1], options)
     lines = what_latent_ones_lead_to(explored, found["bound"])
     latent = "".join(f"- {line}\n" for line in lines)
-    table = summary("Exploration", extent(found), findings)
+    table = summary("Exploration", extent(found), forms)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
-    return findings
+    return forms
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

@@ -8,8 +8,9 @@ from fuzz.campaign import campaign
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, show_line
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug, summary_text
@@ -76,6 +77,7 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
 
 def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
+    complain_of_races(variants)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
@@ -84,10 +86,10 @@ def do_fuzz(options: argparse.Namespace) -> int:
         vendors, options.time, options.out, variants, given, options.seed, options.mix
     )
 
-    def announce(finding: Finding) -> None:
+    def announce(form: Form) -> None:
         if not options.json:
             show_line()
-            signature = finding.signature
+            signature = form.signature
             folder = printable(str(options.out / slug(signature)))
             print(f"{signature}\n    {folder}", flush=True)
 
@@ -102,5 +104,5 @@ def do_fuzz(options: argparse.Namespace) -> int:
         print((options.out / "campaign.json").read_text(), end="")
     else:
         ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
-        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
-    return DIFFERENT if outcome.findings else SAME
+        print("\n" + summary_text(ran, outcome.forms, options.out, verdicts), end="")
+    return DIFFERENT if outcome.forms else SAME

@@ -70,7 +70,8 @@ class Question(NamedTuple):
 
     def what(self) -> str:
         """The name of the step itself."""
-        return itself(self.step, self.compared.vendor, thaw(self.before))
+        executed = any(end.observation.executed for end in self.ends())
+        return itself(self.step, self.compared.vendor, thaw(self.before), executed)
 
 
 def arrived(compared: Compared, i: int, j: int, before: VcpuState, irq: Irq) -> Cause:
@@ -99,7 +100,7 @@ def own_answer(one: Question, other: Question) -> Answer | None:
 def _own_answer(one: Question, other: Question) -> Answer | None:
     showed = one.ends()[0].observation, other.ends()[1].observation
     told = look(*showed)
-    nearer = other if told[0] == "warning" and showed[1].warn else one
+    nearer = other if told.kind == "warning" and showed[1].warn else one
     try:
         ends = [end.observation for end in nearer.ends()]
     except StepError:
@@ -116,9 +117,10 @@ def answer(question: Question) -> Answer:
     try:
         return answered_by(question)[1]
     except StepError:
-        names = question.compared.names
-        sides = ((names[question.i],), (names[question.j],))
-        return Answer(Cause(sides, question.what()), ELSEWHERE)
+        compared = question.compared
+        sides = ((compared.names[question.i],), (compared.names[question.j],))
+        what = itself(question.step, compared.vendor, thaw(question.before), executed=True)
+        return Answer(Cause(sides, what), ELSEWHERE)
 
 
 def answered_by(question: Question) -> tuple[str, Answer]:
@@ -187,7 +189,7 @@ def a_race(question: Question) -> Answer | None:
     racing = {irq.mode for _, irq in question.arrivals if irq.mode in PENDING}
     if not racing:
         return None
-    what = f"race with {min(racing).upper()}"
+    what = f"race with {min(racing).upper()}{by_ioctl(question)}"
     return answer_with(question, question.everyones_ends(), what, race=True)
 
 
@@ -196,13 +198,23 @@ def an_event(question: Question) -> Answer:
     vcpu, step = thaw(question.before), question.step
     ends = question.everyones_ends()
     event = event_of(vcpu, step, ends[question.i], ends[question.j])
+    executed = any(ends[member].observation.executed for member in (question.i, question.j))
     if not event:
         what = question.what()
-    elif event != "SIPI" and step.op in RELEASES and not vcpu.guest_mode:
+    elif event != "SIPI" and step.op in RELEASES and executed and not vcpu.guest_mode:
         what = f"{event} at {step.op}"
     else:
-        what = f"{event} in {context(question.compared.vendor, vcpu)}"
+        what = f"{event} in {context(question.compared.vendor, vcpu)}{by_ioctl(question)}"
     return answer_with(question, ends, what)
+
+
+def by_ioctl(question: Question) -> str:
+    """That it takes the ioctl, if the vCPU that runs instead makes no such difference."""
+    step = question.step
+    if step.op not in IOCTL_OPS:
+        return ""
+    running = question._replace(step=IDLE)
+    return "" if difference(*running.ends()) == difference(*question.ends()) else f" at {step.op}"
 
 
 RULES: Final[tuple[Callable[[Question], Answer | None], ...]] = (
@@ -218,7 +230,7 @@ def answer_with(
 ) -> Answer:
     """The cause `what`, with the sides that these ends make and how it shows in them."""
     one, other = ends[question.i].observation, ends[question.j].observation
-    kind, shows = look(one, other)
+    kind, shows, _ = look(one, other)
     cause = Cause(sides(question, ends), what, race)
     return Answer(cause, shows if kind == "visible" and one != other else ELSEWHERE)
 
@@ -232,7 +244,7 @@ def sides(question: Question, ends: Sequence[VcpuStep]) -> tuple[tuple[str, ...]
     compared, i, j = question.compared, question.i, question.j
     vcpu = thaw(question.before)
     one, other = ends[i].observation, ends[j].observation
-    field = "warn" if one.warn != other.warn else telling(one, other)
+    field = telling(one, other) or ("warn" if one.warn != other.warn else "")
     if field:
         keys: Sequence[object] = [getattr(end.observation, field) for end in ends]
     elif differ := left_pending(ends[i]) ^ left_pending(ends[j]):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fuzz.compare.signature import Divergence, Finding, Signature
-from fuzz.findings import finding as cause
+from fuzz.compare.signature import Divergence, Form, Signature
+from fuzz.findings.finding import Finding
 from fuzz.memory.automaton import Automaton
 from fuzz.report.replay import replay, replay_json
 from fuzz.report.trace import trace_text
@@ -21,7 +21,7 @@ LONGEST_NAME: Final = 160
 
 
 class Verdict(NamedTuple):
-    """What became of a finding on real KVM. reason: why it is for models only."""
+    """What became of a form on real KVM. reason: why it is for models only."""
 
     word: str
     reason: str = ""
@@ -53,8 +53,9 @@ def slug_of(text: str) -> str:
     return f"{name[:LONGEST_NAME]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
-WHAT = {
+WHAT: Final = {
     "VM exit": "L1 sees different VM exits",
+    "in L2 or not": "one is in L2, another in L1",
     "saved activity": "a VM exit saves different activity states",
     "elsewhere": "the guest or the host sees different things",
     "in a race": "the guest or the host sees different things",
@@ -63,13 +64,15 @@ WHAT = {
 
 def sentence(divergence: Divergence) -> str:
     """What differs and where, in one sentence."""
-    _, kind, cause, shows = divergence.signature
+    _, kind, cause, shows, warned = divergence.signature
     what = {
         "latent": "they differ inside, and nothing shows yet",
-        "liveness": "one waits where another goes on",
+        "liveness": "one does not go on as another does" if cause.race else shows,
         "warning": f"only one makes the kernel warn ({shows})",
         "visible": WHAT.get(shows, shows),
     }[kind]
+    if warned:
+        what += f", and only one makes the kernel warn ({warned})"
     one, other = (" and ".join(side) for side in cause.sides)
     return f"{cause.what[0].upper()}{cause.what[1:]}: {one} unlike {other}; {what}."
 
@@ -98,13 +101,11 @@ addopts = --import-mode=importlib
 """
 
 
-def write_finding(
-    folder: Path, automaton: Automaton, finding: Finding, options: Sequence[str]
-) -> None:
-    """Write `finding` under `folder`. options: what makes `replay` compare the same variants."""
-    signature = finding.signature
+def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence[str]) -> None:
+    """Write `form` under `folder`. options: what makes `replay` compare the same variants."""
+    signature = form.signature
     name = slug(signature)
-    schedule = finding.schedule._replace(name=name, about=sentence(finding.divergence))
+    schedule = form.schedule._replace(name=name, about=sentence(form.divergence))
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
@@ -121,31 +122,31 @@ def write_finding(
 def campaign_json(
     schedules: int,
     seconds: float,
+    forms: Sequence[Form],
     findings: Sequence[Finding],
-    causes: Sequence[cause.Finding],
     verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints. causes: the findings, grouped."""
+    """What `campaign.json` holds and `fuzz --json` prints. findings: the forms, grouped."""
     live = verdicts or {}
     return {
         "schedules": schedules,
         "seconds": round(seconds, 3),
         "signatures": [
             {
-                "signature": str(finding.signature),
-                "kind": finding.divergence.kind,
-                "vendor": finding.schedule.vendor,
-                "groups": [list(group) for group in finding.divergence.groups],
-                "length": len(finding.schedule.steps),
+                "signature": str(form.signature),
+                "kind": form.divergence.kind,
+                "vendor": form.schedule.vendor,
+                "groups": [list(group) for group in form.divergence.groups],
+                "length": len(form.schedule.steps),
             }
-            | ({"live": live[finding.signature].word} if live else {})
-            for finding in in_order(findings)
+            | ({"live": live[form.signature].word} if live else {})
+            for form in in_order(forms)
         ],
-        "findings": causes_json(causes, live),
+        "findings": findings_json(findings, live),
     }
 
 
-def causes_json(causes: Sequence[cause.Finding], verdicts: Verdicts) -> list[dict[str, Any]]:
+def findings_json(findings: Sequence[Finding], verdicts: Verdicts) -> list[dict[str, Any]]:
     """The `findings` of `campaign.json` and `explore --json`, in the order to read them in.
 
     live: the best that became of one of its signatures on real KVM; null if nobody has asked.
@@ -164,37 +165,35 @@ def causes_json(causes: Sequence[cause.Finding], verdicts: Verdicts) -> list[dic
             if verdicts
             else None,
         }
-        for one in causes
+        for one in findings
     ]
 
 
-def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: str(finding.signature))
+def in_order(forms: Sequence[Form]) -> list[Form]:
+    return sorted(forms, key=lambda form: str(form.signature))
 
 
-def summary(
-    title: str, ran: str, findings: Sequence[Finding], verdicts: Verdicts | None = None
-) -> str:
+def summary(title: str, ran: str, forms: Sequence[Form], verdicts: Verdicts | None = None) -> str:
     """`summary.md`. ran: in a few words, what was run to find this."""
     columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
     columns += ["live"] if verdicts else []
     lines = [
         f"# {title}",
         "",
-        f"{ran}, {len(findings)} signatures.",
+        f"{ran}, {len(forms)} signatures.",
         "",
         f"| {' | '.join(columns)} |",
         "| " + " | ".join("---" for _ in columns) + " |",
     ]
-    for finding in in_order(findings):
-        name = slug(finding.signature)
+    for form in in_order(forms):
+        name = slug(form.signature)
         cells = [
-            finding.schedule.vendor,
-            finding.divergence.kind,
-            sentence(finding.divergence),
-            str(len(finding.schedule.steps)),
+            form.schedule.vendor,
+            form.divergence.kind,
+            sentence(form.divergence),
+            str(len(form.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-            *([str(verdicts[finding.signature])] if verdicts else []),
+            *([str(verdicts[form.signature])] if verdicts else []),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
@@ -204,25 +203,25 @@ def write_summary(
     out: Path,
     schedules: int,
     seconds: float,
+    forms: Sequence[Form],
     findings: Sequence[Finding],
-    causes: Sequence[cause.Finding],
     verdicts: Verdicts | None = None,
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings, causes, verdicts), indent=1)
+    campaign = json.dumps(campaign_json(schedules, seconds, forms, findings, verdicts), indent=1)
     write_whole(out / "campaign.json", campaign + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
-    write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
+    write_whole(out / "summary.md", summary("Campaign", ran, forms, verdicts))
 
 
 def summary_text(
-    ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
+    ran: str, forms: Sequence[Form], out: Path, verdicts: Verdicts | None = None
 ) -> str:
     """The table of `summary`, for a terminal. out: where the reports are."""
-    lines = [f"{ran}, {len(findings)} signatures; see {printable(str(out / 'summary.md'))}"]
-    for finding in in_order(findings):
-        vendor, kind = finding.schedule.vendor, finding.divergence.kind
-        steps = len(finding.schedule.steps)
-        live = f" [{verdicts[finding.signature]}]" if verdicts else ""
-        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}{live}")
+    lines = [f"{ran}, {len(forms)} signatures; see {printable(str(out / 'summary.md'))}"]
+    for form in in_order(forms):
+        vendor, kind = form.schedule.vendor, form.divergence.kind
+        steps = len(form.schedule.steps)
+        live = f" [{verdicts[form.signature]}]" if verdicts else ""
+        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(form.divergence)}{live}")
     return "\n".join([*lines, ""])

@@ -17,6 +17,12 @@ LABEL: Final = 8
 """Columns for who is shown, where there is more than one."""
 NARROWEST: Final = 14
 """Columns under which variants are listed below each other."""
+MODES: Final = {
+    "guest_mode": ("in L1", "in L2"),
+    "vmxon": ("VMX off", "VMX on"),
+    "smm": ("not in SMM", "in SMM"),
+}
+"""Fields that `short` leaves out, as the outcome mostly says it: words for no and yes."""
 
 
 def short(observation: Observation) -> str:
@@ -79,9 +85,30 @@ def table(
         lines += textwrap.wrap(title, WIDTH, subsequent_indent="     ")
         for label, traces in rows.items():
             missing = f"no {label}" if label == "model" else "no live build"
-            cells = [cell(traces, name, number, missing) for name in names]
-            lines += row(label, cells, names, indent)
+            lines += row(label, cells(traces, names, number, missing), names, indent)
     return lines
+
+
+def cells(traces: Traces, names: Sequence[str], step: int, missing: str) -> list[str]:
+    """What each variant showed in a step, as `cell` has it. Two that showed different things never
+    look alike: what `short` leaves out is said where it tells them apart."""
+    texts = [cell(traces, name, step, missing) for name in names]
+    seen = [traces.get(name, ())[step : step + 1] for name in names]
+    for field, words in MODES.items():
+        apart = [
+            {
+                getattr(one, field)
+                for text, some in zip(texts, seen, strict=True)
+                if text == texts[n]
+                for one in some
+            }
+            for n in range(len(names))
+        ]
+        texts = [
+            f"{text} {words[bool(getattr(some[0], field))]}" if len(values) > 1 else text
+            for text, some, values in zip(texts, seen, apart, strict=True)
+        ]
+    return texts
 
 
 def cell(traces: Traces, name: str, step: int, missing: str) -> str:
