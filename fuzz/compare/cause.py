@@ -56,17 +56,18 @@ class Question(NamedTuple):
     step: Step
     arrivals: Arrivals
 
+    def end(self, member: int) -> VcpuStep:
+        """What a variant makes of the step."""
+        return self.compared.machines[member].step_vcpu(self.before, self.step, self.arrivals)
+
     def ends(self) -> tuple[VcpuStep, VcpuStep]:
-        """What i and j make of the step."""
-        one, other = [self.compared.machines[member].step_vcpu for member in (self.i, self.j)]
-        taken = self.before, self.step, self.arrivals
-        return one(*taken), other(*taken)
+        """What i and j make of it."""
+        return self.end(self.i), self.end(self.j)
 
     def everyones_ends(self) -> list[VcpuStep]:
         """What every variant would make of it, even one that has already been told apart: so that
         one bug has one name, whoever is still in the group when it shows."""
-        taken = self.before, self.step, self.arrivals
-        return [machine.step_vcpu(*taken) for machine in self.compared.machines]
+        return [self.end(member) for member in range(len(self.compared.machines))]
 
     def what(self) -> str:
         """The name of the step itself."""
@@ -98,7 +99,7 @@ def own_answer(one: Question, other: Question) -> Answer | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _own_answer(one: Question, other: Question) -> Answer | None:
-    showed = one.ends()[0].observation, other.ends()[1].observation
+    showed = one.end(one.i).observation, other.end(other.j).observation
     told = look(*showed)
     nearer = other if told.kind == "warning" and showed[1].warn else one
     try:

@@ -30,7 +30,8 @@ def title(forms: Sequence[tuple[Form, Origin]]) -> str:
     named = listed(events) if len(events) <= MOST else f"{events[0]} and other events"
     what = " ".join(filter(None, [named, first.verb]))
     where = [one for form, origin in forms if (one := met(form, origin))]
-    words = [what, *whereabouts(where), *lands(forms[0][1]), *by_ioctl(forms)]
+    words = [what, *whereabouts(where), *lands(forms[0][1])]
+    words += by_ioctl(forms) if events else []
     return " ".join(words).rstrip(",")
 
 
