@@ -159,8 +159,6 @@ def do_explore(options: argparse.Namespace) -> int:
         for vendor in asked["vendors"]
     ]
     variants = choose(named, files)
-    if races:
-        complain_of_races(variants)
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
@@ -178,7 +176,8 @@ def do_explore(options: argparse.Namespace) -> int:
     else:
         print(summary_text(extent(found), forms, options.out), end="")
         print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
-    if any(one.found for one in explored.values()):
+    complain_of_races(variants, forms)
+    if forms:
         return DIFFERENT
     if any(one.interrupted for one in explored.values()):
         raise KeyboardInterrupt

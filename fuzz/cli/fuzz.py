@@ -77,7 +77,6 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
 
 def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
-    complain_of_races(variants)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
@@ -105,4 +104,5 @@ def do_fuzz(options: argparse.Namespace) -> int:
     else:
         ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
         print("\n" + summary_text(ran, outcome.forms, options.out, verdicts), end="")
+    complain_of_races(variants, outcome.forms)
     return DIFFERENT if outcome.forms else SAME

@@ -5,7 +5,7 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
@@ -14,7 +14,8 @@ from types import FunctionType
 
 from fuzz.cli.output import complain, write
 from fuzz.cli.status import DIFFERENT, SAME
-from fuzz.schedule.schedule import printable
+from fuzz.compare.signature import Form
+from fuzz.schedule.schedule import printable, races
 from variants import template
 from variants.catalogue import BUILT_IN, VariantError, check_name, with_own
 from variants.passing import not_passed
@@ -68,8 +69,10 @@ def do_variants(options: argparse.Namespace) -> int:
     return SAME
 
 
-def complain_of_races(variants: Sequence[Variant]) -> None:
-    """Say of which races nothing can be concluded: see `variants.passing`."""
+def complain_of_races(variants: Sequence[Variant], forms: Iterable[Form]) -> None:
+    """Say of which races among `forms` nothing can be concluded: see `variants.passing`."""
+    if not any(races(form.schedule) for form in forms):
+        return
     for variant in variants:
         for function, points in not_passed(variant).items():
             what = f"{function} does not pass {', '.join(points)}"
