@@ -210,12 +210,14 @@ def an_event(question: Question) -> Answer:
 
 
 def by_ioctl(question: Question) -> str:
-    """That it takes the ioctl, if the vCPU that runs instead makes no such difference."""
-    step = question.step
-    if step.op not in IOCTL_OPS:
+    """That it takes the ioctl, if the variants do not come to differ so where the vCPU runs:
+    neither in the same way, nor in whether INIT or SIPI stays pending."""
+    if question.step.op not in IOCTL_OPS:
         return ""
-    running = question._replace(step=IDLE)
-    return "" if difference(*running.ends()) == difference(*question.ends()) else f" at {step.op}"
+    ran, done = question._replace(step=IDLE).ends(), question.ends()
+    kept = [left_pending(one) ^ left_pending(other) for one, other in (ran, done)]
+    alike = difference(*ran) == difference(*done) or kept[0] == kept[1] != 0
+    return "" if alike else f" at {question.step.op}"
 
 
 RULES: Final[tuple[Callable[[Question], Answer | None], ...]] = (
