@@ -22,8 +22,7 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.compared import compared
 from fuzz.compare.joint import start
-from fuzz.compare.signature import Finding as Form
-from fuzz.compare.signature import Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.explore.exhaustive import AP, BSP, Prefix, better, schedule_of
 from fuzz.explore.search import Search
 from fuzz.findings.finding import grouped
@@ -106,9 +105,9 @@ def module(changes: Sequence[Change]) -> str:
 
 def extents(vendor: Vendor) -> Iterator[tuple[Alphabet, int]]:
     """What to explore, and to which depth."""
-    yield alphabet_of(vendor, usual_words(vendor), races=False), 8
-    yield alphabet_of(vendor, words_of(vendor), races=False), 4
-    yield alphabet_of(vendor, usual_words(vendor), races=True), 4
+    yield alphabet_of(vendor, usual_words(vendor), races=False), 6
+    yield alphabet_of(vendor, words_of(vendor), races=False), 3
+    yield alphabet_of(vendor, usual_words(vendor), races=True), 3
 
 
 def forms_of(vendor: Vendor, variants: Sequence[Variant]) -> list[Form]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.compare.traces import Trace, observation_json, observation_of
 from fuzz.live.confirm import out_of_reach, verdict_of
 from fuzz.live.run import live_splits
@@ -51,7 +51,7 @@ def test_observations_survive_json(schedule: Schedule) -> None:
 def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((step, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     live = dict(result.traces)
     assert verdict_of(finding, result, live, OLD) == Verdict(CONFIRMED)
     earlier = result._replace(divergences=[(step - 1, divergence)])
@@ -70,7 +70,7 @@ def broken_off(trace: Trace, step: int) -> Trace:
 def test_a_run_that_broke_off_parts_from_nobody() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((step, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     for at in range(step + 1):
         live = {**result.traces, "paolo": broken_off(result.traces["paolo"], at)}
         assert live_splits(live) == [(step, (("original",), ("yadong",)))]
@@ -121,14 +121,14 @@ def test_an_emulators_quirk_is_named() -> None:
     assert "  the emulator's quirk bochs-nmi-blocking, see docs/live-quirks.md" in text
     divergence = result_of("vmx-sipi-in-l1-then-hlt").divergences[0][1]
     result = agreed._replace(divergences=[(6, divergence)])
-    verdict = verdict_of(Finding(divergence, schedule), result, masked, OLD)
+    verdict = verdict_of(Form(divergence, schedule), result, masked, OLD)
     assert str(verdict) == "not reproduced (quirk bochs-nmi-blocking)"
 
 
 def test_what_real_kvm_cannot_tell() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((_, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     assert out_of_reach(finding, KERNELS) == ""
     assert out_of_reach(finding, {"original": KERNELS["original"]}) == (
         "no live build of paolo, yadong"

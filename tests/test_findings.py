@@ -1,14 +1,19 @@
 """Findings: divergences by cause, as a reviewer would discuss them."""
 
+from pathlib import Path
+
 import pytest
 
-from fuzz.compare.signature import Finding as Form
+from bench.causes import CHANGES, loaded
+from fuzz.compare.signature import Form
 from fuzz.findings.finding import Finding, grouped
 from fuzz.report.folder import slug
 from fuzz.report.replay import automaton_of
+from fuzz.schedule.text import load
 from tests.golden import CORPUS, schedule_of
-from variants.catalogue import choose
+from variants.catalogue import choose, load_file
 from variants.machine.step import VENDORS
+from variants.variant import Variant
 
 VARIANTS = choose("", [])
 AUTOMATA = {vendor: automaton_of(vendor, VARIANTS) for vendor in VENDORS}
@@ -71,3 +76,84 @@ def test_the_functions_are_those_of_the_deviating_variants(findings: list[Findin
             layers = [variant, *([variant.on] if variant.on else [])]
             replaced = {one.__name__ for layer in layers for one in layer.replacements}
             assert set(found.functions) <= replaced
+
+
+KEPT = """format: 1
+vendor: vmx
+vcpus: 2
+steps:
+- vmxon: {on: 1}
+- icr: {from: 0, to: 1, mode: sipi}
+- nop: {on: 1}
+- hlt: {on: 1}
+"""
+ASKED = """format: 1
+vendor: vmx
+vcpus: 2
+steps:
+- vmxon: {on: 1}
+- set-mp-state: {on: 1, state: INIT_RECEIVED}
+"""
+WAITS = """format: 1
+vendor: svm
+vcpus: 2
+steps:
+- icr: {from: 1, to: 0, mode: init}
+- nop: {on: 0}
+"""
+
+
+TOGETHER = """
+from variants.machine import events, ioctls
+from variants.machine.vcpu import Mp, Vcpu
+from variants.variant import Variant, replaces
+
+
+@replaces(events.kvm_vcpu_halt)
+def kvm_vcpu_halt(vcpu: Vcpu) -> None:
+    vcpu.mp_state = Mp.UNINITIALIZED
+
+
+@replaces(ioctls.kvm_arch_vcpu_ioctl_get_mpstate)
+def get_mpstate(vcpu: Vcpu) -> Mp:
+    assert vcpu.mp_state != Mp.HALTED
+    return Mp.SIPI_RECEIVED
+
+
+VARIANT = Variant("mine", "mine", (kvm_vcpu_halt, get_mpstate))
+"""
+
+
+def shown(variants: tuple[Variant, ...], text: str) -> list[Form]:
+    """The divergence classes of a schedule."""
+    schedule = load(text)
+    found = automaton_of(schedule.vendor, variants).compare(schedule)
+    return [Form(one, schedule._replace(steps=schedule.steps[: at + 1])) for at, one in found]
+
+
+def test_two_changes_of_one_function_are_two_findings(tmp_path: Path) -> None:
+    one, other = [n for n in CHANGES if n.function == "kvm_apic_accept_events"]
+    variants = VARIANTS[0], loaded([one, other], tmp_path)
+    found = grouped(variants, [*shown(variants, KEPT), *shown(variants, WAITS)])
+    assert [finding.title for finding in found] == [
+        "mp_state INIT_RECEIVED, not RUNNABLE, in L1",
+        "SIPI kept in VMX root operation",
+    ]
+    assert {finding.functions for finding in found} == {("kvm_apic_accept_events",)}
+
+
+def test_what_only_an_ioctl_answers_is_of_kvm_only(tmp_path: Path) -> None:
+    change = next(one for one in CHANGES if one.function == "kvm_arch_vcpu_ioctl_set_mpstate")
+    variants = VARIANTS[0], loaded([change], tmp_path)
+    (found,) = grouped(variants, shown(variants, ASKED))
+    what = "set-mp-state INIT_RECEIVED succeeds in VMX root operation"
+    assert (found.title, found.ruling) == (what, "KVM only")
+
+
+def test_code_that_raises_in_a_mixture_is_no_trouble(tmp_path: Path) -> None:
+    """A variant may rely on two of its functions being replaced together."""
+    own = tmp_path / "mine.py"
+    own.write_text(TOGETHER)
+    variants = VARIANTS[0], load_file(str(own))
+    text = KEPT + "- get-mp-state: {on: 1}\n"
+    assert grouped(variants, shown(variants, text)) != []

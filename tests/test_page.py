@@ -9,10 +9,10 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.page.page import page, write_page
 from fuzz.page.read import FolderError, found_in, read_ran
-from fuzz.report.folder import slug, write_finding, write_summary
+from fuzz.report.folder import slug, write_form, write_summary
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.text import dump, load
 from variants.catalogue import choose
@@ -40,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         schedule = load(path.read_text())
         automaton = automata[schedule.vendor]
         shown = [one for _, one in automaton.compare(schedule) if slug(one.signature) == path.stem]
-        findings.append(Finding(shown[0], schedule))
-        write_finding(out, automaton, findings[-1], [])
+        findings.append(Form(shown[0], schedule))
+        write_form(out, automaton, findings[-1], [])
     write_summary(out, 9000, 9.0, findings, [], [])
     names = ("seconds", "schedules", "signatures", "coverage")
     lines = [json.dumps(dict(zip(names, one, strict=True))) for one in SAMPLES]

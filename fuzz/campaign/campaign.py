@@ -21,11 +21,11 @@ from typing import Final, NamedTuple
 
 from fuzz.campaign.statistics import Statistics
 from fuzz.compare.compared import StepError
-from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.compare.watch import ASK, HangError
 from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import write_finding, write_summary, write_traces
+from fuzz.report.folder import write_form, write_summary, write_traces
 from fuzz.report.ruled import Ruled, ruled
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
@@ -68,8 +68,8 @@ class Fuzzer(NamedTuple):
 class Outcome(NamedTuple):
     schedules: int
     seconds: float
-    findings: list[Finding]
-    causes: list[Ruled]
+    forms: list[Form]
+    findings: list[Ruled]
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -92,12 +92,12 @@ class Collector:
         self,
         automata: dict[Vendor, Automaton],
         settings: Settings,
-        announce: Callable[[Finding], None],
+        announce: Callable[[Form], None],
     ) -> None:
         self.automata = automata
         self.settings = settings
         self.announce = announce
-        self.best: dict[Signature, Finding] = {}
+        self.best: dict[Signature, Form] = {}
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
@@ -129,18 +129,18 @@ class Collector:
         shown = next(
             found for _, found in automaton.compare(smallest) if found.signature == signature
         )
-        finding = Finding(shown, smallest)
-        self.best[signature] = finding
-        write_finding(self.settings.out, automaton, finding, self.settings.options)
+        form = Form(shown, smallest)
+        self.best[signature] = form
+        write_form(self.settings.out, automaton, form, self.settings.options)
         if not known:
-            self.announce(finding)
+            self.announce(form)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        findings = list(self.best.values())
+        forms = list(self.best.values())
         out, options = self.settings.out, self.settings.options
-        write_summary(out, schedules, seconds, findings, self.causes(), options)
+        write_summary(out, schedules, seconds, forms, self.findings(), options)
 
-    def causes(self) -> list[Ruled]:
+    def findings(self) -> list[Ruled]:
         """What was found, by cause, and who is right."""
         variants = self.settings.variants
         found = grouped(variants, self.best.values())
@@ -180,7 +180,7 @@ def schedules_run(work: Path) -> int:
 def run(
     automata: dict[Vendor, Automaton],
     settings: Settings,
-    announce: Callable[[Finding], None],
+    announce: Callable[[Form], None],
     progress: Callable[[int, float, int], None],
 ) -> Outcome:
     """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
@@ -238,9 +238,9 @@ def run(
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    causes = collector.causes()
-    write_traces(settings.out, causes, settings.options, {})
-    return Outcome(schedules, seconds, list(collector.best.values()), causes)
+    findings = collector.findings()
+    write_traces(settings.out, findings, settings.options, {})
+    return Outcome(schedules, seconds, list(collector.best.values()), findings)
 
 
 class FuzzerError(Exception):
@@ -274,7 +274,7 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
 
 
 def collect(work: Path, collector: Collector, note: Callable[[], None]) -> None:
-    """Take in new findings; each is removed only once it is reported. note: called after each."""
+    """Take in what is new; each is removed only once it is reported. note: called after each."""
     for path in sorted(work.glob("[0-9]*.json")):
         found = json.loads(path.read_text())
         collector.take(bytes.fromhex(found["input"]), found["signature"])

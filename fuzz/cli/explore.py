@@ -14,12 +14,14 @@ from fuzz.cli import breaches
 from fuzz.cli.output import show_line
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
+from fuzz.compare.signature import Form
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
 from fuzz.page.read import found_in, read_ran
-from fuzz.report.folder import causes_json, summary, write_finding, write_traces
+from fuzz.report.folder import findings_json, summary, write_form, write_traces
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
@@ -181,18 +183,19 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    write_reports(options.out, explored, found, named, files)
+    forms = write_reports(options.out, explored, found, named, files)
     ran = read_ran(options.out)
-    causes = found_in(ran)
-    write_traces(options.out, causes, ran.options, {})
+    findings = found_in(ran)
+    write_traces(options.out, findings, ran.options, {})
     said = finish(options.out, options.all)
     if options.json:
-        print(json.dumps(explored_json(explored) | {"findings": causes_json(causes, {})}))
+        print(json.dumps(explored_json(explored) | {"findings": findings_json(findings, {})}))
     else:
         print(said, end="")
         if options.all:
             print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
-    if any(one.found for one in explored.values()):
+    complain_of_races(variants, forms)
+    if forms:
         return DIFFERENT
     if any(one.interrupted for one in explored.values()):
         raise KeyboardInterrupt
@@ -219,23 +222,24 @@ def write_reports(
     found: dict[str, Any],
     named: str,
     files: list[str],
-) -> None:
-    """What a campaign writes, and the certificate."""
+) -> list[Form]:
+    """Write what a campaign writes, and the certificate; the forms, minimised."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
-    findings = []
+    forms = []
     for vendor, one in explored.items():
         automaton = automaton_of(vendor, choose(named, files))
-        for finding in one.found.values():
-            smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
-            findings.append(finding._replace(schedule=smallest))
-            write_finding(out, automaton, findings[-1], options)
+        for form in one.found.values():
+            smallest = minimize(automaton, form.schedule, form.divergence.signature)
+            forms.append(form._replace(schedule=smallest))
+            write_form(out, automaton, forms[-1], options)
     lines = what_latent_ones_lead_to(explored, found["bound"])
     latent = "".join(f"- {line}\n" for line in lines)
-    table = summary("Exploration", extent(found), findings)
+    table = summary("Exploration", extent(found), forms)
     write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+    return forms
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

@@ -9,8 +9,9 @@ from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, show_line
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug
@@ -87,10 +88,10 @@ def do_fuzz(options: argparse.Namespace) -> int:
         vendors, options.time, options.out, variants, given, options.seed, options.mix
     )
 
-    def announce(finding: Finding) -> None:
+    def announce(form: Form) -> None:
         if not options.json:
             show_line()
-            signature = finding.signature
+            signature = form.signature
             folder = printable(str(options.out / slug(signature)))
             print(f"{signature}\n    {folder}", flush=True)
 
@@ -107,4 +108,5 @@ def do_fuzz(options: argparse.Namespace) -> int:
         print((options.out / "campaign.json").read_text(), end="")
     else:
         print("\n" + said, end="")
-    return DIFFERENT if outcome.findings else SAME
+    complain_of_races(variants, outcome.forms)
+    return DIFFERENT if outcome.forms else SAME

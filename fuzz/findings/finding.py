@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
-from fuzz.compare.signature import Finding as Form
+from fuzz.compare.signature import Form
+from fuzz.compare.traces import differing
 from fuzz.findings.origin import Origin, origin_of
 from fuzz.findings.title import title
 from fuzz.schedule.order import size
@@ -17,6 +18,8 @@ manuals do not say (`open`), or they have no say in it (`KVM only`)."""
 
 RANK: Final[tuple[Ruling | None, ...]] = ("regression", "both", None, "open", "fix", "KVM only")
 """What a reviewer needs first."""
+ANSWERS: Final = ("outcome", "executed", "mp_state", "latched_init", "warn")
+"""What a host learns from an ioctl itself, by its answer or as it fails."""
 
 
 class Finding(NamedTuple):
@@ -70,7 +73,7 @@ def finding(variants: Sequence[Variant], some: Sequence[tuple[Form, Origin]]) ->
     deviating = best[0][1].deviating
     return Finding(
         title=title(best),
-        ruling="KVM only" if all(map(of_kvm_only, forms)) else None,
+        ruling="KVM only" if of_kvm_only(best) else None,
         rule=None,
         unlike=tuple(one.name for one in variants if one.name not in deviating),
         deviating=deviating,
@@ -80,9 +83,24 @@ def finding(variants: Sequence[Variant], some: Sequence[tuple[Form, Origin]]) ->
     )
 
 
-def of_kvm_only(form: Form) -> bool:
-    """Is it nothing that the manuals speak of? A kernel WARN, or what an ioctl answers."""
-    return form.divergence.kind == "warning" or form.schedule.steps[-1].op in IOCTL_OPS
+def of_kvm_only(some: Iterable[tuple[Form, Origin]]) -> bool:
+    """Is all that shows nothing that the manuals speak of?
+
+    That is a kernel WARN, KVM spinning, or what an ioctl answers.
+    """
+    shown = [one for one in some if one[0].divergence.kind != "latent"]
+    return bool(shown) and all(kvm_only(form, origin) for form, origin in shown)
+
+
+def kvm_only(form: Form, origin: Origin) -> bool:
+    """Is what shows of a form nothing that the manuals speak of?"""
+    one, other = origin.shown
+    if one is None or other is None:
+        return False
+    if "busy" in (one.outcome, other.outcome):
+        return True
+    told = ANSWERS if form.schedule.steps[-1].op in IOCTL_OPS else ("warn",)
+    return set(differing(one, other)) <= set(told)
 
 
 def order(one: Finding) -> tuple[object, ...]:

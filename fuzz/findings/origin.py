@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import StepError, guarded_machine
-from fuzz.compare.signature import Finding as Form
+from fuzz.compare.signature import Form
 from fuzz.compare.watch import HangError
 from fuzz.findings.calls import Call, calls_in, first_apart, names
 from fuzz.findings.lines import Hunks, hunks_run
@@ -39,7 +39,8 @@ class Origin(NamedTuple):
     pair: the two variants asked about. functions: those responsible. deviating: which variants have
         the code that makes the difference. reference, deviant: the call that first differs, as the
         others make it and as they do; None if there is none, as in code that is not called by name.
-    hunks: the places of that code which ran. raced: a message landed in the call, and matters.
+    hunks: the places of that code which ran. raced: a message landed in the call. shown: what the
+        others and what they show in the last step; None for a variant that does not get there.
     """
 
     pair: Pair
@@ -49,6 +50,7 @@ class Origin(NamedTuple):
     deviant: Call | None
     hunks: Hunks
     raced: bool
+    shown: tuple[Observation | None, Observation | None]
 
     @property
     def key(self) -> object:
@@ -68,6 +70,12 @@ def end_of(variant: Variant, schedule: Schedule) -> End | None:
     except UNUSABLE:
         return None
     return End(observation, state)
+
+
+def observed(variant: Variant, schedule: Schedule) -> Observation | None:
+    """What the last step shows; None if the variant does not get there."""
+    end = end_of(variant, schedule)
+    return end.observation if end else None
 
 
 def pair_of(variants: Sequence[Variant], form: Form) -> Pair:
@@ -133,24 +141,21 @@ def origin_of(variants: tuple[Variant, ...], form: Form) -> Origin:
     functions = responsible(pair, form)
     calls = parting(pair, functions, form.schedule)
     if calls is None:
-        return Origin(pair, functions, (pair.other.name,), None, None, frozenset(), False)
-    one, other = calls
-    target = next(function for function in functions if function.__name__ == one.name)
-    turned = other_way_round(variants[0], pair, target, form)
-    deviant_variant = pair.one if turned else pair.other
-    reference, deviant = (other, one) if turned else (one, other)
-    chain = chain_of(deviant_variant, target)
-    deviating = tuple(v.name for v in variants if chain_of(v, target) == chain)
-    base = implementation(variants[0], target)
-    told = pair.other if turned else pair.one
-    hunks = hunks_run(
-        base,
-        implementation(deviant_variant, target),
-        deviant.lines,
-        reference.lines if implementation(told, target) is base else frozenset(),
-    )
-    raced = bool(one.landed or other.landed)
-    return Origin(pair, functions, deviating, reference, deviant, hunks, raced)
+        shown = observed(pair.one, form.schedule), observed(pair.other, form.schedule)
+        return Origin(pair, functions, (pair.other.name,), None, None, frozenset(), False, shown)
+    target = next(one for one in functions if one.__name__ == calls[0].name)
+    keeps, deviates = pair
+    reference, deviant = calls
+    if other_way_round(variants[0], pair, target, form):
+        keeps, deviates, reference, deviant = deviates, keeps, deviant, reference
+    chain = chain_of(deviates, target)
+    deviating = tuple(one.name for one in variants if chain_of(one, target) == chain)
+    base, changed = implementation(variants[0], target), implementation(deviates, target)
+    of_base = implementation(keeps, target) is base
+    hunks = hunks_run(base, changed, deviant.lines, reference.lines if of_base else frozenset())
+    raced = bool(reference.landed or deviant.landed)
+    shown = observed(keeps, form.schedule), observed(deviates, form.schedule)
+    return Origin(pair, functions, deviating, reference, deviant, hunks, raced, shown)
 
 
 def parting(

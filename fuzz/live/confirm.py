@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fuzz.campaign.campaign import Outcome
-from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
 from fuzz.live.text import both_text
@@ -30,7 +30,7 @@ Kernels = Mapping[str, Build]
 """Builds by variant name."""
 
 
-def out_of_reach(finding: Finding, kernels: Kernels) -> str:
+def out_of_reach(finding: Form, kernels: Kernels) -> str:
     """Why live runs cannot tell, "" if they can."""
     if races(finding.schedule):
         return "a race"
@@ -41,7 +41,7 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     return f"no live build of {', '.join(missing)}" if missing else ""
 
 
-def verdict_of(finding: Finding, result: Replay, live: Traces, bochs: Version | None) -> Verdict:
+def verdict_of(finding: Form, result: Replay, live: Traces, bochs: Version | None) -> Verdict:
     """Confirmed if the live variants part at the same step as the models, and as they do.
 
     result: what the models do. bochs: as in `quirk_of`. A quirk of the emulator that explains why
@@ -64,7 +64,7 @@ def verdict_of(finding: Finding, result: Replay, live: Traces, bochs: Version | 
 
 
 def verdicts_of(
-    findings: Sequence[Finding],
+    findings: Sequence[Form],
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
@@ -111,10 +111,10 @@ def confirm(
     Raises LiveError when nothing can be run, OSError when reports cannot be written.
     """
     try:
-        verdicts = verdicts_of(outcome.findings, automata, kernels, out, telling)
+        verdicts = verdicts_of(outcome.forms, automata, kernels, out, telling)
     except KeyboardInterrupt:
         telling.trouble("interrupted, nothing is confirmed")
         return {}
     write_summary(out, *outcome, options, verdicts)
-    write_traces(out, outcome.causes, options, verdicts)
+    write_traces(out, outcome.findings, options, verdicts)
     return verdicts

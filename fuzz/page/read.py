@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fuzz.compare.signature import Finding as Form
+from fuzz.compare.signature import Form
 from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import slug_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fuzz.compare.signature import Divergence, Finding, Signature
+from fuzz.compare.signature import Divergence, Form, Signature
 from fuzz.memory.automaton import Automaton
 from fuzz.report.mail import FILE, Told, mail_text
 from fuzz.report.replay import replay, replay_json
@@ -20,7 +20,7 @@ LONGEST_NAME: Final = 160
 
 
 class Verdict(NamedTuple):
-    """What became of a finding on real KVM. reason: why it is for models only."""
+    """What became of a form on real KVM. reason: why it is for models only."""
 
     word: str
     reason: str = ""
@@ -52,8 +52,9 @@ def slug_of(text: str) -> str:
     return f"{name[:LONGEST_NAME]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
-WHAT = {
+WHAT: Final = {
     "VM exit": "L1 sees different VM exits",
+    "in L2 or not": "one is in L2, another in L1",
     "saved activity": "a VM exit saves different activity states",
     "elsewhere": "the guest or the host sees different things",
     "in a race": "the guest or the host sees different things",
@@ -62,13 +63,15 @@ WHAT = {
 
 def sentence(divergence: Divergence) -> str:
     """What differs and where, in one sentence."""
-    _, kind, cause, shows = divergence.signature
+    _, kind, cause, shows, warned = divergence.signature
     what = {
         "latent": "they differ inside, and nothing shows yet",
-        "liveness": "one waits where another goes on",
+        "liveness": "one does not go on as another does" if cause.race else shows,
         "warning": f"only one makes the kernel warn ({shows})",
         "visible": WHAT.get(shows, shows),
     }[kind]
+    if warned:
+        what += f", and only one makes the kernel warn ({warned})"
     one, other = (" and ".join(side) for side in cause.sides)
     return f"{cause.what[0].upper()}{cause.what[1:]}: {one} unlike {other}; {what}."
 
@@ -97,13 +100,11 @@ addopts = --import-mode=importlib
 """
 
 
-def write_finding(
-    folder: Path, automaton: Automaton, finding: Finding, options: Sequence[str]
-) -> None:
-    """Write `finding` under `folder`. options: what makes `replay` compare the same variants."""
-    signature = finding.signature
+def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence[str]) -> None:
+    """Write `form` under `folder`. options: what makes `replay` compare the same variants."""
+    signature = form.signature
     name = slug(signature)
-    schedule = finding.schedule._replace(name=name, about=sentence(finding.divergence))
+    schedule = form.schedule._replace(name=name, about=sentence(form.divergence))
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
@@ -118,10 +119,10 @@ def write_finding(
 
 
 def write_traces(
-    folder: Path, causes: Sequence[Ruled], options: Sequence[str], verdicts: Verdicts
+    folder: Path, findings: Sequence[Ruled], options: Sequence[str], verdicts: Verdicts
 ) -> None:
     """Write each form's `trace.txt` anew, with what is known now that all are."""
-    for one in causes:
+    for one in findings:
         for judged in one.judged:
             signature = judged.form.signature
             live = str(verdicts.get(signature, ""))
@@ -142,12 +143,12 @@ def ruling_lines(one: Ruled, judged: Judged) -> tuple[str, ...]:
 def campaign_json(
     schedules: int,
     seconds: float,
-    findings: Sequence[Finding],
-    causes: Sequence[Ruled],
+    forms: Sequence[Form],
+    findings: Sequence[Ruled],
     options: Sequence[str],
     verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints. causes: the findings, grouped.
+    """What `campaign.json` holds and `fuzz --json` prints. findings: the forms, grouped.
     options: what makes other commands compare the same variants."""
     live = verdicts or {}
     return {
@@ -156,20 +157,20 @@ def campaign_json(
         "seconds": round(seconds, 3),
         "signatures": [
             {
-                "signature": str(finding.signature),
-                "kind": finding.divergence.kind,
-                "vendor": finding.schedule.vendor,
-                "groups": [list(group) for group in finding.divergence.groups],
-                "length": len(finding.schedule.steps),
+                "signature": str(form.signature),
+                "kind": form.divergence.kind,
+                "vendor": form.schedule.vendor,
+                "groups": [list(group) for group in form.divergence.groups],
+                "length": len(form.schedule.steps),
             }
-            | ({"live": live[finding.signature].word} if live else {})
-            for finding in in_order(findings)
+            | ({"live": live[form.signature].word} if live else {})
+            for form in in_order(forms)
         ],
-        "findings": causes_json(causes, live),
+        "findings": findings_json(findings, live),
     }
 
 
-def causes_json(causes: Sequence[Ruled], verdicts: Verdicts) -> list[dict[str, Any]]:
+def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[str, Any]]:
     """The `findings` of `campaign.json` and `explore --json`, in the order to read them in.
 
     live: the best that became of one of its signatures on real KVM; null if nobody has asked.
@@ -188,38 +189,36 @@ def causes_json(causes: Sequence[Ruled], verdicts: Verdicts) -> list[dict[str, A
             if verdicts
             else None,
         }
-        for ruled in causes
+        for ruled in findings
         for one in [ruled.finding]
     ]
 
 
-def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: str(finding.signature))
+def in_order(forms: Sequence[Form]) -> list[Form]:
+    return sorted(forms, key=lambda form: str(form.signature))
 
 
-def summary(
-    title: str, ran: str, findings: Sequence[Finding], verdicts: Verdicts | None = None
-) -> str:
+def summary(title: str, ran: str, forms: Sequence[Form], verdicts: Verdicts | None = None) -> str:
     """`summary.md`. ran: in a few words, what was run to find this."""
     columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
     columns += ["live"] if verdicts else []
     lines = [
         f"# {title}",
         "",
-        f"{ran}, {len(findings)} signatures.",
+        f"{ran}, {len(forms)} signatures.",
         "",
         f"| {' | '.join(columns)} |",
         "| " + " | ".join("---" for _ in columns) + " |",
     ]
-    for finding in in_order(findings):
-        name = slug(finding.signature)
+    for form in in_order(forms):
+        name = slug(form.signature)
         cells = [
-            finding.schedule.vendor,
-            finding.divergence.kind,
-            sentence(finding.divergence),
-            str(len(finding.schedule.steps)),
+            form.schedule.vendor,
+            form.divergence.kind,
+            sentence(form.divergence),
+            str(len(form.schedule.steps)),
             f"[{name}]({name}/trace.txt)",
-            *([str(verdicts[finding.signature])] if verdicts else []),
+            *([str(verdicts[form.signature])] if verdicts else []),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
@@ -229,13 +228,13 @@ def write_summary(
     out: Path,
     schedules: int,
     seconds: float,
-    findings: Sequence[Finding],
-    causes: Sequence[Ruled],
+    forms: Sequence[Form],
+    findings: Sequence[Ruled],
     options: Sequence[str],
     verdicts: Verdicts | None = None,
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = campaign_json(schedules, seconds, findings, causes, options, verdicts)
+    campaign = campaign_json(schedules, seconds, forms, findings, options, verdicts)
     write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
-    write_whole(out / "summary.md", summary("Campaign", ran, findings, verdicts))
+    write_whole(out / "summary.md", summary("Campaign", ran, forms, verdicts))

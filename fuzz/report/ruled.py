@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final, NamedTuple
 
-from fuzz.compare.signature import Finding as Form
+from fuzz.compare.signature import Form
 from fuzz.findings.finding import RANK, Finding, Ruling, order
 from fuzz.judge.rules import BY_ID, Rule
 from fuzz.memory.automaton import Automaton

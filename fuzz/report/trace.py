@@ -28,6 +28,12 @@ GLOSSARY: Final = {
     "not-executed": "the vCPU did not get to the step's instruction",
 }
 """What words of `short` mean."""
+MODES: Final = {
+    "guest_mode": ("in L1", "in L2"),
+    "vmxon": ("VMX off", "VMX on"),
+    "smm": ("not in SMM", "in SMM"),
+}
+"""Fields that `short` leaves out, as the outcome mostly says it: words for no and yes."""
 
 
 def short(observation: Observation) -> str:
@@ -123,8 +129,7 @@ def table(
                 lines.append(f"{'':{INDENT}}on {vcpu(step.on)}:")
             for label, traces in rows.items():
                 missing = f"no {label}" if label == "model" else "no live build"
-                cells = [cell(traces, name, number, missing) for name in names]
-                lines += row(label, cells, names, indent)
+                lines += row(label, cells(traces, names, number, missing), names, indent)
         lines += pending_lines(schedule, number, names, held, indent)
     return lines
 
@@ -138,8 +143,8 @@ def only_sent(step: Step, number: int, rows: Mapping[str, Traces]) -> bool:
     if not (step.op in ("smi", "nmi") or sends(step)):
         return False
     shown = [trace[number:][:1] for traces in rows.values() for trace in traces.values()]
-    cells = {short(one) for some in shown for one in some}
-    return all(map(len, shown)) and len(cells) == 1 and cells <= {"l1", "l2", "smm", "ioctl"}
+    texts = {short(one) for some in shown for one in some}
+    return all(map(len, shown)) and len(texts) == 1 and texts <= {"l1", "l2", "smm", "ioctl"}
 
 
 def sends(step: Step) -> bool:
@@ -173,6 +178,28 @@ def pending_lines(
 def sent_to(step: Step, vcpus: int) -> tuple[int, ...]:
     """Whom the message of an `icr` step has reached when the step ends."""
     return targets(step, vcpus) if step.op == "icr" and not step.at else ()
+
+
+def cells(traces: Traces, names: Sequence[str], step: int, missing: str) -> list[str]:
+    """What each variant showed in a step, as `cell` has it. Two that showed different things never
+    look alike: what `short` leaves out is said where it tells them apart."""
+    texts = [cell(traces, name, step, missing) for name in names]
+    seen = [traces.get(name, ())[step : step + 1] for name in names]
+    for field, words in MODES.items():
+        apart = [
+            {
+                getattr(one, field)
+                for text, some in zip(texts, seen, strict=True)
+                if text == texts[n]
+                for one in some
+            }
+            for n in range(len(names))
+        ]
+        texts = [
+            f"{text} {words[bool(getattr(some[0], field))]}" if len(values) > 1 else text
+            for text, some, values in zip(texts, seen, apart, strict=True)
+        ]
+    return texts
 
 
 def cell(traces: Traces, name: str, step: int, missing: str) -> str:
