@@ -9,10 +9,10 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from fuzz.compare.signature import Form
+from fuzz.compare.signature import Form, Signature
 from fuzz.page.page import page, write_page
 from fuzz.page.read import FolderError, found_in, read_ran
-from fuzz.report.folder import slug, write_form, write_summary
+from fuzz.report.folder import write_form, write_summary
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.text import dump, load
 from variants.catalogue import choose
@@ -35,14 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a campaign leaves that found all the golden signatures."""
     out = tmp_path_factory.mktemp("campaign")
     automata = {vendor: automaton_of(vendor, choose("", [])) for vendor in VENDORS}
-    findings = []
+    forms: dict[Signature, Form] = {}
     for path in GOLDEN:
         schedule = load(path.read_text())
-        automaton = automata[schedule.vendor]
-        shown = [one for _, one in automaton.compare(schedule) if slug(one.signature) == path.stem]
-        findings.append(Form(shown[0], schedule))
-        write_form(out, automaton, findings[-1], [])
-    write_summary(out, 9000, 9.0, findings, [], [])
+        for at, one in automata[schedule.vendor].compare(schedule):
+            if at == len(schedule.steps) - 1:
+                forms.setdefault(one.signature, Form(one, schedule))
+    for form in forms.values():
+        write_form(out, automata[form.schedule.vendor], form, [])
+    write_summary(out, 9000, 9.0, list(forms.values()), [], [])
     names = ("seconds", "schedules", "signatures", "coverage")
     lines = [json.dumps(dict(zip(names, one, strict=True))) for one in SAMPLES]
     (out / "statistics.jsonl").write_text("\n".join(lines))
@@ -127,7 +128,7 @@ def test_axe_finds_no_fault(opened: Page) -> None:
 @in_chromium
 def test_links_lead_somewhere(opened: Page, folder: Path) -> None:
     links = opened.eval_on_selector_all("a", "all => all.map(one => one.getAttribute('href'))")
-    assert len(links) > len(GOLDEN)
+    assert len(links) > len(GOLDEN) // 2
     for link in links:
         if link.startswith("#"):
             assert opened.locator(link).count() == 1, link
