@@ -62,7 +62,7 @@ def test_exit_status_follows_diff(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--variants", "original,paolo", CLAIM_1]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert "> 3. hlt: {on: 1}" in text
+    assert "> 3. vCPU 1 executes HLT" in text
 
 
 def test_convert_there_and_back(tmp_path: Path) -> None:
@@ -269,5 +269,5 @@ def test_an_interrupted_campaign_is_reported(tmp_path: Path) -> None:
         run.terminate()
         rest = run.stdout.read()
     assert run.returncode == 1
-    assert "signatures; see" in rest
+    assert "findings; see" in rest
     assert json.loads((out / "campaign.json").read_text())["signatures"]

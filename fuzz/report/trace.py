@@ -73,7 +73,7 @@ def table_of(result: Replay) -> list[str]:
     """The table of `trace_text`, the divergences, and what the words in it mean."""
     marks = {step: ">" for step, _ in result.divergences}
     lines = table(result.schedule, {"": result.traces}, list(result.traces), marks, result.held)
-    lines.append("")
+    lines += [""] if result.divergences else []
     for step, found in result.divergences:
         lines += split_lines([Split(step, found.groups)], f"{found.kind}: ")
         if found.kind == "latent":
