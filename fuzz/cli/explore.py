@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
@@ -16,13 +17,13 @@ from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Form
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
-from fuzz.page.read import found_in, read_ran
+from fuzz.findings.finding import grouped
 from fuzz.report.folder import findings_json, summary, write_form, write_traces
 from fuzz.report.replay import automaton_of
+from fuzz.report.ruled import Ruled, ruled
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import printable
@@ -30,6 +31,7 @@ from fuzz.schedule.text import schedule_json
 from fuzz.shrink.minimize import minimize
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import Variant
 
 EXAMPLE = """\
 examples:
@@ -183,10 +185,7 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    forms = write_reports(options.out, explored, found, named, files)
-    ran = read_ran(options.out)
-    findings = found_in(ran)
-    write_traces(options.out, findings, ran.options, {})
+    findings = write_reports(options.out, explored, found, variants, named, files)
     said = finish(options.out, options.all)
     if options.json:
         print(json.dumps(explored_json(explored) | {"findings": findings_json(findings, {})}))
@@ -194,8 +193,8 @@ def do_explore(options: argparse.Namespace) -> int:
         print(said, end="")
         if options.all:
             print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
-    complain_of_races(variants, forms)
-    if forms:
+    complain_of_races(variants, [form for one in findings for form in one.finding.forms])
+    if findings:
         return DIFFERENT
     if any(one.interrupted for one in explored.values()):
         raise KeyboardInterrupt
@@ -220,26 +219,29 @@ def write_reports(
     out: Path,
     explored: dict[Vendor, Explored],
     found: dict[str, Any],
+    variants: Sequence[Variant],
     named: str,
     files: list[str],
-) -> list[Form]:
-    """Write what a campaign writes, and the certificate; the forms, minimised."""
+) -> list[Ruled]:
+    """Write what a campaign writes, and the certificate; the findings."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
+    automata = {vendor: automaton_of(vendor, variants) for vendor in explored}
     forms = []
     for vendor, one in explored.items():
-        automaton = automaton_of(vendor, choose(named, files))
         for form in one.found.values():
-            smallest = minimize(automaton, form.schedule, form.divergence.signature)
+            smallest = minimize(automata[vendor], form.schedule, form.divergence.signature)
             forms.append(form._replace(schedule=smallest))
-            write_form(out, automaton, forms[-1], options)
+            write_form(out, automata[vendor], forms[-1], options)
+    findings = ruled(automata, variants[0].name, grouped(variants, forms))
+    write_traces(out, findings, options, {})
     lines = what_latent_ones_lead_to(explored, found["bound"])
     latent = "".join(f"- {line}\n" for line in lines)
-    table = summary("Exploration", extent(found), forms)
-    write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
+    tables = summary("Exploration", extent(found), forms, findings)
+    write_whole(out / "summary.md", f"{tables}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
-    return forms
+    return findings
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

@@ -198,30 +198,52 @@ def in_order(forms: Sequence[Form]) -> list[Form]:
     return sorted(forms, key=lambda form: str(form.signature))
 
 
-def summary(title: str, ran: str, forms: Sequence[Form], verdicts: Verdicts | None = None) -> str:
+def summary(
+    title: str,
+    ran: str,
+    forms: Sequence[Form],
+    findings: Sequence[Ruled],
+    verdicts: Verdicts | None = None,
+) -> str:
     """`summary.md`. ran: in a few words, what was run to find this."""
-    columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
-    columns += ["live"] if verdicts else []
-    lines = [
-        f"# {title}",
-        "",
-        f"{ran}, {len(forms)} signatures.",
-        "",
-        f"| {' | '.join(columns)} |",
-        "| " + " | ".join("---" for _ in columns) + " |",
+    told = [
+        [
+            str(number),
+            one.ruling,
+            one.finding.title,
+            " and ".join(one.best.breaking or one.finding.deviating),
+            one.best.rule.citation if one.best.rule else "",
+            trace_link(one.best.form),
+        ]
+        for number, one in enumerate(findings, 1)
     ]
-    for form in in_order(forms):
-        name = slug(form.signature)
-        cells = [
+    shown = [
+        [
             form.schedule.vendor,
             form.divergence.kind,
             sentence(form.divergence),
             str(len(form.schedule.steps)),
-            f"[{name}]({name}/trace.txt)",
+            trace_link(form),
             *([str(verdicts[form.signature])] if verdicts else []),
         ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, ""])
+        for form in in_order(forms)
+    ]
+    columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
+    columns += ["live"] if verdicts else []
+    lines = [f"# {title}", "", f"{ran}, {len(forms)} signatures.", "", "## Findings", ""]
+    lines += markdown(["", "ruling", "what", "by", "rule", "reproducer"], told)
+    return "\n".join([*lines, "", "## Signatures", "", *markdown(columns, shown), ""])
+
+
+def trace_link(form: Form) -> str:
+    name = slug(form.signature)
+    return f"[{name}]({name}/trace.txt)"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *escaped)]
 
 
 def write_summary(
@@ -237,4 +259,4 @@ def write_summary(
     campaign = campaign_json(schedules, seconds, forms, findings, options, verdicts)
     write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
     ran = f"{schedules} schedules in {seconds:.0f} s"
-    write_whole(out / "summary.md", summary("Campaign", ran, forms, verdicts))
+    write_whole(out / "summary.md", summary("Campaign", ran, forms, findings, verdicts))

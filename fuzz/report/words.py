@@ -113,6 +113,7 @@ def outcome(step: Step, shown: Observation, before: Inside, after: Inside) -> tu
             clauses.append(f"saved activity: {activity}")
     if shown.woke:
         clauses.append("HLT ends with no event")
+    clauses += became(shown, before, after)
     if not shown.nested_exit or shown.outcome not in ("l1", "l2"):
         clauses += stands(step, shown, after)
     if not shown.executed and step.op not in ("nop", *IOCTLS) and shown.outcome != "error":
@@ -126,7 +127,7 @@ def outcome(step: Step, shown: Observation, before: Inside, after: Inside) -> tu
         clauses.append(f"mp_state: {shown.mp_state}")
     if shown.latched_init is not None:
         clauses.append("an INIT is latched" if shown.latched_init else "no INIT is latched")
-    return (*clauses, *became(shown, before, after))
+    return (*clauses, *left(after))
 
 
 def stands(step: Step, shown: Observation, after: Inside) -> list[str]:
@@ -159,7 +160,7 @@ def became(shown: Observation, before: Inside, after: Inside) -> list[str]:
             clauses.append("SIPI starts it")
         else:
             clauses.append(f"{event} is dropped")
-    return clauses + left(after)
+    return clauses
 
 
 def left(after: Inside) -> list[str]:
