@@ -74,12 +74,13 @@ def stories(result: Replay, at: int, groups: Sequence[Sequence[str]]) -> list[St
 
     at: the step in which the `groups` part. A variant in none of them had parted before.
     """
-    about = vcpu_of(result, at, [name for group in groups for name in group])
+    compared = list(chain.from_iterable(groups))
+    about = vcpu_of(result, at, compared)
     alike: dict[object, list[str]] = {}
     told_as = {}
     for name in result.traces:
         side = next((group for group in groups if name in group), ())
-        parting = (at, PART) if side else (parted(result, name), PARTED)
+        parting = (at, PART) if side else (parted(result, name, compared[0]), PARTED)
         told_as[name] = moments(result, name, about, *parting)
         key = tuple(side), tuple(map(without_state, told_as[name]))
         alike.setdefault(key, []).append(name)
@@ -103,9 +104,15 @@ def vcpu_of(result: Replay, at: int, compared: Sequence[str]) -> int:
     return next(n for n in vcpus if len({end[n] for end in ends}) > 1)
 
 
-def parted(result: Replay, name: str) -> int:
-    """Where a variant parted from the others for good."""
-    return max(at for at, one in result.divergences if name in chain.from_iterable(one.groups))
+def parted(result: Replay, name: str, other: str) -> int:
+    """Where two variants part."""
+    pair = {name, other}
+    return next(
+        at
+        for at, one in result.divergences
+        if pair <= set(chain.from_iterable(one.groups))
+        and not any(pair <= set(group) for group in one.groups)
+    )
 
 
 def moments(result: Replay, name: str, about: int, at: int, parts: str) -> tuple[Moment, ...]:
@@ -115,7 +122,7 @@ def moments(result: Replay, name: str, about: int, at: int, parts: str) -> tuple
     for number, (step, shown) in enumerate(zip(schedule.steps, result.traces[name], strict=True)):
         before, after = inside_at(result, name, number)[about], result.held[name][number][about]
         acted = step.on == about
-        sent = reaches(step, about, schedule.vcpus)
+        sent = shown.executed and reaches(step, about, schedule.vcpus)
         found.append(
             Moment(
                 number=number,
@@ -168,6 +175,8 @@ def notes(result: Replay, name: str, number: int, about: int, parts: bool) -> tu
     if step.on == about:
         said = outcome(step, shown, before, after)
         return tuple(one for one in said if parts or one not in RUNS_ON)
+    if reaches(step, about, schedule.vcpus) and not shown.executed:
+        return ("is not sent: it does not run",)
     if step.at and reaches(step, about, schedule.vcpus):
         later = landing(schedule.steps, number, about)
         return (f"lands inside step {later}, at {step.at}" if later else "lands after this",)
