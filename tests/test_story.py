@@ -37,7 +37,9 @@ def check(schedule: Schedule) -> None:
     """Each variant is told of once, with all steps; sides are apart; the diagrams are whole."""
     result = replay(AUTOMATA[schedule.vendor], schedule)
     for (at, found), told in zip(result.divergences, all_told(result), strict=True):
-        assert Counter(name for story in told for name in story.variants) == Counter(list(result.traces))
+        assert Counter(name for story in told for name in story.variants) == Counter(
+            list(result.traces)
+        )
         sides = [set(group) for group in found.groups]
         for story in told:
             assert len(story.moments) == len(schedule.steps)

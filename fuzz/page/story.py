@@ -168,13 +168,15 @@ def landing(steps: Sequence[Step], number: int, about: int) -> int | None:
 
 
 def notes(result: Replay, name: str, number: int, about: int, parts: bool) -> tuple[str, ...]:
-    """What comes of a step for vCPU `about`. That it runs on is told only where variants part."""
+    """What comes of a step for vCPU `about`. That it runs on, and what is pending as before, is
+    told only where variants part."""
     schedule = result.schedule
     step, shown = schedule.steps[number], result.traces[name][number]
     before, after = inside_at(result, name, number)[about], result.held[name][number][about]
     if step.on == about:
+        usual = {*RUNS_ON, *(left(after) if after.pending == before.pending else ())}
         said = outcome(step, shown, before, after)
-        return tuple(one for one in said if parts or one not in RUNS_ON)
+        return tuple(one for one in said if parts or one not in usual)
     if reaches(step, about, schedule.vcpus) and not shown.executed:
         return ("is not sent: it does not run",)
     if step.at and reaches(step, about, schedule.vcpus):
