@@ -74,7 +74,8 @@ class Spot(NamedTuple):
 def layout(told: Sequence[Story]) -> Layout:
     """For stories of the same schedule and vCPU."""
     others = {name: EDGE + n * OTHER for n, name in enumerate(told[0].senders)}
-    visited = {spot(one.after).place for story in told for one in story.moments}
+    every = [one for story in told for one in story.moments]
+    visited = {spot(one.after).place for one in every} | {"L2" for one in every if one.exits}
     places = ["L0", "L1", *(name for name in ("L2", "SMM") if name in visited)]
     first = EDGE + OTHER * len(others)
     lanes = {name: first + n * LANE for n, name in enumerate(places)}
@@ -229,6 +230,8 @@ def bars(story: Story, laid: Layout) -> Iterator[Markup]:
             yield from stay(laid, now, since, y)
             moves += move(laid, now, then, y)
             since, now = y, then
+        elif one.exits:
+            moves += there_and_back(laid, y)
         if one.acted and not one.sends:
             moves += mark(one, laid, y)
     yield from stay(laid, now, since, laid.tops[-1] + 4)
@@ -258,6 +261,14 @@ def move(laid: Layout, was: Spot, now: Spot, y: int) -> Iterator[Markup]:
     end = other - way * (BAR // 2 + 1)
     yield path("move", f"M{one} {y}H{end}")
     yield head_of("move", end, y, way)
+
+
+def there_and_back(laid: Layout, y: int) -> Iterator[Markup]:
+    """From L1 into L2, and out of it in the same step."""
+    one, other = laid.lanes["L1"], laid.lanes["L2"]
+    end = one + BAR // 2 + 1
+    yield path("move", f"M{one} {y}H{other}V{y + 14}H{end}")
+    yield head_of("move", end, y + 14, -1)
 
 
 def mark(one: Moment, laid: Layout, y: int) -> Iterator[Markup]:

@@ -23,7 +23,8 @@ class Moment(NamedTuple):
     number, says: of the step. notes: what comes of it, most telling first. by: who acts, if not the
     vCPU itself. sends: what kind of event reaches it. lands: None; or if the message lands inside a
     later step, which. acted: the vCPU took the step, and if it executed it. before, after: what the
-    model holds of it. spins: KVM spins. parts: that variants part here, in words.
+    model holds of it. spins: KVM spins. exits: L1 is shown a VM exit. parts: that variants part
+    here, in words.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Moment(NamedTuple):
     before: Inside
     after: Inside
     spins: bool
+    exits: bool
     parts: str
 
 
@@ -136,6 +138,7 @@ def moments(result: Replay, name: str, about: int, at: int, parts: str) -> tuple
                 before=before,
                 after=after,
                 spins=acted and shown.outcome == "busy",
+                exits=acted and shown.nested_exit is not None,
                 parts=parts if number == at else "",
             )
         )
