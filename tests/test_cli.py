@@ -271,3 +271,42 @@ def test_an_interrupted_campaign_is_reported(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "findings; see" in rest
     assert json.loads((out / "campaign.json").read_text())["signatures"]
+
+
+def test_judge_says_who_breaks_which_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", CLAIM_1]) == 1
+    told = capsys.readouterr().out
+    assert "yadong: breaks sipi-kept" in told
+    assert "[SDM 8.4, 25.2, 26.7.2; APM 16.5]" in told
+    assert all(len(line) <= WIDTH for line in told.splitlines())
+    assert main(["judge", AGREES]) == 0
+    assert "no rule is broken" in capsys.readouterr().out
+
+
+def test_judge_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", "--json", "--variants", "original,yadong", CLAIM_1, AGREES]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["schedule"] == "svm-sipi-in-l2-then-hlt"
+    assert first["vendor"] == "svm"
+    (ruling,) = first["rulings"]["yadong"]
+    assert (ruling["step"], ruling["rule"], ruling["ruling"]) == (3, "sipi-kept", "breaks")
+    assert ruling["says"].startswith("SIPI")
+    assert first["rulings"]["original"] == []
+    assert second["rulings"] == second["kvm"] == {"original": [], "yadong": []}
+
+
+def test_judge_of_no_schedule_is_trouble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge", str(tmp_path / "none.yaml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_explore_judge_tells_each_variant_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["explore", "--judge", "--json", "--vendor", "svm", "--no-races"]
+    assert main([*asked, "--steps", "usual", "--depth", "3"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    kept = {one["variant"]: one for one in found["breaches"] if one["rule"] == "sipi-kept"}
+    assert kept.keys() == {"yadong", "paolo"}
+    assert [step["hlt"] for step in kept["paolo"]["schedule"]["steps"][-1:]] == [{"on": 1}]
+    assert not found["fixpoint"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from fuzz.campaign.judging import Breaking
 from fuzz.compare.compared import compared
 from fuzz.compare.traces import trace_of
 from fuzz.explore.breaches import breaches
@@ -155,3 +156,12 @@ def test_the_rules_are_listed() -> None:
     text = (ROOT / "docs/rules.md").read_text()
     listed = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
     assert listed == [(rule.id, rule.says, rule.citation) for rule in RULES]
+
+
+def test_campaigns_keep_the_smallest_schedule_of_a_breach() -> None:
+    breaking = Breaking(SUBJECTS)
+    seed = load((ROOT / "corpus/seeds/svm-sipi-in-l2-then-hlt.yaml").read_text())
+    breaking.take(seed)
+    ((breach, schedule),) = breaking.found.items()
+    assert str(breach) == "svm: breach: yadong: sipi-kept: L2"
+    assert [step.op for step in schedule.steps] == ["vmrun", "icr", "hlt"]

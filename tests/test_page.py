@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from fuzz.compare.signature import Form, Signature
 from fuzz.page.page import page, write_page
 from fuzz.page.read import FolderError, found_in, read_ran
-from fuzz.report.folder import write_form, write_summary
+from fuzz.report.folder import Outcome, write_form, write_summary
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.text import dump, load
 from variants.catalogue import choose
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 forms.setdefault(one.signature, Form(one, schedule))
     for form in forms.values():
         write_form(out, automata[form.schedule.vendor], form, [])
-    write_summary(out, 9000, 9.0, list(forms.values()), [], [])
+    write_summary(out, Outcome(9000, 9.0, list(forms.values()), [], {}), [])
     names = ("seconds", "schedules", "signatures", "coverage")
     lines = [json.dumps(dict(zip(names, one, strict=True))) for one in SAMPLES]
     (out / "statistics.jsonl").write_text("\n".join(lines))

@@ -19,14 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from fuzz.campaign.judging import Breaking
 from fuzz.campaign.statistics import Statistics
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Form, Signature
 from fuzz.compare.watch import ASK, HangError
 from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import write_form, write_summary, write_traces
-from fuzz.report.ruled import Ruled, ruled
+from fuzz.report.folder import Outcome, write_form, write_summary, write_traces
+from fuzz.report.ruled import ruled
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.order import size
@@ -65,13 +66,6 @@ class Fuzzer(NamedTuple):
     vendor: Vendor
 
 
-class Outcome(NamedTuple):
-    schedules: int
-    seconds: float
-    forms: list[Form]
-    findings: list[Ruled]
-
-
 def write_seeds(folder: Path, vendor: Vendor) -> None:
     """The seed schedules of `vendor` as fuzzer inputs. Raises OSError."""
     for path in seed_files():
@@ -98,6 +92,8 @@ class Collector:
         self.settings = settings
         self.announce = announce
         self.best: dict[Signature, Form] = {}
+        subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
+        self.breaking = Breaking(subjects)
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
@@ -131,20 +127,20 @@ class Collector:
         )
         form = Form(shown, smallest)
         self.best[signature] = form
+        self.breaking.take(smallest)
         write_form(self.settings.out, automaton, form, self.settings.options)
         if not known:
             self.announce(form)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        forms = list(self.best.values())
-        out, options = self.settings.out, self.settings.options
-        write_summary(out, schedules, seconds, forms, self.findings(), options)
+        outcome = self.outcome(schedules, seconds)
+        write_summary(self.settings.out, outcome, self.settings.options)
 
-    def findings(self) -> list[Ruled]:
-        """What was found, by cause, and who is right."""
-        variants = self.settings.variants
-        found = grouped(variants, self.best.values())
-        return ruled(self.automata, variants[0].name, found)
+    def outcome(self, schedules: int, seconds: float) -> Outcome:
+        """What has been found, also by cause with who is right."""
+        variants, forms = self.settings.variants, list(self.best.values())
+        findings = ruled(self.automata, variants[0].name, grouped(variants, forms))
+        return Outcome(schedules, seconds, forms, findings, self.breaking.found)
 
 
 def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
@@ -235,12 +231,19 @@ def run(
         except (StepError, HangError) as error:
             trouble = str(error)
         schedules, seconds = schedules_run(work), time.monotonic() - began
+        if not trouble:
+            try:
+                collector.breaking.take_corpus(sorted(work.glob("corpus-*")))
+            except KeyboardInterrupt:
+                pass  # Another Ctrl-C: what was judged so far will do.
+            except (StepError, HangError) as error:
+                trouble = str(error)
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    findings = collector.findings()
-    write_traces(settings.out, findings, settings.options, {})
-    return Outcome(schedules, seconds, list(collector.best.values()), findings)
+    outcome = collector.outcome(schedules, seconds)
+    write_traces(settings.out, outcome.findings, settings.options, {})
+    return outcome
 
 
 class FuzzerError(Exception):

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from fuzz.cli.output import show_line
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
-from fuzz.explore.breaches import Breach, Breaches, breaches
-from fuzz.judge.rules import BY_ID, ORDER
-from fuzz.report.rulings import wrapped
+from fuzz.explore.breaches import Breaches, breaches
+from fuzz.judge.rules import BY_ID
+from fuzz.report.rulings import breach_json, by_rule, wrapped
 from fuzz.schedule.alphabet import Alphabet
-from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import schedule_json, step_yaml
+from fuzz.schedule.text import step_yaml
 from variants.catalogue import choose
 from variants.machine.step import Vendor
 
@@ -56,14 +55,7 @@ def breaches_json(explored: Sequence[Breaches]) -> dict[str, Any]:
     return {
         **figures(explored),
         "breaches": [
-            {
-                **breach._asdict(),
-                "signature": str(breach),
-                "says": BY_ID[breach.rule].says,
-                "citation": BY_ID[breach.rule].citation,
-                "length": len(schedule.steps),
-                "schedule": schedule_json(schedule),
-            }
+            breach_json(breach, schedule)
             for one in explored
             for breach, schedule in one.found.items()
         ],
@@ -79,26 +71,12 @@ def figures(explored: Sequence[Breaches]) -> dict[str, Any]:
     }
 
 
-def by_rule(explored: Sequence[Breaches]) -> dict[tuple[Vendor, str], dict[str, Schedule]]:
-    """For each vendor and rule, in the rules' order, who breaks it and a shortest schedule."""
-    found: dict[tuple[Vendor, str], dict[str, Schedule]] = {}
-    every = [pair for one in explored for pair in one.found.items()]
-
-    def order(pair: tuple[Breach, Schedule]) -> tuple[str, int, int]:
-        breach, schedule = pair
-        return breach.vendor, ORDER[breach.rule], len(schedule.steps)
-
-    for breach, schedule in sorted(every, key=order):
-        found.setdefault((breach.vendor, breach.rule), {}).setdefault(breach.variant, schedule)
-    return found
-
-
 def breaches_text(explored: Sequence[Breaches], names: Sequence[str]) -> str:
     """A table of rules by variants, steps to the breach in it, and the schedules below."""
     extent = figures(explored)
     end = "to the fixpoint" if extent.pop("fixpoint") else "not to the end"
     lines = [", ".join(f"{number:,} {what}" for what, number in extent.items()) + f", {end}", ""]
-    found = by_rule(explored)
+    found = by_rule({breach: one for some in explored for breach, one in some.found.items()})
     lines.append("      rule broken (steps)     " + "".join(name[:11].rjust(12) for name in names))
     for (vendor, rule), who in found.items():
         cells = [str(len(who[name].steps)) if name in who else "-" for name in names]

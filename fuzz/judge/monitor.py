@@ -109,7 +109,7 @@ def lost_on_the_way(before: Vcpu, rule: str, op: str) -> str:
     """What is missing or strange in the step after a migration is the migration's fault, and what
     RSM goes back to, if it was migrated meanwhile."""
     resumed = op == "rsm" and before.saved is not None and before.saved.migrated
-    if rule == "rsm-hlt":
+    if rule.startswith(("hlt-", "rsm-", "sipi-kept")):
         return rule
     strange = rule.endswith(("-taken", "-starts", "-resets")) or rule == "unexplained"
     return "migration" if resumed or (before.migrated and strange) else rule

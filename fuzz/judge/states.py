@@ -257,14 +257,13 @@ def force(vcpu: Vcpu, state: str) -> Vcpu:
     activity: Activity = "active" if state == "RUNNABLE" else WFS
     if state == "HALTED":
         activity = "hlt"
-    start = vcpu.start if activity == WFS else None
-    chosen = activity != vcpu.activity or state in ("SIPI_RECEIVED", "UNINITIALIZED")
-    if state == "SIPI_RECEIVED":
-        start = ANY_VECTOR
-    after = vcpu._replace(activity=activity, start=start, forced=vcpu.forced or chosen)
+    if activity == vcpu.activity and state not in ("SIPI_RECEIVED", "UNINITIALIZED"):
+        return vcpu
+    start = ANY_VECTOR if state == "SIPI_RECEIVED" else None
+    after = vcpu._replace(activity=activity, start=start, forced=True)
     if vcpu.start is not None and activity != WFS:
         after = after._replace(sipi_met="kept", sipi_vector=vcpu.start)
-    return after._replace(dead=chosen and activity == WFS and not can_wait(vcpu))
+    return after._replace(dead=activity == WFS and not can_wait(vcpu))
 
 
 def can_wait(vcpu: Vcpu) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fuzz.campaign.campaign import Outcome
 from fuzz.compare.signature import Form, Signature
 from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
@@ -13,6 +12,7 @@ from fuzz.report.folder import (
     CONFIRMED,
     MODEL_ONLY,
     NOT_REPRODUCED,
+    Outcome,
     Verdict,
     slug,
     write_summary,
@@ -115,6 +115,6 @@ def confirm(
     except KeyboardInterrupt:
         telling.trouble("interrupted, nothing is confirmed")
         return {}
-    write_summary(out, *outcome, options, verdicts)
+    write_summary(out, outcome, options, verdicts)
     write_traces(out, outcome.findings, options, verdicts)
     return verdicts

@@ -8,6 +8,7 @@ from fuzz.report.inside import EVENTS, Inside, all_inside
 from fuzz.report.replay import Replay
 from fuzz.report.words import STANDS, left, outcome, told, vcpu
 from variants.machine.machine import initial_state
+from variants.machine.observation import Observation
 from variants.machine.step import IOCTL_OPS, TO_SELF, Step, targets
 
 HOST: Final = "host"
@@ -138,11 +139,16 @@ def moments(result: Replay, name: str, about: int, at: int, parts: str) -> tuple
                 before=before,
                 after=after,
                 spins=acted and shown.outcome == "busy",
-                exits=acted and shown.nested_exit is not None,
+                exits=acted and left_l2(shown),
                 parts=parts if number == at else "",
             )
         )
     return tuple(found)
+
+
+def left_l2(shown: Observation) -> bool:
+    """Was there a VM exit, other than of an entry that fails?"""
+    return shown.nested_exit is not None and "INVALID" not in shown.nested_exit.reason
 
 
 def by(step: Step, about: int) -> str:

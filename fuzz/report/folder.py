@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Form, Signature
+from fuzz.explore.breaches import Breach
 from fuzz.memory.automaton import Automaton
 from fuzz.report.mail import FILE, Told, mail_text
 from fuzz.report.replay import replay, replay_json
 from fuzz.report.ruled import Judged, Ruled, lead
+from fuzz.report.rulings import breach_json, breaches_table
 from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump
 
 LONGEST_NAME: Final = 160
@@ -36,6 +39,17 @@ BEST: Final = (CONFIRMED, NOT_REPRODUCED, MODEL_ONLY)
 """Words of verdicts, the most telling first."""
 Verdicts = Mapping[Signature, Verdict]
 """By signature; empty if real KVM was not asked."""
+
+
+class Outcome(NamedTuple):
+    """What a campaign has come to. forms: a smallest schedule a signature; findings: these by
+    cause. breaches: of rules of the manuals, each with a schedule."""
+
+    schedules: int
+    seconds: float
+    forms: Sequence[Form]
+    findings: Sequence[Ruled]
+    breaches: Mapping[Breach, Schedule]
 
 
 def slug(signature: Signature) -> str:
@@ -141,20 +155,17 @@ def ruling_lines(one: Ruled, judged: Judged) -> tuple[str, ...]:
 
 
 def campaign_json(
-    schedules: int,
-    seconds: float,
-    forms: Sequence[Form],
-    findings: Sequence[Ruled],
-    options: Sequence[str],
-    verdicts: Verdicts | None = None,
+    outcome: Outcome, options: Sequence[str], verdicts: Verdicts | None = None
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints. findings: the forms, grouped.
-    options: what makes other commands compare the same variants."""
+    """What `campaign.json` holds and `fuzz --json` prints.
+
+    options: what makes other commands compare the same variants.
+    """
     live = verdicts or {}
     return {
         "options": list(options),
-        "schedules": schedules,
-        "seconds": round(seconds, 3),
+        "schedules": outcome.schedules,
+        "seconds": round(outcome.seconds, 3),
         "signatures": [
             {
                 "signature": str(form.signature),
@@ -164,9 +175,10 @@ def campaign_json(
                 "length": len(form.schedule.steps),
             }
             | ({"live": live[form.signature].word} if live else {})
-            for form in in_order(forms)
+            for form in in_order(outcome.forms)
         ],
-        "findings": findings_json(findings, live),
+        "findings": findings_json(outcome.findings, live),
+        "breaches": [breach_json(*one) for one in sorted(outcome.breaches.items())],
     }
 
 
@@ -247,16 +259,11 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 
 
 def write_summary(
-    out: Path,
-    schedules: int,
-    seconds: float,
-    forms: Sequence[Form],
-    findings: Sequence[Ruled],
-    options: Sequence[str],
-    verdicts: Verdicts | None = None,
+    out: Path, outcome: Outcome, options: Sequence[str], verdicts: Verdicts | None = None
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = campaign_json(schedules, seconds, forms, findings, options, verdicts)
+    campaign = campaign_json(outcome, options, verdicts)
     write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
-    ran = f"{schedules} schedules in {seconds:.0f} s"
-    write_whole(out / "summary.md", summary("Campaign", ran, forms, findings, verdicts))
+    ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+    tables = summary("Campaign", ran, outcome.forms, outcome.findings, verdicts)
+    write_whole(out / "summary.md", "\n".join([tables, *breaches_table(outcome.breaches), ""]))

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fuzz.compare.traces import Trace, Traces
+from fuzz.explore.breaches import Breach
 from fuzz.judge.monitor import Ruling, judge
-from fuzz.judge.rules import BY_ID
+from fuzz.judge.rules import BY_ID, ORDER
 from fuzz.report.trace import WIDTH, short
 from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import step_yaml
+from fuzz.schedule.text import schedule_json, step_yaml
+from variants.machine.step import Vendor
 
 
 class Verdict(NamedTuple):
@@ -101,6 +103,46 @@ def told(found: Mapping[str, Verdict]) -> Sequence[tuple[int, str, bool]]:
     """Each ruling once, whoever it is about, by steps."""
     every = [(n, one.rule, one.open) for verdict in found.values() for n, one in verdict.rulings]
     return sorted(set(every))
+
+
+def breach_json(breach: Breach, schedule: Schedule) -> dict[str, Any]:
+    """A class of breaches, as explorations and campaigns print it."""
+    rule = BY_ID[breach.rule]
+    return {
+        **breach._asdict(),
+        "signature": str(breach),
+        "says": rule.says,
+        "citation": rule.citation,
+        "length": len(schedule.steps),
+        "schedule": schedule_json(schedule),
+    }
+
+
+def by_rule(found: Mapping[Breach, Schedule]) -> dict[tuple[Vendor, str], dict[str, Schedule]]:
+    """For each vendor and rule, in the rules' order, who breaks it and a shortest schedule."""
+
+    def order(pair: tuple[Breach, Schedule]) -> tuple[str, int, int]:
+        breach, schedule = pair
+        return breach.vendor, ORDER[breach.rule], len(schedule.steps)
+
+    ordered: dict[tuple[Vendor, str], dict[str, Schedule]] = {}
+    for breach, schedule in sorted(found.items(), key=order):
+        ordered.setdefault((breach.vendor, breach.rule), {}).setdefault(breach.variant, schedule)
+    return ordered
+
+
+def breaches_table(found: Mapping[Breach, Schedule]) -> list[str]:
+    """What `summary.md` says of the manuals: who breaks which rule, in how many steps."""
+    if not found:
+        return []
+    names = list(dict.fromkeys(breach.variant for breach in sorted(found)))
+    columns = ["vendor", "rule of the manuals broken", *names]
+    lines = ["## Judged by the manuals", "", f"| {' | '.join(columns)} |"]
+    lines.append("| " + " | ".join("---" for _ in columns) + " |")
+    for (vendor, rule), who in by_rule(found).items():
+        steps = [str(len(who[name].steps)) if name in who else "-" for name in names]
+        lines.append(f"| {vendor} | {rule}: {BY_ID[rule].says} | {' | '.join(steps)} |")
+    return [*lines, "", "The numbers are the steps to the breach; campaign.json has the schedules."]
 
 
 def wrapped(text: str, indent: str = "  ") -> list[str]:
