@@ -2,10 +2,10 @@
 
 Each change is explored on both vendors, within bounds; what shows is grouped, and the findings are
 counted. Then two changes are made in one variant. Each divergence class there is laid to the change
-that shows it alone; a finding with classes of one change and classes of the other mixes them, and
-a change that shows alone and has no class there is lost.
+that shows the same alone, if one does; a finding with classes of one change and of the other mixes
+them, and a change without a class is lost.
 
-    python -m bench.causes [--json] [--only N]
+    python -m bench.causes [--json]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from fuzz.compare.signature import Form, Signature
 from fuzz.explore.exhaustive import AP, BSP, Prefix, better, schedule_of
 from fuzz.explore.search import Search
 from fuzz.findings.finding import grouped
-from fuzz.findings.origin import end_of
+from fuzz.findings.origin import alike, end_of
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_words, words_of
 from variants.catalogue import built_in, load_file
@@ -69,7 +69,7 @@ PAIRS: Final = ((8, 9), (0, 4), (3, 13), (2, 14), (5, 6), (4, 7), (8, 10), (11, 
 
 class Told(NamedTuple):
     """What became of a variant with `changes`. findings: their titles. mixed: how many mix two
-    changes. lost: how many changes show alone, and in none of the findings."""
+    changes. lost: how many changes none of the findings is about."""
 
     changes: tuple[str, ...]
     signatures: int
@@ -133,9 +133,10 @@ def tell(changes: tuple[Change, ...]) -> Told:
         alone = {change: loaded([change], Path(folder)) for change in changes}
 
         def laid_to(form: Form) -> frozenset[Change]:
-            """The changes that alone end the schedule otherwise than the base."""
-            end = end_of(base, form.schedule)
-            return frozenset(c for c, one in alone.items() if end_of(one, form.schedule) != end)
+            """The changes that alone end the schedule as all of them do."""
+            end = end_of(made[1], form.schedule)
+            ends = {one: end_of(variant, form.schedule) for one, variant in alone.items()}
+            return frozenset(one for one, other in ends.items() if alike(other, end, form))
 
         findings = grouped(made, [form for vendor in VENDORS for form in forms_of(vendor, made)])
         laid = [{laid_to(form) for form in finding.forms} for finding in findings]

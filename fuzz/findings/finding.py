@@ -40,11 +40,6 @@ class Finding(NamedTuple):
     forms: tuple[Form, ...]
 
     @property
-    def shows(self) -> bool:
-        """Can it be seen, without a race?"""
-        return hidden(self.forms[0]) == (False, False)
-
-    @property
     def length(self) -> int:
         """Steps of the best form."""
         return len(self.forms[0].schedule.steps)
