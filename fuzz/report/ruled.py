@@ -37,6 +37,11 @@ class Judged(NamedTuple):
         return BY_ID[rules[0]] if rules else None
 
     @property
+    def charge(self) -> object:
+        """Who breaks what, and where."""
+        return self.form.schedule.vendor, self.rule, self.breaking
+
+    @property
     def breaking(self) -> tuple[str, ...]:
         """The variants that break the rule."""
         rule = self.rule
@@ -61,16 +66,43 @@ def ruled(
     automata: Mapping[Vendor, Automaton], base: str, findings: Sequence[Finding]
 ) -> list[Ruled]:
     """The findings in the order to read them in. base: the variant that the others change."""
-    some = [rule_on(automata, base, finding) for finding in findings]
+    judged = [
+        tuple(judge_form(automata[form.schedule.vendor], base, form) for form in finding.forms)
+        for finding in findings
+    ]
+    shortest: dict[object, int] = {}
+    for one in chain.from_iterable(judged):
+        length = len(one.form.schedule.steps)
+        shortest[one.charge] = min(shortest.get(one.charge, length), length)
+    own = [tuple(telling_first(some, shortest)) for some in judged]
+    some = [
+        rule_on(finding, those, every)
+        for finding, those, every in zip(findings, own, judged, strict=True)
+    ]
     return sorted(some, key=lambda one: (RANK.index(one.ruling), order(one.finding)))
 
 
-def rule_on(automata: Mapping[Vendor, Automaton], base: str, finding: Finding) -> Ruled:
-    """Ask the judge about each form: the first of which it says something tells, the best first."""
-    judged = tuple(judge_form(automata[form.schedule.vendor], base, form) for form in finding.forms)
-    best = min(judged, key=not_definite)
+def telling_first(judged: Sequence[Judged], shortest: Mapping[object, int]) -> list[Judged]:
+    """The forms of a finding that may say who is right, the best first: on each vendor the best to
+    read, and those that show a charge for the first time.
+
+    shortest: the steps that a charge takes in any finding. What takes longer here may well be
+    another finding's doing, which the schedule also runs into.
+    """
+    plainest = {one.form.schedule.vendor: one for one in reversed(judged)}
+    return [
+        one
+        for one in judged
+        if one is plainest[one.form.schedule.vendor]
+        or len(one.form.schedule.steps) == shortest[one.charge]
+    ]
+
+
+def rule_on(finding: Finding, own: Sequence[Judged], judged: tuple[Judged, ...]) -> Ruled:
+    """The first form of `own` of which the judge says something tells who is right."""
+    best = min(own, key=not_definite)
     by_vendor = {
-        vendor: min((one for one in judged if one.form.schedule.vendor == vendor), key=not_definite)
+        vendor: min((one for one in own if one.form.schedule.vendor == vendor), key=not_definite)
         for vendor in finding.vendors
     }
     ruling = best.ruling
