@@ -207,7 +207,7 @@ def test_never_is_said_at_the_end_only(
     vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With few steps, nobody can tell what a latent difference leads to."""
-    options = ["--vendor", vendor, "--no-races", "--depth", "4", "--out", str(tmp_path)]
+    options = ["--vendor", vendor, "--no-races", "--depth", "4", "--all", "--out", str(tmp_path)]
     assert main(["explore", *options]) == 1
     printed, summary = capsys.readouterr().out, (tmp_path / "summary.md").read_text()
     certified = json.loads((tmp_path / "certificate.json").read_text())["signatures"]

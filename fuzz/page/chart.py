@@ -16,8 +16,11 @@ BOTTOM: Final = 30
 
 
 def chart(points: Sequence[tuple[float, int]], what: str, name: str) -> Markup:
-    """Steps through `points`, seconds and a count. name: makes its ids unique in a page."""
-    last, most = points[-1][0] or 1, max(count for _, count in points) or 1
+    """Steps through `points`: seconds, rising, and a count that is not always 0.
+
+    name: makes its ids unique in a page.
+    """
+    last, most = points[-1][0], max(count for _, count in points)
 
     def x(seconds: float) -> int:
         return LEFT + round((WIDTH - LEFT - RIGHT) * seconds / last)

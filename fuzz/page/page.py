@@ -120,11 +120,11 @@ def page(ran: Ran, found: Sequence[Ruled]) -> str:
     pairs = list(zip(found, entries, strict=True))
     vendors = sorted({vendor for one in found for vendor in one.finding.vendors})
     standings = [standing(pairs, one, base, vendors) for one in ran.variants if one.name != base]
-    charts = [
-        chart([(one.seconds, getattr(one, field)) for one in ran.samples], what, f"chart-{field}")
-        for field, what in (("signatures", "signatures found"), ("coverage", "states covered"))
-        if len(ran.samples) > 1
-    ]
+    charts = []
+    for field, what in (("signatures", "signatures found"), ("coverage", "states covered")):
+        points = [(one.seconds, getattr(one, field)) for one in ran.samples]
+        if any(at and count for at, count in points):
+            charts.append(chart(points, what, f"chart-{field}"))
     return TEMPLATES.get_template("page.html").render(
         base=ran.variants[0],
         changed=[one.name for one in standings],
