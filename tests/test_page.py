@@ -247,7 +247,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, name: str, text: 
 
 def test_a_campaign_that_found_nothing_has_a_page_too(tmp_path: Path) -> None:
     write_summary(tmp_path, Outcome(0, 0.0, [], [], {}), ["--variants", "original,yadong"])
-    line = dict(seconds=0.2, schedules=0, signatures=0, coverage=0)
+    line = {"seconds": 0.2, "schedules": 0, "signatures": 0, "coverage": 0}
     (tmp_path / "statistics.jsonl").write_text(f"{json.dumps(line)}\n")
     ran = read_ran(tmp_path)
     text = page(ran, found_in(ran))

@@ -5,7 +5,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from fuzz.page.diagram import line, path, words
+from fuzz.page.svg import image, line, path, words
 
 WIDTH: Final = 340
 HEIGHT: Final = 170
@@ -31,27 +31,15 @@ def chart(points: Sequence[tuple[float, int]], what: str, name: str) -> Markup:
     way = f"M{LEFT} {y(0)}" + "".join(f"H{x(at)}V{y(count)}" for at, count in points)
     floor = HEIGHT - BOTTOM
     half = next(at for at, count in points if count * 2 >= most)
-    body = Markup("").join(
-        [
-            words("head", 2, 14, what),
-            *(line("rule", LEFT, y(part), WIDTH - RIGHT, y(part)) for part in (most / 2, most)),
-            words("axis", LEFT - 6, y(most) + 4, f"{most:,}", "end"),
-            words("axis", LEFT - 6, floor + 4, "0", "end"),
-            line("axis-line", LEFT, floor, WIDTH - RIGHT, floor),
-            path("growth", way),
-            words("axis", LEFT, HEIGHT - 10, "0 s"),
-            words("axis", WIDTH - RIGHT, HEIGHT - 10, f"{last:,.0f} s", "end"),
-        ]
-    )
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
-        'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{title}</title>'
-        '<desc id="{name}-d">{desc}</desc>{body}</svg>'
-    ).format(
-        w=WIDTH,
-        h=HEIGHT,
-        name=name,
-        title=f"{what} over time",
-        desc=f"{most:,} after {last:,.0f} s; half of them after {half:,.1f} s.",
-        body=body,
-    )
+    body = [
+        words("head", 2, 14, what),
+        *(line("rule", LEFT, y(part), WIDTH - RIGHT, y(part)) for part in (most / 2, most)),
+        words("axis", LEFT - 6, y(most) + 4, f"{most:,}", "end"),
+        words("axis", LEFT - 6, floor + 4, "0", "end"),
+        line("axis-line", LEFT, floor, WIDTH - RIGHT, floor),
+        path("growth", way),
+        words("axis", LEFT, HEIGHT - 10, "0 s"),
+        words("axis", WIDTH - RIGHT, HEIGHT - 10, f"{last:,.0f} s", "end"),
+    ]
+    desc = f"{most:,} after {last:,.0f} s; half of them after {half:,.1f} s."
+    return image("chart", name, (WIDTH, HEIGHT), f"{what} over time", desc, body)

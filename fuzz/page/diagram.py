@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from markupsafe import Markup
 
 from fuzz.page.story import Moment, Story
+from fuzz.page.svg import dot, head_of, image, line, path, rect, words
 from fuzz.report.inside import Inside
 
 WIDTH: Final = 340
@@ -127,21 +128,15 @@ def diagram(story: Story, laid: Layout, name: str) -> Markup:
     """The SVG. name: makes its ids unique in a page."""
     bottom = laid.tops[-1] + 8
     title = f"{', '.join(story.variants)}: vCPU {story.about}"
-    body = Markup("").join(
-        [
-            *rows(story, laid),
-            *heads(story, laid, bottom),
-            *sent(story, laid),
-            *pending(story, laid),
-            *bars(story, laid),
-            *texts(story, laid),
-        ]
-    )
-    return Markup(
-        '<svg class="diagram" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
-        'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{title}</title>'
-        '<desc id="{name}-d">{desc}</desc>{body}</svg>'
-    ).format(w=WIDTH, h=bottom, name=name, title=title, desc=story.in_words, body=body)
+    body = [
+        *rows(story, laid),
+        *heads(story, laid, bottom),
+        *sent(story, laid),
+        *pending(story, laid),
+        *bars(story, laid),
+        *texts(story, laid),
+    ]
+    return image("diagram", name, (WIDTH, bottom), title, story.in_words, body)
 
 
 def rows(story: Story, laid: Layout) -> Iterator[Markup]:
@@ -290,31 +285,3 @@ def texts(story: Story, laid: Layout) -> Iterator[Markup]:
         for kind, text in lines(one, WIDTH - laid.text):
             yield words(kind, laid.text, y, text)
             y += LINE
-
-
-def words(kind: str, x: int, y: int, text: str, anchor: str = "start") -> Markup:
-    where = Markup(' text-anchor="{}"').format(anchor) if anchor != "start" else ""
-    return Markup('<text class="{}" x="{}" y="{}"{}>{}</text>').format(kind, x, y, where, text)
-
-
-def rect(kind: str, x: int, y: int, width: int, height: int) -> Markup:
-    shape = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>')
-    return shape.format(kind, x, y, width, height)
-
-
-def line(kind: str, x: int, y: int, x2: int, y2: int) -> Markup:
-    shape = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
-    return shape.format(kind, x, y, x2, y2)
-
-
-def path(kind: str, way: str) -> Markup:
-    return Markup('<path class="{}" d="{}"/>').format(kind, way)
-
-
-def head_of(kind: str, x: int, y: int, way: int = 1) -> Markup:
-    """An arrow's head at x, pointing to the right or, with way -1, the left."""
-    return path(f"{kind}-head", f"M{x} {y}l{-7 * way} -4v8z")
-
-
-def dot(kind: str, x: int, y: int) -> Markup:
-    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(kind, x, y, 4)

@@ -88,22 +88,16 @@ class Entry(NamedTuple):
         return said.lower()
 
 
-class Cell(NamedTuple):
-    """A variant on a vendor: its findings by what they are to it."""
-
-    counts: tuple[tuple[Ruling, str], ...]
-
-
 class Standing(NamedTuple):
     """A variant against the base. breaks, mends: findings and on which vendors, for which a rule
-    says so. others: findings that are neither to it."""
+    says so. others: findings that are neither to it. cells: by vendor, how many are what to it."""
 
     name: str
     provenance: str
     breaks: tuple[tuple[Entry, str], ...]
     mends: tuple[tuple[Entry, str], ...]
     others: tuple[Entry, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[list[tuple[Ruling, str]], ...]
 
 
 def write_page(folder: Path, ran: Ran, found: Sequence[Ruled]) -> Path:
@@ -198,10 +192,7 @@ def standing(
         tuple(breaks),
         tuple(mends),
         tuple(entry for entry, _ in neither if entry.number not in told),
-        tuple(
-            Cell(tuple(counts([one for one, _ in pairs], variant.name, base, vendor)))
-            for vendor in vendors
-        ),
+        tuple(counts([one for one, _ in pairs], variant.name, base, vendor) for vendor in vendors),
     )
 
 
