@@ -3,7 +3,7 @@
 Each change is explored on both vendors, within bounds; what shows is grouped, and the findings are
 counted. Then two changes are made in one variant. Each divergence class there is laid to the change
 that shows the same alone, if one does; a finding with classes of one change and of the other mixes
-them, and a change without a class is lost.
+them. A change is lost that has no class and whose function no finding names.
 
     python -m bench.causes [--json]
 """
@@ -140,7 +140,9 @@ def tell(changes: tuple[Change, ...]) -> Told:
 
         findings = grouped(made, [form for vendor in VENDORS for form in forms_of(vendor, made)])
         laid = [{laid_to(form) for form in finding.forms} for finding in findings]
+    named = {name for finding in findings for name in finding.functions}
     shown = {change for some in laid for one in some for change in one}
+    shown |= {change for change in changes if change.function in named}
     return Told(
         tuple(f"{one.function}: {one.new.strip()}" for one in changes),
         sum(len(one.forms) for one in findings),
