@@ -175,6 +175,8 @@ def lead(judged: Judged, ruling: Ruling) -> str:
             return f"{listed(keeping, 'mend')} what {breaking}:"
         case "both":
             return f"{breaking} a rule here:"
+        case "open" if judged.form.divergence.kind == "latent":
+            return "Nothing shows so far: they differ inside."
         case "open":
             return "The manuals do not say who is right: either is allowed."
     return "No manual speaks of this: it is KVM's own (a WARN, spinning, what an ioctl answers)."
