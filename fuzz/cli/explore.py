@@ -21,6 +21,7 @@ from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
 from fuzz.findings.finding import grouped
+from fuzz.page.page import PAGE
 from fuzz.report.folder import findings_json, summary, write_form, write_traces
 from fuzz.report.replay import automaton_of
 from fuzz.report.ruled import Ruled, ruled
@@ -177,6 +178,7 @@ def do_explore(options: argparse.Namespace) -> int:
     variants = choose(named, files)
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / PAGE).unlink(missing_ok=True)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
     certified_of = {one.vendor: one.alphabets for one in requests}
     found = {**certificate(variants, certified_of, asked), **result(explored)}

@@ -14,6 +14,7 @@ from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
+from fuzz.page.page import PAGE
 from fuzz.report.folder import slug
 from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
@@ -99,6 +100,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
         ran = f"{schedules} schedules, {signatures} signatures"
         show_line(f"{elapsed:3.0f}/{options.time} s, {ran}")
 
+    (options.out / PAGE).unlink(missing_ok=True)
     outcome = campaign.run(automata, settings, announce, progress)
     show_line()
     if options.confirm:

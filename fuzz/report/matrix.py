@@ -24,7 +24,7 @@ def as_to(one: Ruled, variant: str, base: str, vendor: Vendor) -> Ruling | None:
     form, _, broken, ruling = one.by_vendor[vendor]
     if variant not in broken:
         return None
-    if ruling in ("regression", "both"):
+    if ruling == "regression":
         return ruling if telling(broken)[variant] else None
     if base in broken:
         return None if variant in side_of(form, base) else ruling
