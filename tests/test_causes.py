@@ -9,8 +9,10 @@ from fuzz.compare import cause
 from fuzz.compare.cause import RULES, Question
 from fuzz.compare.signature import Answer
 from fuzz.explore.certificate import certificate
+from fuzz.schedule.schedule import Schedule
 from tests.golden import CORPUS, FOLDERS, golden, schedule_of, shown
 from variants.catalogue import choose
+from variants.machine.step import Step, Vendor
 
 CERTIFICATE = json.loads((CORPUS / "exhaustive.json").read_text())
 TOLD = golden()
@@ -23,6 +25,34 @@ BY_RULE = {
     "an_event": "svm-latent-original-and-yadong-vs-paolo-sipi-in-l1-hidden-state",
 }
 """For each rule a schedule in which it gives an answer."""
+WFS = [
+    Step("vmxon", 1),
+    Step("vmlaunch", 1, mode="wait-for-sipi"),
+    Step("icr", 0, 1, "init"),
+]
+HELD = [Step("clgi", 0), Step("icr", 0, 0, "init"), Step("vmrun", 0), Step("icr", 0, 0, "nmi")]
+NAMED: tuple[tuple[Vendor, list[Step], str], ...] = (
+    (
+        "vmx",
+        [*WFS, Step("get-mp-state", 1)],
+        "visible: yadong | paolo: INIT in L2 WFS at get-mp-state: in L2 or not, "
+        "WARN kvm_apic_accept_events",
+    ),
+    ("svm", HELD, "liveness: original+yadong | paolo: INIT at vmrun: one spins, another goes on"),
+    (
+        "svm",
+        [Step("icr", 0, 1, "sipi"), Step("get-mp-state", 1)],
+        "latent: original+yadong | paolo: SIPI in L1: hidden state",
+    ),
+)
+"""What the names say: a reset beside a WARN, spinning, an ioctl only where it takes one."""
+
+
+@pytest.mark.parametrize(("vendor", "steps", "name"), NAMED)
+def test_names_say_what_happens(vendor: Vendor, steps: list[Step], name: str) -> None:
+    assert (
+        shown(Schedule(vendor, 2, tuple(steps)))[-1] == f"step {len(steps) - 1}: {vendor}: {name}"
+    )
 
 
 def test_every_schedule_of_the_corpus_is_told() -> None:

@@ -62,7 +62,7 @@ def test_exit_status_follows_diff(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "--variants", "original,paolo", CLAIM_1]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert "> 3. hlt: {on: 1}" in text
+    assert "> 3. vCPU 1 executes HLT" in text
 
 
 def test_convert_there_and_back(tmp_path: Path) -> None:
@@ -188,12 +188,17 @@ def test_a_campaign_reports_both_claims(tmp_path: Path) -> None:
     lengths = {
         (one["vendor"], one["kind"], *map(tuple, one["groups"])): one["length"]
         for one in reversed(campaign["signatures"])
-        if "SIPI in L" in one["signature"]
+        if "SIPI in L" in one["signature"] and "waits, another goes on" in one["signature"]
     }
     assert lengths["svm", "liveness", ("original", "paolo"), ("yadong",)] in (3, 4)
     assert lengths["svm", "liveness", ("original", "yadong"), ("paolo",)] in (2, 3)
     assert lengths["vmx", "liveness", ("original", "yadong"), ("paolo",)] in (2, 3)
     assert "signatures" in (out / "summary.md").read_text()
+    told = [name for one in campaign["findings"] for name in one["signatures"]]
+    assert sorted(told) == sorted(one["signature"] for one in campaign["signatures"])
+    kept = [one for one in campaign["findings"] if one["title"].startswith("SIPI kept in L")]
+    assert {tuple(one["groups"][1]) for one in kept} == {("yadong",), ("paolo",)}
+    assert all("kvm_apic_accept_events" in one["functions"] for one in kept)
     for one in campaign["signatures"]:
         folder = out / slug(one["signature"])
         trace = (folder / "trace.txt").read_text()
@@ -264,7 +269,7 @@ def test_an_interrupted_campaign_is_reported(tmp_path: Path) -> None:
         run.terminate()
         rest = run.stdout.read()
     assert run.returncode == 1
-    assert "signatures; see" in rest
+    assert "findings; see" in rest
     assert json.loads((out / "campaign.json").read_text())["signatures"]
 
 

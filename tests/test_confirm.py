@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.compare.traces import Trace, observation_json, observation_of
-from fuzz.live.confirm import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, out_of_reach, verdict_of
+from fuzz.live.confirm import out_of_reach, verdict_of
 from fuzz.live.run import live_splits
 from fuzz.live.text import both_text, live_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict
+from fuzz.report.folder import CONFIRMED, MODEL_ONLY, NOT_REPRODUCED, Verdict
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import WIDTH
 from fuzz.schedule.schedule import Schedule
@@ -51,7 +51,7 @@ def test_observations_survive_json(schedule: Schedule) -> None:
 def test_a_finding_is_confirmed_only_by_the_same_groups_at_the_same_step() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((step, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     live = dict(result.traces)
     assert verdict_of(finding, result, live, OLD) == Verdict(CONFIRMED)
     earlier = result._replace(divergences=[(step - 1, divergence)])
@@ -70,7 +70,7 @@ def broken_off(trace: Trace, step: int) -> Trace:
 def test_a_run_that_broke_off_parts_from_nobody() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((step, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     for at in range(step + 1):
         live = {**result.traces, "paolo": broken_off(result.traces["paolo"], at)}
         assert live_splits(live) == [(step, (("original",), ("yadong",)))]
@@ -78,7 +78,7 @@ def test_a_run_that_broke_off_parts_from_nobody() -> None:
         assert f"paolo broke off at step {at}: QEMU ended (status -9)\n" in text
         assert "the variants agree" not in text
         assert f"paolo: live KVM agrees with the model in {at} of 4 steps\n" in both_text(
-            result.schedule, result.traces, live, [], OLD
+            result, live, OLD
         )
         verdict = verdict_of(finding, result, live, OLD)
         assert verdict == Verdict(MODEL_ONLY, "the live run broke off")
@@ -112,22 +112,23 @@ steps:
 def test_an_emulators_quirk_is_named() -> None:
     """Bochs keeps NMIs masked after an NMI exit: the second one is not taken."""
     schedule = load(NMI_IN_L2)
-    traces = replay(AUTOMATA["vmx"], schedule).traces
+    agreed = replay(AUTOMATA["vmx"], schedule)
+    traces = agreed.traces
     assert [one.taken for one in traces["paolo"]][-1] == ("nmi",)
     masked = {name: (*trace[:-1], trace[-1]._replace(taken=())) for name, trace in traces.items()}
-    text = both_text(schedule, traces, masked, [], OLD)
+    text = both_text(agreed, masked, OLD)
     assert "paolo: live KVM agrees with the model in 6 of 7 steps" in text
     assert "  the emulator's quirk bochs-nmi-blocking, see docs/live-quirks.md" in text
     divergence = result_of("vmx-sipi-in-l1-then-hlt").divergences[0][1]
-    result = Replay(schedule, traces, [(6, divergence)])
-    verdict = verdict_of(Finding(divergence, schedule), result, masked, OLD)
+    result = agreed._replace(divergences=[(6, divergence)])
+    verdict = verdict_of(Form(divergence, schedule), result, masked, OLD)
     assert str(verdict) == "not reproduced (quirk bochs-nmi-blocking)"
 
 
 def test_what_real_kvm_cannot_tell() -> None:
     result = result_of("svm-sipi-in-l2-then-hlt")
     ((_, divergence),) = result.divergences
-    finding = Finding(divergence, result.schedule)
+    finding = Form(divergence, result.schedule)
     assert out_of_reach(finding, KERNELS) == ""
     assert out_of_reach(finding, {"original": KERNELS["original"]}) == (
         "no live build of paolo, yadong"
@@ -150,11 +151,11 @@ def test_live_tables_fit_a_mail(times: int) -> None:
     }
     live = traces | {"paolo-0": traces["original-0"][:4]}
     texts = [
-        both_text(result.schedule, traces, live, live_splits(traces), OLD),
+        both_text(result._replace(traces=traces), live, OLD),
         live_text(result.schedule, live, live_splits(live)),
     ]
     for text in texts:
         assert max(map(len, text.splitlines())) <= WIDTH
     assert "paolo-0: live KVM agrees with the model in 3 of 12 steps" in texts[0]
     assert "yadong-0: live KVM agrees with the model in 12 of 12 steps" in texts[0]
-    assert "\n! 1. rdmsr" in texts[0]
+    assert "\n! 1. vCPU 1 reads IA32_VMX_MISC" in texts[0]

@@ -139,10 +139,15 @@ def test_no_schedule_shows_more_than_the_explorer(schedule: Schedule) -> None:
 
 
 HARMLESS: dict[Vendor, set[str]] = {
-    "svm": set(),
+    # get-mp-state leaves yadong a SIPI pending beside an INIT. L2's next KVM_RUN begins with INIT's
+    # exit, and with GIF=0 the SIPI is dropped: nothing can tell.
+    "svm": {
+        "svm: latent: original+paolo | yadong: SIPI in L2 INIT-intercepted at get-mp-state: "
+        "hidden state"
+    },
     # get-mp-state leaves yadong a SIPI pending. L2's next KVM_RUN begins with
     # vmx_check_nested_events, which takes it without an exit: nothing can tell.
-    "vmx": {"vmx: latent: original+paolo | yadong: SIPI in L2: hidden state"},
+    "vmx": {"vmx: latent: original+paolo | yadong: SIPI in L2 at get-mp-state: hidden state"},
 }
 """Latent differences that never show."""
 
@@ -202,7 +207,7 @@ def test_never_is_said_at_the_end_only(
     vendor: Vendor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With few steps, nobody can tell what a latent difference leads to."""
-    options = ["--vendor", vendor, "--no-races", "--depth", "4", "--out", str(tmp_path)]
+    options = ["--vendor", vendor, "--no-races", "--depth", "4", "--all", "--out", str(tmp_path)]
     assert main(["explore", *options]) == 1
     printed, summary = capsys.readouterr().out, (tmp_path / "summary.md").read_text()
     certified = json.loads((tmp_path / "certificate.json").read_text())["signatures"]

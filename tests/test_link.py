@@ -17,12 +17,13 @@ from fuzz.memory.tables import Landing, Tables
 from fuzz.report.replay import automaton_of, replay
 from fuzz.schedule.schedule import Schedule
 from tests.strategies import schedules
-from variants.catalogue import choose, load_file
+from variants.catalogue import built_in, choose, load_file
 from variants.machine import events, lapic, machine, run, svm, vmx
 from variants.machine.machine import initial_vcpu
 from variants.machine.points import POINTS
 from variants.machine.step import VENDORS, Step
 from variants.machine.vcpu import KVM_APIC_INIT, Irq, Req, Vcpu, VcpuState
+from variants.passing import not_passed
 from variants.variant import LinkError, Variant, machine_functions, replaces
 
 ROOT = Path(__file__).parent.parent
@@ -417,3 +418,21 @@ def test_a_point_that_is_none_ends_a_campaign_in_one_line(
     assert capsys.readouterr().err == (
         "eventdiff: variant mine: no such preemption point: set-gif\n"
     )
+
+
+def test_points_that_a_replacement_does_not_pass_are_told() -> None:
+    @replaces(events.process_nmi)
+    def copied(vcpu: Vcpu) -> None:
+        vcpu.nmi_pending = min(2, vcpu.nmi_pending + vcpu.nmi_queued)
+
+    def helper(vcpu: Vcpu) -> None:
+        events.process_nmi(vcpu)
+
+    @replaces(events.process_nmi)
+    def calling(vcpu: Vcpu) -> None:
+        helper(vcpu)
+
+    lost = not_passed(Variant("copied", "", (copied,)))
+    assert lost == {"process_nmi": ["process-nmi"]}
+    for variant in (Variant("calling", "", (calling,)), *built_in().values()):
+        assert not_passed(variant) == {}

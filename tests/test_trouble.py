@@ -132,7 +132,7 @@ def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path
         ran.terminate()
         rest = ran.stdout.read()
     assert ran.returncode == 1
-    assert "signatures; see" in rest
+    assert "findings; see" in rest
 
 
 def test_output_that_cannot_be_written_is_trouble() -> None:

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fuzz.campaign.judging import Breaking
+from fuzz.campaign.statistics import Statistics
 from fuzz.compare.compared import StepError
-from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.compare.watch import ASK, HangError
-from fuzz.explore.breaches import Breach
+from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import write_finding, write_summary
+from fuzz.report.folder import Outcome, write_form, write_summary, write_traces
+from fuzz.report.ruled import ruled
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.order import size
@@ -35,6 +37,7 @@ from fuzz.schedule.text import load
 from fuzz.shrink.atlas import atlas_of
 from fuzz.shrink.minimize import minimize
 from variants.machine.step import MIN_VCPUS, Vendor
+from variants.variant import Variant
 
 GRACE: Final = 10
 """Seconds after its time in which a process has to start and to end."""
@@ -43,12 +46,13 @@ MAX_SEED: Final = 2**32 - 1
 
 
 class Settings(NamedTuple):
-    """seconds: how long to fuzz. options: the variants, as command-line options.
+    """seconds: how long to fuzz. variants: what is compared, and `options`, which choose them.
     seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration has covered."""
 
     vendors: tuple[Vendor, ...]
     seconds: int
     out: Path
+    variants: tuple[Variant, ...]
     options: tuple[str, ...]
     seed: int
     mix: bool
@@ -59,13 +63,7 @@ class Fuzzer(NamedTuple):
 
     process: "subprocess.Popen[bytes]"
     log: Path
-
-
-class Outcome(NamedTuple):
-    schedules: int
-    seconds: float
-    findings: list[Finding]
-    breaches: dict[Breach, Schedule]
+    vendor: Vendor
 
 
 def write_seeds(folder: Path, vendor: Vendor) -> None:
@@ -88,12 +86,12 @@ class Collector:
         self,
         automata: dict[Vendor, Automaton],
         settings: Settings,
-        announce: Callable[[Finding], None],
+        announce: Callable[[Form], None],
     ) -> None:
         self.automata = automata
         self.settings = settings
         self.announce = announce
-        self.best: dict[Signature, Finding] = {}
+        self.best: dict[Signature, Form] = {}
         subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
         self.breaking = Breaking(subjects)
 
@@ -127,16 +125,22 @@ class Collector:
         shown = next(
             found for _, found in automaton.compare(smallest) if found.signature == signature
         )
-        finding = Finding(shown, smallest)
-        self.best[signature] = finding
+        form = Form(shown, smallest)
+        self.best[signature] = form
         self.breaking.take(smallest)
-        write_finding(self.settings.out, automaton, finding, self.settings.options)
+        write_form(self.settings.out, automaton, form, self.settings.options)
         if not known:
-            self.announce(finding)
+            self.announce(form)
 
     def write_summary(self, schedules: int, seconds: float) -> None:
-        findings = list(self.best.values())
-        write_summary(self.settings.out, schedules, seconds, findings, self.breaking.found)
+        outcome = self.outcome(schedules, seconds)
+        write_summary(self.settings.out, outcome, self.settings.options)
+
+    def outcome(self, schedules: int, seconds: float) -> Outcome:
+        """What has been found, also by cause with who is right."""
+        variants, forms = self.settings.variants, list(self.best.values())
+        findings = ruled(self.automata, variants[0].name, grouped(variants, forms))
+        return Outcome(schedules, seconds, forms, findings, self.breaking.found)
 
 
 def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer:
@@ -160,7 +164,7 @@ def start(vendor: Vendor, number: int, settings: Settings, work: Path) -> Fuzzer
             env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
-    return Fuzzer(process, path)
+    return Fuzzer(process, path, vendor)
 
 
 def schedules_run(work: Path) -> int:
@@ -172,7 +176,7 @@ def schedules_run(work: Path) -> int:
 def run(
     automata: dict[Vendor, Automaton],
     settings: Settings,
-    announce: Callable[[Finding], None],
+    announce: Callable[[Form], None],
     progress: Callable[[int, float, int], None],
 ) -> Outcome:
     """Fuzz for `settings.seconds`, or until SIGINT or SIGTERM.
@@ -189,6 +193,7 @@ def run(
             write_seeds(work / f"corpus-{vendor}", vendor)
         collector = Collector(automata, settings, announce)
         collector.write_summary(0, 0.0)
+        statistics = Statistics(settings.out)
         began = time.monotonic()
         workers = max(len(settings.vendors), os.cpu_count() or 1)
         fuzzers: list[Fuzzer] = []
@@ -198,13 +203,19 @@ def run(
             fuzzers.append(start(vendor, number, settings, work))
         own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
         trouble = ""
+
+        def note() -> None:
+            elapsed, logs = time.monotonic() - began, {one.log: one.vendor for one in fuzzers}
+            statistics.note(schedules_run(work), elapsed, len(collector.best), logs)
+
         try:
             try:
                 while not trouble and any(one.process.poll() is None for one in fuzzers):
                     time.sleep(0.2)
                     late = time.monotonic() - began > settings.seconds + GRACE
                     known = dict(collector.best)
-                    collect(work, collector)
+                    note()
+                    collect(work, collector, note)
                     ran, seconds = schedules_run(work), time.monotonic() - began
                     if collector.best != known:
                         collector.write_summary(ran, seconds)
@@ -215,7 +226,8 @@ def run(
                 # It may have come in the middle of a search.
                 atlas_of.cache_clear()
             stop(fuzzers)
-            collect(work, collector)
+            collect(work, collector, note)
+            note()
         except (StepError, HangError) as error:
             trouble = str(error)
         schedules, seconds = schedules_run(work), time.monotonic() - began
@@ -229,7 +241,9 @@ def run(
         collector.write_summary(schedules, seconds)
         if trouble:
             raise FuzzerError(trouble)
-    return Outcome(schedules, seconds, list(collector.best.values()), collector.breaking.found)
+    outcome = collector.outcome(schedules, seconds)
+    write_traces(settings.out, outcome.findings, settings.options, {})
+    return outcome
 
 
 class FuzzerError(Exception):
@@ -241,7 +255,7 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
 
     own: the user's variants, to be named where nothing says which it was.
     """
-    process, log = fuzzer
+    process, log, _ = fuzzer
     status = process.poll()
     if status is None and not late:
         return ""
@@ -262,12 +276,13 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
     return f"a fuzzer process died: it ended early {how}{own and f', with {own}'}"
 
 
-def collect(work: Path, collector: Collector) -> None:
-    """Take in new findings; each is removed only once it is reported."""
+def collect(work: Path, collector: Collector, note: Callable[[], None]) -> None:
+    """Take in what is new; each is removed only once it is reported. note: called after each."""
     for path in sorted(work.glob("[0-9]*.json")):
         found = json.loads(path.read_text())
         collector.take(bytes.fromhex(found["input"]), found["signature"])
         path.unlink()
+        note()
 
 
 def stop(fuzzers: Sequence[Fuzzer]) -> None:

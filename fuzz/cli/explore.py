@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
@@ -12,13 +13,18 @@ from typing import Any, NamedTuple
 
 from fuzz.cli import breaches
 from fuzz.cli.output import show_line
+from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
 from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
 from fuzz.explore.exhaustive import Explored, explore
-from fuzz.report.folder import summary, summary_text, write_finding
+from fuzz.findings.finding import grouped
+from fuzz.page.page import PAGE
+from fuzz.report.folder import findings_json, summary, write_form, write_traces
 from fuzz.report.replay import automaton_of
+from fuzz.report.ruled import Ruled, ruled
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, usual_alphabets, usual_words, words_of
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import printable
@@ -26,6 +32,7 @@ from fuzz.schedule.text import schedule_json
 from fuzz.shrink.minimize import minimize
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import Variant
 
 EXAMPLE = """\
 examples:
@@ -71,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/explored"), metavar="DIR")
     parser.add_argument("--check", type=Path, metavar="CERTIFICATE", help="explore again, compare")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--all", action="store_true", help="list all findings, and what latent ones lead to"
+    )
     parser.add_argument(
         "--judge", action="store_true", help="each variant alone: every rule that it breaks"
     )
@@ -168,6 +178,7 @@ def do_explore(options: argparse.Namespace) -> int:
     variants = choose(named, files)
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / PAGE).unlink(missing_ok=True)
     explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
     certified_of = {one.vendor: one.alphabets for one in requests}
     found = {**certificate(variants, certified_of, asked), **result(explored)}
@@ -176,14 +187,16 @@ def do_explore(options: argparse.Namespace) -> int:
         same = f"{printable(str(options.check))}: explored again, all the same"
         print("\n".join(map(printable, wrong)) if wrong else same)
         return DIFFERENT if wrong else SAME
-    write_reports(options.out, explored, found, named, files)
+    findings = write_reports(options.out, explored, found, variants, named, files)
+    said = finish(options.out, options.all)
     if options.json:
-        print(json.dumps(explored_json(explored)))
+        print(json.dumps(explored_json(explored) | {"findings": findings_json(findings, {})}))
     else:
-        findings = [finding for one in explored.values() for finding in one.found.values()]
-        print(summary_text(extent(found), findings, options.out), end="")
-        print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
-    if any(one.found for one in explored.values()):
+        print(said, end="")
+        if options.all:
+            print("\n".join(["", *what_latent_ones_lead_to(explored, bound)]))
+    complain_of_races(variants, [form for one in findings for form in one.finding.forms])
+    if findings:
         return DIFFERENT
     if any(one.interrupted for one in explored.values()):
         raise KeyboardInterrupt
@@ -208,25 +221,29 @@ def write_reports(
     out: Path,
     explored: dict[Vendor, Explored],
     found: dict[str, Any],
+    variants: Sequence[Variant],
     named: str,
     files: list[str],
-) -> None:
-    """What a campaign writes, and the certificate."""
+) -> list[Ruled]:
+    """Write what a campaign writes, and the certificate; the findings."""
     options = ["--variants", named] if named else []
     for file in files:
         options += ["--variant", file]
-    findings = []
+    automata = {vendor: automaton_of(vendor, variants) for vendor in explored}
+    forms = []
     for vendor, one in explored.items():
-        automaton = automaton_of(vendor, choose(named, files))
-        for finding in one.found.values():
-            smallest = minimize(automaton, finding.schedule, finding.divergence.signature)
-            findings.append(finding._replace(schedule=smallest))
-            write_finding(out, automaton, findings[-1], options)
+        for form in one.found.values():
+            smallest = minimize(automata[vendor], form.schedule, form.divergence.signature)
+            forms.append(form._replace(schedule=smallest))
+            write_form(out, automata[vendor], forms[-1], options)
+    findings = ruled(automata, variants[0].name, grouped(variants, forms))
+    write_traces(out, findings, options, {})
     lines = what_latent_ones_lead_to(explored, found["bound"])
     latent = "".join(f"- {line}\n" for line in lines)
-    table = summary("Exploration", extent(found), findings)
-    write_whole(out / "summary.md", f"{table}\n## Latent differences\n\n{latent}")
+    tables = summary("Exploration", extent(found), forms, findings)
+    write_whole(out / "summary.md", f"{tables}\n## Latent differences\n\n{latent}")
     write_whole(out / "certificate.json", json.dumps(found, indent=1) + "\n")
+    return findings
 
 
 def what_latent_ones_lead_to(explored: dict[Vendor, Explored], bound: int | None) -> list[str]:

@@ -7,12 +7,15 @@ from typing import Final
 from fuzz.campaign import campaign
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, show_line
+from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
+from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.signature import Finding
+from fuzz.compare.signature import Form
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import slug, summary_text
+from fuzz.page.page import PAGE
+from fuzz.report.folder import slug
 from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
 from variants.machine.step import VENDORS
@@ -22,7 +25,8 @@ examples:
   eventdiff fuzz --time 600 --vendor svm --out reports/mine
   eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/mine
 
-Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. summary.md has them all.
+Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.html has them all,
+by cause and by who is right.
 """
 MAX_SECONDS: Final = 2**31 - 1
 """The most that libFuzzer takes."""
@@ -46,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also what `explore` keeps apart: races, NMIs, SMIs and interrupts in one schedule",
     )
     parser.add_argument("--json", action="store_true", help="print campaign.json when done")
+    parser.add_argument("--all", action="store_true", help="list all findings when done")
     parser.add_argument(
         "--confirm",
         action="store_true",
@@ -81,13 +86,13 @@ def do_fuzz(options: argparse.Namespace) -> int:
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     settings = campaign.Settings(
-        vendors, options.time, options.out, given, options.seed, options.mix
+        vendors, options.time, options.out, variants, given, options.seed, options.mix
     )
 
-    def announce(finding: Finding) -> None:
+    def announce(form: Form) -> None:
         if not options.json:
             show_line()
-            signature = finding.signature
+            signature = form.signature
             folder = printable(str(options.out / slug(signature)))
             print(f"{signature}\n    {folder}", flush=True)
 
@@ -95,12 +100,15 @@ def do_fuzz(options: argparse.Namespace) -> int:
         ran = f"{schedules} schedules, {signatures} signatures"
         show_line(f"{elapsed:3.0f}/{options.time} s, {ran}")
 
+    (options.out / PAGE).unlink(missing_ok=True)
     outcome = campaign.run(automata, settings, announce, progress)
     show_line()
-    verdicts = confirm(outcome, automata, kernels, options.out, TELLING) if options.confirm else {}
+    if options.confirm:
+        confirm(outcome, automata, kernels, options.out, given, TELLING)
+    said = finish(options.out, options.all)
     if options.json:
         print((options.out / "campaign.json").read_text(), end="")
     else:
-        ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
-        print("\n" + summary_text(ran, outcome.findings, options.out, verdicts), end="")
-    return DIFFERENT if outcome.findings else SAME
+        print("\n" + said, end="")
+    complain_of_races(variants, outcome.forms)
+    return DIFFERENT if outcome.forms else SAME

@@ -7,7 +7,7 @@ from typing import Any
 
 from fuzz.cli.output import TELLING
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
-from fuzz.compare.traces import Split, Traces, traces_json
+from fuzz.compare.traces import Traces, traces_json
 from fuzz.live.run import breaks, live_splits, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
@@ -67,8 +67,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
             continue
         text = f"{trace_text(result)}model only: a race (`at`)\n"
         if live:
-            splits = [Split(step, divergence.groups) for step, divergence in result.divergences]
-            text = both_text(result.schedule, result.traces, live, splits, bochs)
+            text = both_text(result, live, bochs)
         print(("\n" if number else "") + text, end="", flush=True)
     return status
 

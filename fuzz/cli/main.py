@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, export, fuzz, judge, live, review, schedules, variants
+from fuzz.cli import explore, export, fuzz, judge, live, reports, review, schedules, variants
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
+from fuzz.page.read import FolderError
 from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
 from variants.catalogue import VariantError, describe, offered
@@ -25,6 +26,7 @@ examples:
   eventdiff fuzz --time 60 --out reports/mine
   eventdiff replay corpus/seeds/svm-sipi-in-l2-then-hlt.yaml
   eventdiff replay --variants original --variant my_fix.py case.yaml
+  eventdiff show reports/latest 1
   eventdiff minimize big.yaml > small.yaml
   eventdiff review mine.patch --on linux-6.12
   eventdiff convert case.yaml case.bin
@@ -74,6 +76,9 @@ def parser() -> Parser:
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
     about = "Write a schedule as a C program that tests a host's KVM."
     export.add_arguments(command("export", about))
+    about = "Show what a campaign or an exploration found, or one finding whole."
+    reports.add_show(command("show", about))
+    reports.add_report(command("report", "Write the page of a campaign or an exploration again."))
     review.add_parser(commands)
     live.add_parser(commands)
     return top
@@ -88,6 +93,8 @@ COMMANDS = {
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
     "export": export.do_export,
+    "show": reports.do_show,
+    "report": reports.do_report,
     "review": review.do_review,
     "live": live.run,
 }
@@ -95,7 +102,7 @@ COMMANDS = {
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds),
+    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds, FolderError),
 )
 """What is said in one line."""
 

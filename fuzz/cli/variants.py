@@ -5,18 +5,20 @@ import difflib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 from textwrap import dedent
 from types import FunctionType
 
-from fuzz.cli.output import write
+from fuzz.cli.output import complain, write
 from fuzz.cli.status import DIFFERENT, SAME
-from fuzz.schedule.schedule import printable
+from fuzz.compare.signature import Form
+from fuzz.schedule.schedule import printable, races
 from variants import template
 from variants.catalogue import BUILT_IN, VariantError, check_name, with_own
+from variants.passing import not_passed
 from variants.variant import Variant, machine_functions, name_of, replaced
 
 WHOLE = 1000
@@ -65,6 +67,16 @@ def do_variants(options: argparse.Namespace) -> int:
     for name, variant in known.items():
         print(f"{name:{width}}  {printable(variant.provenance)}")
     return SAME
+
+
+def complain_of_races(variants: Sequence[Variant], forms: Iterable[Form]) -> None:
+    """Say of which races among `forms` nothing can be concluded: see `variants.passing`."""
+    if not any(races(form.schedule) for form in forms):
+        return
+    for variant in variants:
+        for function, points in not_passed(variant).items():
+            what = f"{function} does not pass {', '.join(points)}"
+            complain(f"variant {variant.name}: {what}: races there differ, whatever it changes")
 
 
 def described(variant: Variant) -> dict[str, object]:

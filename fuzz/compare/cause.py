@@ -56,21 +56,23 @@ class Question(NamedTuple):
     step: Step
     arrivals: Arrivals
 
+    def end(self, member: int) -> VcpuStep:
+        """What a variant makes of the step."""
+        return self.compared.machines[member].step_vcpu(self.before, self.step, self.arrivals)
+
     def ends(self) -> tuple[VcpuStep, VcpuStep]:
-        """What i and j make of the step."""
-        one, other = [self.compared.machines[member].step_vcpu for member in (self.i, self.j)]
-        taken = self.before, self.step, self.arrivals
-        return one(*taken), other(*taken)
+        """What i and j make of it."""
+        return self.end(self.i), self.end(self.j)
 
     def everyones_ends(self) -> list[VcpuStep]:
         """What every variant would make of it, even one that has already been told apart: so that
         one bug has one name, whoever is still in the group when it shows."""
-        taken = self.before, self.step, self.arrivals
-        return [machine.step_vcpu(*taken) for machine in self.compared.machines]
+        return [self.end(member) for member in range(len(self.compared.machines))]
 
     def what(self) -> str:
         """The name of the step itself."""
-        return itself(self.step, self.compared.vendor, thaw(self.before))
+        executed = any(end.observation.executed for end in self.ends())
+        return itself(self.step, self.compared.vendor, thaw(self.before), executed)
 
 
 def arrived(compared: Compared, i: int, j: int, before: VcpuState, irq: Irq) -> Cause:
@@ -97,9 +99,9 @@ def own_answer(one: Question, other: Question) -> Answer | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _own_answer(one: Question, other: Question) -> Answer | None:
-    showed = one.ends()[0].observation, other.ends()[1].observation
+    showed = one.end(one.i).observation, other.end(other.j).observation
     told = look(*showed)
-    nearer = other if told[0] == "warning" and showed[1].warn else one
+    nearer = other if told.kind == "warning" and showed[1].warn else one
     try:
         ends = [end.observation for end in nearer.ends()]
     except StepError:
@@ -116,9 +118,10 @@ def answer(question: Question) -> Answer:
     try:
         return answered_by(question)[1]
     except StepError:
-        names = question.compared.names
-        sides = ((names[question.i],), (names[question.j],))
-        return Answer(Cause(sides, question.what()), ELSEWHERE)
+        compared = question.compared
+        sides = ((compared.names[question.i],), (compared.names[question.j],))
+        what = itself(question.step, compared.vendor, thaw(question.before), executed=True)
+        return Answer(Cause(sides, what), ELSEWHERE)
 
 
 def answered_by(question: Question) -> tuple[str, Answer]:
@@ -187,7 +190,7 @@ def a_race(question: Question) -> Answer | None:
     racing = {irq.mode for _, irq in question.arrivals if irq.mode in PENDING}
     if not racing:
         return None
-    what = f"race with {min(racing).upper()}"
+    what = f"race with {min(racing).upper()}{by_ioctl(question)}"
     return answer_with(question, question.everyones_ends(), what, race=True)
 
 
@@ -196,13 +199,25 @@ def an_event(question: Question) -> Answer:
     vcpu, step = thaw(question.before), question.step
     ends = question.everyones_ends()
     event = event_of(vcpu, step, ends[question.i], ends[question.j])
+    executed = any(ends[member].observation.executed for member in (question.i, question.j))
     if not event:
         what = question.what()
-    elif event != "SIPI" and step.op in RELEASES and not vcpu.guest_mode:
+    elif event != "SIPI" and step.op in RELEASES and executed and not vcpu.guest_mode:
         what = f"{event} at {step.op}"
     else:
-        what = f"{event} in {context(question.compared.vendor, vcpu)}"
+        what = f"{event} in {context(question.compared.vendor, vcpu)}{by_ioctl(question)}"
     return answer_with(question, ends, what)
+
+
+def by_ioctl(question: Question) -> str:
+    """That it takes the ioctl, if the variants do not come to differ so where the vCPU runs:
+    neither in the same way, nor in whether INIT or SIPI stays pending."""
+    if question.step.op not in IOCTL_OPS:
+        return ""
+    ran, done = question._replace(step=IDLE).ends(), question.ends()
+    kept = [left_pending(one) ^ left_pending(other) for one, other in (ran, done)]
+    alike = difference(*ran) == difference(*done) or kept[0] == kept[1] != 0
+    return "" if alike else f" at {question.step.op}"
 
 
 RULES: Final[tuple[Callable[[Question], Answer | None], ...]] = (
@@ -218,7 +233,7 @@ def answer_with(
 ) -> Answer:
     """The cause `what`, with the sides that these ends make and how it shows in them."""
     one, other = ends[question.i].observation, ends[question.j].observation
-    kind, shows = look(one, other)
+    kind, shows, _ = look(one, other)
     cause = Cause(sides(question, ends), what, race)
     return Answer(cause, shows if kind == "visible" and one != other else ELSEWHERE)
 
@@ -232,7 +247,7 @@ def sides(question: Question, ends: Sequence[VcpuStep]) -> tuple[tuple[str, ...]
     compared, i, j = question.compared, question.i, question.j
     vcpu = thaw(question.before)
     one, other = ends[i].observation, ends[j].observation
-    field = "warn" if one.warn != other.warn else telling(one, other)
+    field = telling(one, other) or ("warn" if one.warn != other.warn else "")
     if field:
         keys: Sequence[object] = [getattr(end.observation, field) for end in ends]
     elif differ := left_pending(ends[i]) ^ left_pending(ends[j]):

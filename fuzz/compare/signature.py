@@ -15,6 +15,8 @@ Kind = Literal["visible", "liveness", "warning", "latent"]
 
 PACE: Final = {"blocked": 0, "busy": 1}
 """How far the guest gets: it sleeps, KVM spins; else it runs."""
+GAITS: Final = ("waits", "spins", "goes on")
+"""The paces in words."""
 FIELDS: Final = (
     "nested_exit",
     "outcome",
@@ -56,15 +58,20 @@ class Answer(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """What identifies a divergence class; as text in reports and certificates."""
+    """What identifies a divergence class; as text in reports and certificates.
+
+    warned: the function whose WARN fires in one variant only, beside what else shows; else "".
+    """
 
     vendor: Vendor
     kind: Kind
     cause: Cause
     shows: str
+    warned: str = ""
 
     def __str__(self) -> str:
-        return f"{self.vendor}: {self.kind}: {self.cause}: {self.shows}"
+        warned = self.warned and f", WARN {self.warned}"
+        return f"{self.vendor}: {self.kind}: {self.cause}: {self.shows}{warned}"
 
 
 class Divergence(NamedTuple):
@@ -78,8 +85,9 @@ class Divergence(NamedTuple):
         return self.signature.kind
 
 
-class Finding(NamedTuple):
-    """A divergence class with the smallest schedule known to show it."""
+class Form(NamedTuple):
+    """A divergence class with the smallest schedule known to show it: one of the forms that a cause
+    takes."""
 
     divergence: Divergence
     schedule: Schedule
@@ -101,13 +109,14 @@ def visible(
         to many steps later is of endless variety and says little.
     """
     # Of a split in three the first two parts name the class, as they do its cause.
-    kind, shows = look(observed[parts[0][0]], observed[parts[1][0]])
+    kind, shows, warned = look(observed[parts[0][0]], observed[parts[1][0]])
     cause, own = answer
     if kind == "visible":
         shows = own
     if cause.race:
         shows = "in a race"
-    return Divergence(Signature(compared.vendor, kind, cause, shows), named(compared, parts))
+    signature = Signature(compared.vendor, kind, cause, shows, warned)
+    return Divergence(signature, named(compared, parts))
 
 
 def latent(compared: Compared, parts: Sequence[Group], cause: Cause) -> Divergence:
@@ -121,17 +130,34 @@ def named(compared: Compared, parts: Sequence[Group]) -> tuple[tuple[str, ...], 
     return tuple(tuple(compared.names[member] for member in part) for part in parts)
 
 
-def look(one: Observation, other: Observation) -> tuple[Kind, str]:
-    """Kind and looks of the difference between two observations, without vectors."""
-    if one.warn != other.warn:
-        return "warning", one.warn or other.warn or ""
-    if PACE.get(one.outcome, 2) != PACE.get(other.outcome, 2):
-        return "liveness", "one waits, another goes on"
-    if telling(one, other) not in ("nested_exit", "guest_mode"):
-        return "visible", ELSEWHERE
+class Look(NamedTuple):
+    """How two observations differ. warned: as in `Signature`."""
+
+    kind: Kind
+    shows: str
+    warned: str
+
+
+def look(one: Observation, other: Observation) -> Look:
+    """Kind and looks of the difference between two observations, without vectors.
+
+    A WARN names the kind only where nothing else tells the two apart.
+    """
+    warned = (one.warn or other.warn or "") if one.warn != other.warn else ""
+    field = telling(one, other)
+    if not field:
+        return Look("warning", warned, "")
+    paces = sorted(PACE.get(seen.outcome, 2) for seen in (one, other))
+    if paces[0] != paces[1]:
+        slower, faster = [GAITS[pace] for pace in paces]
+        return Look("liveness", f"one {slower}, another {faster}", warned)
+    if field == "guest_mode":
+        return Look("visible", "in L2 or not", warned)
+    if field != "nested_exit":
+        return Look("visible", ELSEWHERE, warned)
     a, b = one.nested_exit, other.nested_exit
     same = a is not None and b is not None and a.reason == b.reason
-    return "visible", "saved activity" if same else "VM exit"
+    return Look("visible", "saved activity" if same else "VM exit", warned)
 
 
 def telling(one: Observation, other: Observation) -> str:

@@ -42,7 +42,8 @@ def event_of(vcpu: Vcpu, step: Step, one: VcpuStep, other: VcpuStep) -> str:
     executed = one.observation.executed and other.observation.executed
     if step.op == "icr" and step.to == TO_SELF and executed:
         present.add(EVENTS.get(step.mode, ""))
-    if "INIT" in present and step.op in RELEASES and not vcpu.guest_mode:
+    released = one.observation.executed or other.observation.executed
+    if "INIT" in present and step.op in RELEASES and released and not vcpu.guest_mode:
         apart = [replace(thaw(end.vcpu), pending_events=0) for end in (one, other)]
         if apart[0] != apart[1]:
             return "INIT"
@@ -81,8 +82,13 @@ def left_pending(end: VcpuStep) -> int:
     return thaw(end.vcpu).pending_events
 
 
-def itself(step: Step, vendor: Vendor, vcpu: Vcpu) -> str:
-    """The name of a step that variants answer differently, whatever is pending."""
+def itself(step: Step, vendor: Vendor, vcpu: Vcpu, executed: bool) -> str:
+    """The name of a step that variants answer differently, whatever is pending.
+
+    executed: some variant did. Else all that is left of it is that the vCPU ran.
+    """
+    if not executed:
+        return f"KVM_RUN in {context(vendor, vcpu)}"
     if step.op in VMX_OPS or step.op in SVM_OPS:
         return f"{step.op} {step.mode}".strip()
     return f"{step.op} in {context(vendor, vcpu)}"

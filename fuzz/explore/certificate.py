@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fuzz.compare import cause, compared, joint, signature, wording
-from fuzz.compare.signature import Finding, Signature
+from fuzz.compare.signature import Form, Signature
 from fuzz.explore.exhaustive import Explored
 from fuzz.schedule.alphabet import Alphabet
 from fuzz.schedule.text import step_yaml
@@ -87,7 +87,7 @@ def result(explored: dict[Vendor, Explored]) -> dict[str, Any]:
     }
 
 
-def signature_json(finding: Finding, shown: dict[Signature, Finding | None]) -> dict[str, Any]:
+def signature_json(finding: Form, shown: dict[Signature, Form | None]) -> dict[str, Any]:
     """A signature, with the length of its shortest schedule. A latent one also has `shows`: the
     signature that it leads to and the length of the schedule, or null if it leads to none; nothing
     if that has not been explored to an end."""

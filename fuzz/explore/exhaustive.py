@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared, Group
 from fuzz.compare.joint import regroup, start
-from fuzz.compare.signature import Divergence, Finding, Signature
+from fuzz.compare.signature import Divergence, Form, Signature
 from fuzz.explore.search import Event, Path, Progress, Search
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet
@@ -50,14 +50,14 @@ class Explored(NamedTuple):
     depth: int
     fixpoint: bool
     interrupted: bool
-    found: dict[Signature, Finding]
-    shown: dict[Signature, Finding | None]
+    found: dict[Signature, Form]
+    shown: dict[Signature, Form | None]
 
 
 class Way(NamedTuple):
     """A schedule for a signature, and how the search got there."""
 
-    finding: Finding
+    finding: Form
     prefix: "Prefix"
     search: Search
     path: Path
@@ -89,8 +89,8 @@ def explore(
     for alphabet in dict.fromkeys((*calm, *alphabets)):
         if not any(one.interrupted for one in done):
             done.append(explore_all(compared, alphabet, max_depth, progress))
-    found: dict[Signature, Finding] = {}
-    shown: dict[Signature, Finding | None] = {}
+    found: dict[Signature, Form] = {}
+    shown: dict[Signature, Form | None] = {}
     for one in done:
         for signature, finding in one.found.items():
             found[signature] = better(found.get(signature), finding)
@@ -114,7 +114,7 @@ def explore(
     )
 
 
-def better(known: Finding | None, other: Finding) -> Finding:
+def better(known: Form | None, other: Form) -> Form:
     """The one with the better reproducer, `known` if they are equally good."""
     return other if known is None or rank(other.schedule) < rank(known.schedule) else known
 
@@ -143,12 +143,12 @@ def explore_all(
     ways: dict[Signature, list[Way]] = {}
     for prefix, search in searches:
         for signature, (divergence, path) in search.found.items():
-            finding = Finding(divergence, schedule_of(search, path, prefix))
+            finding = Form(divergence, schedule_of(search, path, prefix))
             ways.setdefault(signature, []).append(Way(finding, prefix, search, path))
     for some in ways.values():
         some.sort(key=lambda way: len(way.finding.schedule.steps))
     fixpoint = not interrupted and all(search.fixpoint for _, search in searches)
-    shown: dict[Signature, Finding | None] = {}
+    shown: dict[Signature, Form | None] = {}
     try:
         for signature, some in ways.items():
             if some[0].finding.divergence.kind == "latent" and not interrupted:
@@ -188,10 +188,10 @@ def after_splits(
 
 def resolve(
     ways: Sequence[Way], max_depth: int | None, progress: Progress
-) -> tuple[Finding | None, bool]:
+) -> tuple[Form | None, bool]:
     """The shortest schedule that goes on from one of `ways`, all of a latent signature, and makes
     the difference show; None if there is none. The flag: all were followed to an end."""
-    shortest: Finding | None = None
+    shortest: Form | None = None
     to_an_end = True
     for way in ways:
         most = len(shortest.schedule.steps) - 1 if shortest else max_depth
@@ -201,7 +201,7 @@ def resolve(
     return shortest, to_an_end
 
 
-def follow(way: Way, max_depth: int | None, progress: Progress) -> tuple[Finding | None, bool]:
+def follow(way: Way, max_depth: int | None, progress: Progress) -> tuple[Form | None, bool]:
     """The shortest continuation that makes a latent divergence show, in `max_depth` steps in all.
     The flag: there is nothing more to explore."""
     search, schedule = way.search, way.finding.schedule
@@ -218,7 +218,7 @@ def follow(way: Way, max_depth: int | None, progress: Progress) -> tuple[Finding
         return None, rest.fixpoint
     path, divergence = min(telling, key=lambda one: one[0].length)
     more = steps(rest.events(path), way.prefix)
-    return Finding(divergence, schedule._replace(steps=(*schedule.steps, *more))), False
+    return Form(divergence, schedule._replace(steps=(*schedule.steps, *more))), False
 
 
 def schedule_of(search: Search, path: Path, prefix: Prefix) -> Schedule:

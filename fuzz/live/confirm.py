@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
-from fuzz.campaign.campaign import Outcome
-from fuzz.compare.signature import Finding, Signature
-from fuzz.compare.traces import Split, Traces
+from fuzz.compare.signature import Form, Signature
+from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Verdict, slug, write_summary
+from fuzz.report.folder import (
+    CONFIRMED,
+    MODEL_ONLY,
+    NOT_REPRODUCED,
+    Outcome,
+    Verdict,
+    slug,
+    write_summary,
+    write_traces,
+)
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
@@ -19,15 +26,11 @@ from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.step import Vendor
 
-CONFIRMED: Final = "confirmed on real KVM"
-NOT_REPRODUCED: Final = "not reproduced"
-MODEL_ONLY: Final = "model only"
-
 Kernels = Mapping[str, Build]
 """Builds by variant name."""
 
 
-def out_of_reach(finding: Finding, kernels: Kernels) -> str:
+def out_of_reach(finding: Form, kernels: Kernels) -> str:
     """Why live runs cannot tell, "" if they can."""
     if races(finding.schedule):
         return "a race"
@@ -38,7 +41,7 @@ def out_of_reach(finding: Finding, kernels: Kernels) -> str:
     return f"no live build of {', '.join(missing)}" if missing else ""
 
 
-def verdict_of(finding: Finding, result: Replay, live: Traces, bochs: Version | None) -> Verdict:
+def verdict_of(finding: Form, result: Replay, live: Traces, bochs: Version | None) -> Verdict:
     """Confirmed if the live variants part at the same step as the models, and as they do.
 
     result: what the models do. bochs: as in `quirk_of`. A quirk of the emulator that explains why
@@ -61,7 +64,7 @@ def verdict_of(finding: Finding, result: Replay, live: Traces, bochs: Version | 
 
 
 def verdicts_of(
-    findings: Sequence[Finding],
+    findings: Sequence[Form],
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
@@ -87,12 +90,8 @@ def verdicts_of(
         if not reason:
             verdict = verdict_of(finding, result, live, bochs)
         folder = out / slug(signature)
-        shown = trace_text(result)
-        if live:
-            splits = [Split(at, divergence.groups) for at, divergence in result.divergences]
-            shown = both_text(finding.schedule, result.traces, live, splits, bochs)
+        shown = both_text(result, live, bochs) if live else trace_text(result)
         write_whole(folder / "live.txt", f"{verdict}\n\n{shown}")
-        write_whole(folder / "trace.txt", f"{trace_text(result, signature)}\n{verdict}\n")
         verdicts[signature] = verdict
     return verdicts
 
@@ -102,16 +101,20 @@ def confirm(
     automata: Mapping[Vendor, Automaton],
     kernels: Kernels,
     out: Path,
+    options: Sequence[str],
     telling: Telling,
 ) -> dict[Signature, Verdict]:
     """Confirm a campaign and say so in its reports; {}, and they stay as they were, on Ctrl-C.
 
+    options: what makes `replay` compare the same variants.
+
     Raises LiveError when nothing can be run, OSError when reports cannot be written.
     """
     try:
-        verdicts = verdicts_of(outcome.findings, automata, kernels, out, telling)
+        verdicts = verdicts_of(outcome.forms, automata, kernels, out, telling)
     except KeyboardInterrupt:
         telling.trouble("interrupted, nothing is confirmed")
         return {}
-    write_summary(out, *outcome, verdicts)
+    write_summary(out, outcome, options, verdicts)
+    write_traces(out, outcome.findings, options, verdicts)
     return verdicts

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from fuzz.compare.traces import Split, Traces, differing
 from fuzz.live.run import breaks, known, quirk
+from fuzz.report.replay import Replay
 from fuzz.report.trace import WIDTH, head, split_lines, table
 from fuzz.schedule.schedule import Schedule
 from variants.live.bochs import Version
@@ -14,7 +15,7 @@ def live_text(schedule: Schedule, traces: Traces, splits: Sequence[Split]) -> st
     """What the live variants showed, side by side, at most `WIDTH` columns."""
     marks = {split.step: ">" for split in splits}
     legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs, live; `>` marks a divergence"
-    lines = [*head(schedule, legend), *table(schedule, {"": traces}, list(traces), marks), ""]
+    lines = [*head(schedule, legend), *table(schedule, {"": traces}, list(traces), marks, {}), ""]
     broken = [line for text in breaks(traces) for line in textwrap.wrap(text, WIDTH)]
     lines += [*split_lines(splits), *broken] or ["the variants agree"]
     return "\n".join([*lines, ""])
@@ -51,22 +52,17 @@ def agreement(
     return lines, marks
 
 
-def both_text(
-    schedule: Schedule,
-    model: Traces,
-    live: Traces,
-    splits: Sequence[Split],
-    bochs: Version | None,
-) -> str:
+def both_text(result: Replay, live: Traces, bochs: Version | None) -> str:
     """Model and live traces of a schedule, where they agree, and where the models diverge.
 
     bochs: as in `quirk_of`.
     """
+    schedule, model = result.schedule, result.traces
     names = [*model, *(name for name in live if name not in model)]
     said, wrong = agreement(schedule, model, live, bochs)
-    marks = {split.step: ">" for split in splits} | wrong
+    marks = {split.step: ">" for split in result.splits} | wrong
     legend = f"{schedule.vendor}, {schedule.vcpus} vCPUs; "
     legend += "`>` marks a divergence, `!` live KVM unlike the model"
     lines = head(schedule, legend)
-    lines += table(schedule, {"model": model, "live": live}, names, marks)
-    return "\n".join([*lines, "", *split_lines(splits), *said, ""])
+    lines += table(schedule, {"model": model, "live": live}, names, marks, result.held)
+    return "\n".join([*lines, "", *split_lines(result.splits), *said, ""])

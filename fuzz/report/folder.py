@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fuzz.compare.signature import Divergence, Finding, Signature
+from fuzz.compare.signature import Divergence, Form, Signature
 from fuzz.explore.breaches import Breach
 from fuzz.memory.automaton import Automaton
+from fuzz.report.mail import FILE, Told, mail_text
 from fuzz.report.replay import replay, replay_json
+from fuzz.report.ruled import Judged, Ruled, lead
 from fuzz.report.rulings import breach_json, breaches_table
-from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
-from fuzz.schedule.schedule import Schedule, printable
+from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import dump
 
 LONGEST_NAME: Final = 160
@@ -22,7 +23,7 @@ LONGEST_NAME: Final = 160
 
 
 class Verdict(NamedTuple):
-    """What became of a finding on real KVM. reason: why it is for models only."""
+    """What became of a form on real KVM. reason: why it is for models only."""
 
     word: str
     reason: str = ""
@@ -31,8 +32,24 @@ class Verdict(NamedTuple):
         return f"{self.word} ({self.reason})" if self.reason else self.word
 
 
+CONFIRMED: Final = "confirmed on real KVM"
+NOT_REPRODUCED: Final = "not reproduced"
+MODEL_ONLY: Final = "model only"
+BEST: Final = (CONFIRMED, NOT_REPRODUCED, MODEL_ONLY)
+"""Words of verdicts, the most telling first."""
 Verdicts = Mapping[Signature, Verdict]
 """By signature; empty if real KVM was not asked."""
+
+
+class Outcome(NamedTuple):
+    """What a campaign has come to. forms: a smallest schedule a signature; findings: these by
+    cause. breaches: of rules of the manuals, each with a schedule."""
+
+    schedules: int
+    seconds: float
+    forms: Sequence[Form]
+    findings: Sequence[Ruled]
+    breaches: Mapping[Breach, Schedule]
 
 
 def slug(signature: Signature) -> str:
@@ -49,8 +66,9 @@ def slug_of(text: str) -> str:
     return f"{name[:LONGEST_NAME]}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
-WHAT = {
+WHAT: Final = {
     "VM exit": "L1 sees different VM exits",
+    "in L2 or not": "one is in L2, another in L1",
     "saved activity": "a VM exit saves different activity states",
     "elsewhere": "the guest or the host sees different things",
     "in a race": "the guest or the host sees different things",
@@ -59,13 +77,15 @@ WHAT = {
 
 def sentence(divergence: Divergence) -> str:
     """What differs and where, in one sentence."""
-    _, kind, cause, shows = divergence.signature
+    _, kind, cause, shows, warned = divergence.signature
     what = {
         "latent": "they differ inside, and nothing shows yet",
-        "liveness": "one waits where another goes on",
+        "liveness": "one does not go on as another does" if cause.race else shows,
         "warning": f"only one makes the kernel warn ({shows})",
         "visible": WHAT.get(shows, shows),
     }[kind]
+    if warned:
+        what += f", and only one makes the kernel warn ({warned})"
     one, other = (" and ".join(side) for side in cause.sides)
     return f"{cause.what[0].upper()}{cause.what[1:]}: {one} unlike {other}; {what}."
 
@@ -94,109 +114,156 @@ addopts = --import-mode=importlib
 """
 
 
-def write_finding(
-    folder: Path, automaton: Automaton, finding: Finding, options: Sequence[str]
-) -> None:
-    """Write `finding` under `folder`. options: what makes `replay` compare the same variants."""
-    signature = finding.signature
+def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence[str]) -> None:
+    """Write `form` under `folder`. options: what makes `replay` compare the same variants."""
+    signature = form.signature
     name = slug(signature)
-    schedule = finding.schedule._replace(name=name, about=sentence(finding.divergence))
+    schedule = form.schedule._replace(name=name, about=sentence(form.divergence))
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
     (own / "live.txt").unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
-    write_whole(own / "trace.txt", trace_text(result, signature))
+    write_whole(own / "trace.txt", mail_text(result, Told(schedule.about), options))
     given = "".join(f"{json.dumps(option)}, " for option in options)
     test = TEST.format(name=name.replace("-", "_"), options=given)
     write_whole(own / "test_reproducer.py", test)
     write_whole(folder / "pytest.ini", PYTEST_INI)
-    write_whole(own / "reproducer.yaml", dump(schedule))
+    write_whole(own / FILE, dump(schedule))
+
+
+def write_traces(
+    folder: Path, findings: Sequence[Ruled], options: Sequence[str], verdicts: Verdicts
+) -> None:
+    """Write each form's `trace.txt` anew, with what is known now that all are."""
+    for one in findings:
+        for judged in one.judged:
+            signature = judged.form.signature
+            live = str(verdicts.get(signature, ""))
+            told = Told(one.finding.title, ruling_lines(one, judged), live)
+            text = mail_text(judged.result, told, options)
+            write_whole(folder / slug(signature) / "trace.txt", text)
+
+
+def ruling_lines(one: Ruled, judged: Judged) -> tuple[str, ...]:
+    """Who is right, as paragraphs: of this form or, if it does not tell, of the best."""
+    own = judged if judged.rule else one.best
+    said = [f"{one.ruling}: {lead(own, own.ruling if own.rule else one.ruling)}"]
+    if own.rule:
+        said.append(f"{own.rule.says} [{own.rule.citation}]")
+    return (" ".join(said),)
 
 
 def campaign_json(
-    schedules: int,
-    seconds: float,
-    findings: Sequence[Finding],
-    breaches: Mapping[Breach, Schedule],
-    verdicts: Verdicts | None = None,
+    outcome: Outcome, options: Sequence[str], verdicts: Verdicts | None = None
 ) -> dict[str, Any]:
-    """What `campaign.json` holds and `fuzz --json` prints."""
+    """What `campaign.json` holds and `fuzz --json` prints.
+
+    options: what makes other commands compare the same variants.
+    """
     live = verdicts or {}
     return {
-        "schedules": schedules,
-        "seconds": round(seconds, 3),
+        "options": list(options),
+        "schedules": outcome.schedules,
+        "seconds": round(outcome.seconds, 3),
         "signatures": [
             {
-                "signature": str(finding.signature),
-                "kind": finding.divergence.kind,
-                "vendor": finding.schedule.vendor,
-                "groups": [list(group) for group in finding.divergence.groups],
-                "length": len(finding.schedule.steps),
+                "signature": str(form.signature),
+                "kind": form.divergence.kind,
+                "vendor": form.schedule.vendor,
+                "groups": [list(group) for group in form.divergence.groups],
+                "length": len(form.schedule.steps),
             }
-            | ({"live": live[finding.signature].word} if live else {})
-            for finding in in_order(findings)
+            | ({"live": live[form.signature].word} if live else {})
+            for form in in_order(outcome.forms)
         ],
-        "breaches": [breach_json(*one) for one in sorted(breaches.items())],
+        "findings": findings_json(outcome.findings, live),
+        "breaches": [breach_json(*one) for one in sorted(outcome.breaches.items())],
     }
 
 
-def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: str(finding.signature))
+def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[str, Any]]:
+    """The `findings` of `campaign.json` and `explore --json`, in the order to read them in.
+
+    live: the best that became of one of its signatures on real KVM; null if nobody has asked.
+    """
+    return [
+        {
+            "title": one.title,
+            "ruling": ruled.ruling,
+            "rule": ruled.best.rule and ruled.best.rule.id,
+            "functions": one.functions,
+            "vendors": one.vendors,
+            "groups": [one.unlike, one.deviating],
+            "signatures": [str(form.signature) for form in one.forms],
+            "length": len(ruled.best.form.schedule.steps),
+            "live": min((verdicts[form.signature].word for form in one.forms), key=BEST.index)
+            if verdicts
+            else None,
+        }
+        for ruled in findings
+        for one in [ruled.finding]
+    ]
+
+
+def in_order(forms: Sequence[Form]) -> list[Form]:
+    return sorted(forms, key=lambda form: str(form.signature))
 
 
 def summary(
-    title: str, ran: str, findings: Sequence[Finding], verdicts: Verdicts | None = None
+    title: str,
+    ran: str,
+    forms: Sequence[Form],
+    findings: Sequence[Ruled],
+    verdicts: Verdicts | None = None,
 ) -> str:
     """`summary.md`. ran: in a few words, what was run to find this."""
+    told = [
+        [
+            str(number),
+            one.ruling,
+            one.finding.title,
+            " and ".join(one.best.breaking or one.finding.deviating),
+            one.best.rule.citation if one.best.rule else "",
+            trace_link(one.best.form),
+        ]
+        for number, one in enumerate(findings, 1)
+    ]
+    shown = [
+        [
+            form.schedule.vendor,
+            form.divergence.kind,
+            sentence(form.divergence),
+            str(len(form.schedule.steps)),
+            trace_link(form),
+            *([str(verdicts[form.signature])] if verdicts else []),
+        ]
+        for form in in_order(forms)
+    ]
     columns = ["vendor", "kind", "what differs", "steps", "reproducer"]
     columns += ["live"] if verdicts else []
-    lines = [
-        f"# {title}",
-        "",
-        f"{ran}, {len(findings)} signatures.",
-        "",
-        f"| {' | '.join(columns)} |",
-        "| " + " | ".join("---" for _ in columns) + " |",
-    ]
-    for finding in in_order(findings):
-        name = slug(finding.signature)
-        cells = [
-            finding.schedule.vendor,
-            finding.divergence.kind,
-            sentence(finding.divergence),
-            str(len(finding.schedule.steps)),
-            f"[{name}]({name}/trace.txt)",
-            *([str(verdicts[finding.signature])] if verdicts else []),
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, ""])
+    lines = [f"# {title}", "", f"{ran}, {len(forms)} signatures.", "", "## Findings", ""]
+    lines += markdown(["", "ruling", "what", "by", "rule", "reproducer"], told)
+    return "\n".join([*lines, "", "## Signatures", "", *markdown(columns, shown), ""])
+
+
+def trace_link(form: Form) -> str:
+    name = slug(form.signature)
+    return f"[{name}]({name}/trace.txt)"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *escaped)]
 
 
 def write_summary(
-    out: Path,
-    schedules: int,
-    seconds: float,
-    findings: Sequence[Finding],
-    breaches: Mapping[Breach, Schedule],
-    verdicts: Verdicts | None = None,
+    out: Path, outcome: Outcome, options: Sequence[str], verdicts: Verdicts | None = None
 ) -> None:
     """Write `campaign.json` and `summary.md` of a campaign to `out`."""
-    campaign = json.dumps(campaign_json(schedules, seconds, findings, breaches, verdicts), indent=1)
-    write_whole(out / "campaign.json", campaign + "\n")
-    ran = f"{schedules} schedules in {seconds:.0f} s"
-    table = summary("Campaign", ran, findings, verdicts)
-    write_whole(out / "summary.md", "\n".join([table, *breaches_table(breaches), ""]))
-
-
-def summary_text(
-    ran: str, findings: Sequence[Finding], out: Path, verdicts: Verdicts | None = None
-) -> str:
-    """The table of `summary`, for a terminal. out: where the reports are."""
-    lines = [f"{ran}, {len(findings)} signatures; see {printable(str(out / 'summary.md'))}"]
-    for finding in in_order(findings):
-        vendor, kind = finding.schedule.vendor, finding.divergence.kind
-        steps = len(finding.schedule.steps)
-        live = f" [{verdicts[finding.signature]}]" if verdicts else ""
-        lines.append(f"  {vendor} {kind:8} {steps:2} steps  {sentence(finding.divergence)}{live}")
-    return "\n".join([*lines, ""])
+    campaign = campaign_json(outcome, options, verdicts)
+    write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
+    ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
+    tables = summary("Campaign", ran, outcome.forms, outcome.findings, verdicts)
+    write_whole(out / "summary.md", "\n".join([tables, *breaches_table(outcome.breaches), ""]))

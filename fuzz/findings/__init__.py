@@ -1,0 +1,1 @@
+"""What a reviewer discusses: divergences by their cause in the variants' functions."""

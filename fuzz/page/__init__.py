@@ -1,0 +1,1 @@
+"""A campaign or an exploration as one HTML page."""
