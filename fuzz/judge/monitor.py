@@ -28,7 +28,7 @@ from variants.machine.observation import Observation
 from variants.machine.step import IOCTL_OPS, TO_ALL, Step, Vendor, targets
 
 MANUALS: Final[dict[Vendor, Manual]] = {"svm": amd, "vmx": intel}
-MOST_BROKEN: Final = 2
+MOST_BROKEN: Final = 3
 """How many rules one step may break for the judge to say which."""
 
 Fits = frozenset[Vcpu]

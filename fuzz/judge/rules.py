@@ -175,16 +175,16 @@ RULES: Final = (
         "An INIT that is blocked does not end a HLT.",
     ),
     Rule(
-        "hlt-blocked",
-        "",
-        "SDM 27.1; HLT in SDM vol. 2 and APM vol. 3",
-        "An interrupt, NMI or SMI that is blocked does not end a HLT.",
-    ),
-    Rule(
         "sipi-kept",
         "",
         "SDM 8.4, 25.2, 26.7.2; APM 16.5",
         "SIPI that comes outside of wait-for-SIPI is discarded: it does nothing later either.",
+    ),
+    Rule(
+        "hlt-blocked",
+        "",
+        "SDM 27.1; HLT in SDM vol. 2 and APM vol. 3",
+        "An interrupt, NMI or SMI that is blocked does not end a HLT.",
     ),
     Rule(
         "hlt-alone",
@@ -261,7 +261,7 @@ RULES: Final = (
     Rule(
         "unexplained",
         "",
-        "none: what the manuals allow, and no one or two rules broken, shows this",
+        "none: what the manuals allow, and no few rules broken, shows this",
         "A processor does what the manuals allow.",
     ),
 )
