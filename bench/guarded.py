@@ -22,7 +22,6 @@ import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
@@ -30,22 +29,19 @@ from bench.guards import Mutant, bits_of, mutants, variant_of, watched
 from fuzz.compare import watch
 from fuzz.compare.compared import StepError, compared
 from fuzz.compare.watch import HangError
-from fuzz.live.cover import WALKS, made
+from fuzz.live.cover import WALKS, made, reproducers
 from fuzz.live.novelty import events_of
 from fuzz.live.pairs import MOST_STEPS
 from fuzz.live.sample import CANDIDATES_EACH, Reach, cover, grown, read_input
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import usual_alphabets
-from fuzz.schedule.file import read_schedule
-from fuzz.schedule.schedule import Schedule, own_part, races
+from fuzz.schedule.schedule import Schedule, own_part
 from variants.catalogue import BUILT_IN, built_in
 from variants.machine.machine import Machine, initial_state
 from variants.machine.observation import Observation
 from variants.machine.step import MIN_VCPUS, TO_SELF, VENDORS, Step, Vendor, targets
 from variants.machine.vcpu import Irq, VcpuState
 
-GOLDEN: Final = Path(__file__).resolve().parent.parent / "corpus" / "golden"
-"""A shortest reproducer of each signature of corpus/exhaustive.json."""
 CUTS: Final = (100, 1000)
 BASE: Final = built_in()["original"]
 
@@ -199,7 +195,8 @@ def blind(vendor: Vendor, seed: int) -> Iterator[Schedule]:
 def sets_of(vendor: Vendor, seed: int) -> dict[str, list[Schedule]]:
     """The sets, all as long as the covering set if they can be."""
     subject = compared(vendor, [BASE])
-    covering = made(subject, usual_alphabets(vendor, races=False), WALKS[vendor]).schedules
+    alphabets = usual_alphabets(vendor, races=False)
+    covering = made(subject, alphabets, reproducers(vendor), WALKS[vendor]).schedules
     count = len(covering)
     reach = Reach(vendor, [BASE])
     corpus = [read_input(one) for one in grown(vendor, reach, count * CANDIDATES_EACH, seed)]
@@ -212,9 +209,8 @@ def sets_of(vendor: Vendor, seed: int) -> dict[str, list[Schedule]]:
 
 
 def wanted(vendor: Vendor) -> set[str]:
-    """The signatures to show: those of the reproducers in corpus/golden that need no race."""
-    found = [read_schedule(str(path)) for path in sorted(GOLDEN.glob("*.yaml"))]
-    return {*shown(vendor, [one for one in found if one.vendor == vendor and not races(one)])}
+    """The signatures to show: those of the reproducers that need no race."""
+    return {*shown(vendor, reproducers(vendor))}
 
 
 def shown(vendor: Vendor, schedules: Sequence[Schedule]) -> dict[str, int]:

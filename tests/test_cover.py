@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from fuzz.compare.compared import Compared, compared
 from fuzz.explore.search import Event
-from fuzz.live.cover import made, read, write
+from fuzz.live.cover import made, read, reproducers, write
 from fuzz.live.novelty import events_of, walks
 from fuzz.live.pairs import MOST_STEPS, Pair, met, pairs_in
 from fuzz.live.tours import tours
 from fuzz.memory.tables import Tables
+from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, words_of
 from fuzz.schedule.schedule import Schedule, check, races
+from tests.golden import golden, schedule_of
 from variants.catalogue import choose
 from variants.machine.machine import initial_vcpu
 from variants.machine.step import VENDORS, Step, Vendor
@@ -92,11 +94,34 @@ def test_tours_are_few_and_each_is_needed(vendor: Vendor) -> None:
 @settings(deadline=None, max_examples=10)
 @given(st.sampled_from(VENDORS), st.integers(0, 1 << 32))
 def test_walks_can_be_run_and_repeated(vendor: Vendor, seed: int) -> None:
-    found = list(walks(SUBJECTS[vendor], 4, seed))
-    assert found == list(walks(SUBJECTS[vendor], 4, seed))
-    assert found != list(walks(SUBJECTS[vendor], 4, seed + 1))
+    begun = reproducers(vendor)[:2]
+    found = list(walks(SUBJECTS[vendor], 4, seed, begun))
+    assert found == list(walks(SUBJECTS[vendor], 4, seed, begun))
+    assert found != list(walks(SUBJECTS[vendor], 4, seed + 1, begun))
     for schedule in found:
         can_run(schedule)
+    for first, schedule in zip(begun, found, strict=False):
+        assert schedule.vcpus == first.vcpus
+        assert schedule.steps[: len(first.steps)] == first.steps
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_walks_show_all_that_the_corpus_shows_without_a_race(vendor: Vendor) -> None:
+    begun = reproducers(vendor)
+    automaton = automaton_of(vendor, choose("", []))
+    shown = {
+        str(divergence.signature)
+        for schedule in walks(SUBJECTS[vendor], len(begun), 1, begun)
+        for _, divergence in automaton.compare(schedule)
+    }
+    there = {
+        line.partition(": ")[2]
+        for name, lines in golden().items()
+        for line in lines
+        if (one := schedule_of(name)).vendor == vendor and not races(one) and "latent" not in line
+    }
+    assert there
+    assert there <= shown
 
 
 def at_random(vendor: Vendor, count: int) -> Iterator[Schedule]:
@@ -123,7 +148,7 @@ def test_walks_cover_more_than_as_many_steps_at_random(vendor: Vendor) -> None:
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_set_is_kept_whole(vendor: Vendor, tmp_path: Path) -> None:
     small = alphabet_of(vendor, ("hlt", "init", "sipi"), races=False)
-    new = made(SUBJECTS[vendor], (small,), 5)
+    new = made(SUBJECTS[vendor], (small,), reproducers(vendor)[:2], 5)
     assert (len(new.walks), new.schedules) == (5, new.walks + new.tours)
     assert 0 < new.known <= min(new.walked, new.toured)
     path = tmp_path / "set.json"

@@ -30,9 +30,9 @@ def package_files() -> set[str]:
         *ROOT.glob("variants/live/reproducer/*"),
         *ROOT.glob("variants/live/*.config"),
     )
-    seeds = ROOT.glob("corpus/seeds/*.yaml")
+    corpus = (*ROOT.glob("corpus/seeds/*.yaml"), *ROOT.glob("corpus/golden/*.yaml"))
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {
-        str("fuzz" / file.relative_to(ROOT)) for file in seeds
+        str("fuzz" / file.relative_to(ROOT)) for file in corpus
     }
 
 

@@ -78,7 +78,7 @@ def test_the_claim_is_found_and_nothing_is_left_unexplained(
 def test_what_is_found_is_1_minimal_and_shows_each_time(paolo: tuple[Hunt, Kernels, Path]) -> None:
     hunt, kernels, _ = paolo
     for found in hunt.found:
-        for way in found.ways:
+        for way in found.told:
             assert way.minimal
             assert way.repeats == (3, 3)
             steps = way.schedule.steps
@@ -201,3 +201,12 @@ def test_reports_can_be_read_again(paolo: tuple[Hunt, Kernels, Path], tmp_path: 
     assert "Not tested: VMX (not asked for), silicon" in " ".join(
         mail_paragraph(review, facts).split()
     )
+
+
+def test_what_both_have_taken_is_no_part_of_the_difference() -> None:
+    schedule = Schedule("vmx", 2, (Step("nmi", 1), Step("rdmsr", 1)))
+    kernels = Kernels("vmx", "original,yadong")
+    traces = {name: kernels.trace(name, schedule) for name in kernels.machines}
+    assert traces["original"][1].taken == ("nmi", "rdmsr:0x0")
+    ((_, mark),) = marks(schedule, traces)
+    assert mark.values == ("rdmsr:0x0", "rdmsr:0x100")

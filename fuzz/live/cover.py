@@ -2,11 +2,13 @@
 
 First novelty walks, which find most of what there is to find soonest, then tours, which leave
 nothing of their kind out; docs/live.md has the figures. Both go along the model of `original`,
-whatever is run. Making them takes half a minute, so they are kept, by a hash of what decides them.
+whatever is run; the first walks go on from what is known to tell variants apart. Making them takes
+half a minute, so they are kept, by a hash of what decides them.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,8 +21,9 @@ from fuzz.live.pairs import Pair, pairs_in
 from fuzz.memory.tables import Tables
 from fuzz.schedule import alphabet, codes, order, schedule
 from fuzz.schedule.alphabet import Alphabet, usual_alphabets
-from fuzz.schedule.file import write_whole
-from fuzz.schedule.schedule import Schedule, ScheduleError
+from fuzz.schedule.file import read_schedule, write_whole
+from fuzz.schedule.schedule import Schedule, ScheduleError, races
+from fuzz.schedule.seeds import golden_files
 from variants import link, machine, variant
 from variants.catalogue import built_in
 from variants.machine.step import Vendor
@@ -66,11 +69,13 @@ class Covering(NamedTuple):
 def made(
     subject: Compared,
     alphabets: tuple[Alphabet, ...],
+    begun: Sequence[Schedule],
     walks: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Covering:
-    """The covering set of the first variant of `subject`. tick: called now and then."""
-    walked = tuple(novelty.walks(subject, walks, SEED))
+    """The covering set of the first variant of `subject`. begun: what the first walks go on from.
+    tick: called now and then."""
+    walked = tuple(novelty.walks(subject, walks, SEED, begun))
     toured, there = tours.tours(subject, alphabets, tick)
     base = Tables(subject).compared.machines[0]
     met: set[Pair] = {pair for one in walked for pair in pairs_in(base, one)}
@@ -80,20 +85,29 @@ def made(
 def covering(vendor: Vendor, cache: Path, tick: Callable[[], None] = lambda: None) -> Covering:
     """The covering set for `vendor`, from the folder `cache` if it is there, else it is made and
     kept there. Raises OSError where that cannot be written."""
-    path = cache / f"cover-{vendor}-{key()}.json"
+    begun = reproducers(vendor)
+    path = cache / f"cover-{vendor}-{key(begun)}.json"
     if (kept := read(path)) is not None:
         return kept
     subject = compared(vendor, [built_in()[BASE]])
-    new = made(subject, usual_alphabets(vendor, races=False), WALKS[vendor], tick)
+    new = made(subject, usual_alphabets(vendor, races=False), begun, WALKS[vendor], tick)
     write(path, new)
     return new
 
 
-def key() -> str:
-    """A hash of the code that decides what the covering set is."""
+def reproducers(vendor: Vendor) -> list[Schedule]:
+    """A shortest schedule for each signature of the certificate that needs no race. Raises OSError
+    where there are none."""
+    golden = [read_schedule(str(path)) for path in golden_files()]
+    return [one for one in golden if one.vendor == vendor and not races(one)]
+
+
+def key(begun: Sequence[Schedule]) -> str:
+    """A hash of what decides what the covering set is: code, and what its walks go on from."""
     files = {Path(__file__), *(Path(str(module.__file__)) for module in MADE_OF)}
     files |= {*Path(machine.__file__).parent.glob("*.py"), *link.sources(built_in()[BASE])}
-    return code_hash(files)[:16]
+    decides = code_hash(files).encode() + b"".join(map(codes.encode, begun))
+    return sha256(decides).hexdigest()[:16]
 
 
 def write(path: Path, new: Covering) -> None:

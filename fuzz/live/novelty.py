@@ -1,24 +1,28 @@
 """Novelty walks: schedules that prefer to do what has not been done yet.
 
 A walk goes along `original`'s model, all families of steps mixed, and takes of what can happen to a
-vCPU something that has not happened in such a state yet: a pair, `fuzz.live.pairs`. Nothing is
-explored first, and states with two families' events in them are reached too, of which there is no
-end. Walks remember the pairs of those before them, so a set of them is made in one go.
+vCPU something that has not happened in such a state yet (a pair, `fuzz.live.pairs`), and of a few
+such the one that leads to where least has happened. Nothing is explored first, and states with two
+families' events in them are reached too, of which there is no end. Walks remember the pairs of
+those before them, so a set of them is made in one go.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import inf
 from random import Random
 from typing import Final
 
 from fuzz.compare.compared import Compared
 from fuzz.explore.search import Event
-from fuzz.live.pairs import MOST_STEPS, Pair, met
+from fuzz.live.pairs import MOST_STEPS, Met, met, pairs_in
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import alphabet_of, words_of
 from fuzz.schedule.schedule import Schedule
 from variants.machine.machine import Machine, State, initial_state, step
 from variants.machine.step import MIN_VCPUS, TO_OTHERS, Step, Vendor
-from variants.machine.vcpu import Irq
+from variants.machine.vcpu import Irq, VcpuState
 
 THREE_VCPUS: Final = 0.5
 """How often a walk has three vCPUs."""
@@ -26,8 +30,13 @@ ON_AN_AP: Final = 0.7
 """How often a walk begins on an AP."""
 OTHER_VCPU: Final = 0.06
 """How often another vCPU acts next."""
+AHEAD: Final = 4
+"""Of how many events that are new here a walk asks where they lead."""
 DEASSERT: Final = Irq("init-deassert", 0)
 """Should change nothing, and so is not in the usual alphabet."""
+
+Taken = defaultdict[Met, set[Event]]
+"""The pairs that walks have taken: what has happened, by where."""
 
 
 def events_of(vendor: Vendor) -> tuple[Event, ...]:
@@ -38,25 +47,40 @@ def events_of(vendor: Vendor) -> tuple[Event, ...]:
     return (*(Event(one, None) for one in own), *(Event(None, irq) for irq in messages))
 
 
-def walks(subject: Compared, count: int, seed: int) -> Iterator[Schedule]:
-    """`count` walks of `MOST_STEPS` steps on the first variant of `subject`."""
+def walks(
+    subject: Compared, count: int, seed: int, begun: Sequence[Schedule] = ()
+) -> Iterator[Schedule]:
+    """`count` walks of `MOST_STEPS` steps on the first variant of `subject`.
+
+    begun: short schedules without races; the first walks go on from these.
+    """
     random = Random(seed)
     machine = Tables(subject).compared.machines[0]
     events = events_of(subject.vendor)
-    taken: set[Pair] = set()
+    taken: Taken = defaultdict(set)
     for number in range(count):
-        vcpus = MIN_VCPUS + (random.random() < THREE_VCPUS)
-        done = tuple(walk(machine, events, vcpus, taken, random))
-        yield Schedule(subject.vendor, vcpus, done, f"novelty-{subject.vendor}-{number}")
+        if number < len(begun):
+            start = begun[number]
+        else:
+            vcpus = MIN_VCPUS + (random.random() < THREE_VCPUS)
+            start = Schedule(subject.vendor, vcpus, ())
+        done = (*start.steps, *walk(machine, events, start, taken, random))
+        yield Schedule(subject.vendor, start.vcpus, done, f"novelty-{subject.vendor}-{number}")
 
 
 def walk(
-    machine: Machine, events: tuple[Event, ...], vcpus: int, taken: set[Pair], random: Random
+    machine: Machine, events: tuple[Event, ...], begun: Schedule, taken: Taken, random: Random
 ) -> Iterator[Step]:
-    """A walk's steps. taken: what others before have, to which its own are added."""
+    """The steps of a walk after those of `begun`. taken: what others before have, to which those
+    of the whole are added."""
+    for where, event in pairs_in(machine, begun):
+        taken[where].add(event)
+    vcpus = begun.vcpus
     state = initial_state(vcpus)
+    for before in begun.steps:
+        state, _ = step(machine, state, before)
     on = random.randrange(1, vcpus) if random.random() < ON_AN_AP else 0
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_STEPS - len(begun.steps)):
         alive = [n for n in range(vcpus) if met(state.vcpus[n])]
         if on not in alive or random.random() < OTHER_VCPU:
             on = random.choice([n for n in alive if n != on] or [on])
@@ -65,8 +89,10 @@ def walk(
             return
         senders = [n for n in alive if n != on and sends(machine, state, n)]
         able = [event for event in events if senders or not event.message]
-        event = random.choice([one for one in able if (here, one) not in taken] or able)
-        taken.add((here, event))
+        new = [event for event in able if event not in taken[here]] or able
+        some = random.sample(new, min(AHEAD, len(new)))
+        event = min(some, key=partial(known_after, machine, state.vcpus[on], taken))
+        taken[here].add(event)
         if event.message:
             taking = Step("icr", random.choice(senders), on, *event.message)
         else:
@@ -74,6 +100,17 @@ def walk(
             taking = event.step._replace(on=on)
         yield taking
         state, _ = step(machine, state, taking)
+
+
+def known_after(machine: Machine, vcpu: VcpuState, taken: Taken, event: Event) -> float:
+    """How much has happened where `event` leads; without end where nothing can happen any more."""
+    if event.message:
+        after = machine.deliver(vcpu, event.message)
+    else:
+        assert event.step
+        after = machine.step_vcpu(vcpu, event.step, ()).vcpu
+    there = met(after)
+    return len(taken[there]) if there else inf
 
 
 def sends(machine: Machine, state: State, on: int) -> bool:

@@ -24,7 +24,7 @@ from variants.machine.step import IOCTL_OPS
 
 ENOUGH: Final = 5
 """Ways to one difference, after which its looks are enough."""
-MOST_TOLD: Final = 6
+MOST_TOLD: Final = 4
 """Ways to one difference that are made 1-minimal, run in fresh VMs and written out."""
 
 

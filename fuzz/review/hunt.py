@@ -34,8 +34,9 @@ SHORTEST: Final = 3
 AT_ONCE: Final = 16
 """Differences that are minimised at a time."""
 MUTATIONS: Final = {"svm": 400, "vmx": 200}
-FRUITLESS: Final = 2
-"""Rounds of mutations that show nothing new, after which the search ends."""
+FRUITLESS: Final = 3
+"""Rounds of mutations that show no new difference, after which the search ends: contexts are too
+many for that."""
 REPEATS: Final = 3
 SEED: Final = 1
 
@@ -83,13 +84,13 @@ class Hunt:
             yield done
 
     def search(self) -> Iterator[int]:
-        """Mutate what showed something new until nothing new comes; yields after each round how
+        """Mutate what showed something new until no difference comes; yields after each round how
         many contexts are known."""
         fruitless = 0
         while self.pool and fruitless < FRUITLESS and self.proposing():
-            known = len(self.contexts), len(self.found)
+            known = len(self.found)
             self.look_at(mutations(self.pool, MUTATIONS[self.vendor], self.random))
-            fruitless = fruitless + 1 if (len(self.contexts), len(self.found)) == known else 0
+            fruitless = fruitless + 1 if len(self.found) == known else 0
             yield len(self.contexts)
 
     def steered(self, schedule: Schedule) -> Schedule:

@@ -57,10 +57,21 @@ def mark_of(groups: Groups, step: Step, shown: Sequence[Observation]) -> Mark:
         # However far it goes: that tells where the vCPU was, not why it goes on.
         return Mark(groups, "outcome", tuple(PACES.get(one.outcome, ON) for one in shown))
     for field in ("warn", *FIELDS):
-        values = tuple(value_of(field, step, one) for one in shown)
+        told = apart(shown) if field == "taken" else shown
+        values = tuple(value_of(field, step, one) for one in told)
         if len(set(values)) > 1:
             return Mark(groups, field, values)
     return Mark(groups, "vector", tuple(str(one.vector) for one in shown))
+
+
+def apart(shown: Sequence[Observation]) -> list[Observation]:
+    """Without what all have taken; if that is everything, in another order, as they are."""
+    common = set.intersection(*(set(one.taken) for one in shown))
+    less = [
+        one._replace(taken=tuple(event for event in one.taken if event not in common))
+        for one in shown
+    ]
+    return less if any(one.taken for one in less) else list(shown)
 
 
 def value_of(field: str, step: Step, shown: Observation) -> str:

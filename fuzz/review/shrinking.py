@@ -4,14 +4,15 @@ A round tries candidates for all differences that are to be minimised at once, i
 handing over a batch takes as long as tens of short schedules. Each takes the smallest that still
 shows the mark. The boldest are tried first, and others only if none of them does.
 
-A long schedule loses all but its end, or all but a few kinds of steps. Of a short one all parts
-are tried: that is enough to tell differences apart (`rough`). For the reader all that is smaller
+A long schedule loses all but its end, all but a few kinds of steps, or one of a few pieces. Of a
+short one small parts are tried, and those that lack few steps: that is enough to tell differences
+apart (`rough`). For the reader all that is smaller
 and near is tried, as `fuzz.shrink.minimize` does on models, until nothing is left to try (`fine`):
 then a schedule is 1-minimal, as far as real KVM does the same each time.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
 from fuzz.compare.traces import Traces
@@ -23,12 +24,12 @@ from fuzz.shrink.minimize import on_one_vcpu, smaller
 from variants.machine.step import IOCTL_OPS, MIN_VCPUS, Step
 
 SHORT: Final = 7
-"""Steps of which all parts can be tried at once."""
+"""Steps of which many parts can be tried at once."""
 ENDINGS: Final = (2, 3, 4, 6, 8, 12)
 """How many steps of a long schedule's end are tried."""
-KINDS: Final = 3
-"""Of how many kinds of steps, at most, all combinations are tried."""
-FIRST: Final = 3
+PIECES: Final = (2, 4, 8)
+"""Into how many pieces a long schedule is cut, to leave out each."""
+FEW: Final = 2
 """Parts of a short schedule with fewer steps before the last are tried first."""
 
 Run = Callable[[Sequence[Schedule]], Sequence[Traces]]
@@ -124,14 +125,13 @@ def rough(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Iterable[S
     alone = on_one_vcpu(schedule)
     one = schedule if alone in tried else alone
     if len(one.steps) > SHORT:
-        yield [one, *endings(one), *of_kinds(one, 0), *of_kinds(one, 1)]
-        for count in range(2, KINDS + 1):
-            yield of_kinds(one, count)
-        yield [*without_a_kind(one), *without_one(one)]
+        yield [one, *endings(one), *of_kinds(one, 0), *of_kinds(one, 1), *without_some(one)]
+        yield of_kinds(one, 2)
+        yield without_one(one)
     else:
-        steps = len(one.steps)
-        yield [one, *parts(one, range(min(FIRST, steps)))]
-        yield parts(one, range(FIRST, steps))
+        before = len(one.steps) - 1
+        yield [one, *parts(one, range(min(FEW, before + 1)))]
+        yield parts(one, range(max(FEW, before - 1), before + 1))
 
 
 def fine(schedule: Schedule, tried: Container[Schedule]) -> Iterator[Iterable[Schedule]]:
@@ -159,12 +159,16 @@ def kinds(steps: Sequence[Step]) -> dict[tuple[str, str], int]:
     return {(step.op, step.mode): number for number, step in enumerate(steps)}
 
 
-def without_a_kind(schedule: Schedule) -> Iterator[Schedule]:
-    """All steps but those of one kind, and the last."""
+def without_some(schedule: Schedule) -> Iterator[Schedule]:
+    """`schedule` without the steps of one kind, or without one of its pieces; the last is kept."""
     *before, last = schedule.steps
     for kind in kinds(before):
         steps = [step for step in before if (step.op, step.mode) != kind]
         yield schedule._replace(steps=(*steps, last))
+    for pieces in PIECES:
+        cuts = [len(before) * number // pieces for number in range(pieces + 1)]
+        for start, end in pairwise(cuts):
+            yield schedule._replace(steps=(*before[:start], *before[end:], last))
 
 
 def without_one(schedule: Schedule) -> Iterator[Schedule]:

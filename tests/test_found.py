@@ -1,0 +1,61 @@
+"""docs/found.md: its schedules show what it says they do, where the model has the fault."""
+
+from pathlib import Path
+
+import pytest
+
+from fuzz.compare.compared import compared
+from fuzz.compare.traces import trace_of
+from fuzz.judge.monitor import judge
+from fuzz.schedule.file import read_schedule
+from variants.catalogue import choose
+
+FOUND = Path(__file__).parent.parent / "docs" / "found"
+BROKEN = {
+    "svm-blocked-nmi-ends-hlt": "hlt-blocked",
+    "svm-nmi-in-wait-for-sipi-spins": "busy",
+    "svm-rsm-to-hlt": "rsm-hlt",
+    "svm-sipi-ends-hlt": "hlt-sipi",
+    "vmx-blocked-nmi-ends-hlt": "hlt-blocked",
+    "vmx-interrupt-exits-in-wait-for-sipi": "vmx-wfs-blocks",
+    "vmx-nmi-exit-out-of-hlt": "vmx-exit-activity",
+    "vmx-nmi-exits-in-wait-for-sipi": "vmx-wfs-blocks",
+    "vmx-nmi-in-wait-for-sipi-spins": "busy",
+    "vmx-rsm-to-hlt": "rsm-hlt",
+    "vmx-sipi-ends-hlt": "hlt-sipi",
+}
+"""What `paolo`, which has it too, does in the last step: a rule that it breaks, or it spins."""
+LATER = {"svm-smi-from-l2-clears-gif", "vmx-entry-into-hlt-with-init"}
+"""Not in Linux 5.10."""
+NOT_MENDED = {"svm-rsm-to-hlt", "vmx-rsm-to-hlt"}
+
+
+def last_step(name: str) -> dict[str, set[str]]:
+    """The rules that `paolo` and the mended variant break in the last step, and if they spin."""
+    schedule = read_schedule(str(FOUND / f"{name}.yaml"))
+    variants = choose("paolo", [str(FOUND / "mended.py")])
+    subject = compared(schedule.vendor, variants)
+    found = {}
+    for variant, machine in zip(subject.names, subject.machines, strict=True):
+        trace = trace_of(machine, schedule)
+        rulings = list(judge(schedule, trace))
+        assert all(step == len(trace) - 1 for step, _ in rulings)
+        found[variant] = {ruling.rule for _, ruling in rulings}
+        found[variant] |= {"busy"} if trace[-1].outcome == "busy" else set()
+    return found
+
+
+def test_every_schedule_is_looked_at() -> None:
+    assert {file.stem for file in FOUND.glob("*.yaml")} == set(BROKEN) | LATER
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_it_is_there_and_the_change_heals_it(name: str) -> None:
+    found = last_step(name)
+    assert found["paolo"] == {BROKEN[name]}
+    assert found["mended"] == (found["paolo"] if name in NOT_MENDED else set())
+
+
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_what_is_newer_is_not_there(name: str) -> None:
+    assert last_step(name) == {"paolo": set(), "mended": set()}
