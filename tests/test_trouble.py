@@ -124,8 +124,9 @@ def test_a_seed_fits_libfuzzer(seed: str, capsys: pytest.CaptureFixture[str]) ->
 def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path) -> None:
     own = tmp_path / "mine.py"
     own.write_text(VARIANT.format(first="", then="pass"))
-    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "600", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "600"]
     command += ["--variants", "original,paolo", "--variant", str(own), "--vendor", "svm"]
+    command += ["--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as ran:
         assert ran.stdout is not None
         ran.stdout.readline()

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Form, Signature
@@ -41,6 +42,25 @@ Verdicts = Mapping[Signature, Verdict]
 """By signature; empty if real KVM was not asked."""
 
 
+class First(NamedTuple):
+    """When a signature was first seen. time: UTC, as ISO 8601 has it. seconds, schedules: for how
+    long the campaign had run, and how many. campaign: the name of its folder."""
+
+    time: str
+    seconds: float
+    schedules: int
+    campaign: str
+
+
+class Record(NamedTuple):
+    """What a campaign keeps so that it can go on. about: what is compared and how. first: when each
+    signature was first seen. gone: what no longer shows, as `campaign.json` had it."""
+
+    about: Mapping[str, Any] = MappingProxyType({})
+    first: Mapping[Signature, First] = MappingProxyType({})
+    gone: Sequence[Mapping[str, Any]] = ()
+
+
 class Outcome(NamedTuple):
     """What a campaign has come to. forms: a smallest schedule a signature; findings: these by
     cause. breaches: of rules of the manuals, each with a schedule."""
@@ -50,6 +70,7 @@ class Outcome(NamedTuple):
     forms: Sequence[Form]
     findings: Sequence[Ruled]
     breaches: Mapping[Breach, Schedule]
+    record: Record = Record()
 
 
 def slug(signature: Signature) -> str:
@@ -161,9 +182,10 @@ def campaign_json(
 
     options: what makes other commands compare the same variants.
     """
-    live = verdicts or {}
+    live, record = verdicts or {}, outcome.record
     return {
         "options": list(options),
+        **record.about,
         "schedules": outcome.schedules,
         "seconds": round(outcome.seconds, 3),
         "signatures": [
@@ -175,9 +197,16 @@ def campaign_json(
                 "length": len(form.schedule.steps),
             }
             | ({"live": live[form.signature].word} if live else {})
+            | first_json([form], record)
             for form in in_order(outcome.forms)
         ],
-        "findings": findings_json(outcome.findings, live),
+        "findings": [
+            described | first_json(one.finding.forms, record)
+            for described, one in zip(
+                findings_json(outcome.findings, live), outcome.findings, strict=True
+            )
+        ],
+        "gone": list(record.gone),
         "breaches": [breach_json(*one) for one in sorted(outcome.breaches.items())],
     }
 
@@ -204,6 +233,12 @@ def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[st
         for ruled in findings
         for one in [ruled.finding]
     ]
+
+
+def first_json(forms: Sequence[Form], record: Record) -> dict[str, Any]:
+    """When the first of `forms` was seen; nothing where that is not known."""
+    known = [record.first[form.signature] for form in forms if form.signature in record.first]
+    return {"first": min(known)._asdict()} if known else {}
 
 
 def in_order(forms: Sequence[Form]) -> list[Form]:
@@ -266,4 +301,13 @@ def write_summary(
     write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
     ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
     tables = summary("Campaign", ran, outcome.forms, outcome.findings, verdicts)
-    write_whole(out / "summary.md", "\n".join([tables, *breaches_table(outcome.breaches), ""]))
+    parts = [tables, *gone_table(outcome.record.gone), *breaches_table(outcome.breaches), ""]
+    write_whole(out / "summary.md", "\n".join(parts))
+
+
+def gone_table(gone: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `summary.md` says of signatures whose reproducers no longer show them."""
+    if not gone:
+        return []
+    rows = [[one["signature"], one["gone"], slug_of(one["signature"])] for one in gone]
+    return ["## No longer shown", "", *markdown(["signature", "since", "folder"], rows), ""]
