@@ -21,7 +21,7 @@ BY_RULE = {
     "a_calmer_question": (
         "svm-visible-original-and-paolo-vs-yadong-sipi-in-l2-init-intercepted-elsewhere"
     ),
-    "a_race": "svm-visible-original-and-yadong-vs-paolo-race-with-init-in-a-race",
+    "a_race": "svm-visible-original-and-yadong-vs-paolo-race-with-init-at-get-mp-state-in-a-race",
     "an_event": "svm-latent-original-and-yadong-vs-paolo-sipi-in-l1-hidden-state",
 }
 """For each rule a schedule in which it gives an answer."""

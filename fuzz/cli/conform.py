@@ -85,11 +85,11 @@ def described(chosen: Covering | Sample) -> str:
     if isinstance(chosen, Sample):
         reached = f"{chosen.covered} of {chosen.reached} joint states reached"
         return f"{len(chosen.schedules)} of them sampled ({reached})"
-    walked = f"{chosen.known} of {chosen.toured} pairs of outline and step"
+    walked = f"{chosen.known} of {chosen.explored} pairs of outline and step"
     beyond = f"{chosen.walked - chosen.known} others"
     return (
         f"{len(chosen.walks)} of them walks ({walked}, and {beyond}), "
-        f"{len(chosen.tours)} tours (all {chosen.toured})"
+        f"{len(chosen.tours)} tours (all the rest)"
     )
 
 

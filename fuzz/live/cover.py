@@ -51,15 +51,15 @@ MADE_OF: Final = (
 class Covering(NamedTuple):
     """Schedules without races, the walks first, and how many pairs they take (`fuzz.live.pairs`).
 
-    walked: by the walks. known: of those, pairs that the tours take too. toured: by the tours, all
-    there are in what was explored.
+    walked: by the walks. explored: all there are in what was explored, which all are taken. known:
+    those of them that the walks take, and the tours leave out.
     """
 
     walks: tuple[Schedule, ...]
     tours: tuple[Schedule, ...]
     walked: int
     known: int
-    toured: int
+    explored: int
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:
@@ -76,9 +76,9 @@ def made(
     """The covering set of the first variant of `subject`. begun: what the first walks go on from.
     tick: called now and then."""
     walked = tuple(novelty.walks(subject, walks, SEED, begun))
-    toured, there = tours.tours(subject, alphabets, tick)
     base = Tables(subject).compared.machines[0]
     met: set[Pair] = {pair for one in walked for pair in pairs_in(base, one)}
+    toured, there = tours.tours(subject, alphabets, met, tick)
     return Covering(walked, tuple(toured), len(met), len(met & there), len(there))
 
 

@@ -6,7 +6,7 @@ another that does nothing else: `fuzz.explore.exhaustive` says why that loses no
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared
@@ -40,13 +40,14 @@ class Graph(NamedTuple):
 
 
 def tours(
-    subject: Compared, alphabets: Sequence[Alphabet], tick: Callable[[], None]
+    subject: Compared, alphabets: Sequence[Alphabet], taken: Set[Pair], tick: Callable[[], None]
 ) -> tuple[list[Schedule], set[Pair]]:
-    """Schedules that take every pair of the first variant of `subject`, and all these pairs.
+    """Schedules that take every pair of the first variant of `subject` but those in `taken`, and
+    all the pairs that there are.
 
     The same for the same model. Alphabets are taken without their races. tick: called now and then.
     """
-    taken: set[Pair] = set()
+    there: set[Pair] = set()
     found: list[Schedule] = []
     for alphabet in alphabets:
         graph = explored(subject, alphabet, tick)
@@ -54,7 +55,7 @@ def tours(
             {
                 number
                 for number, event in enumerate(graph.events)
-                if one and (one, event) not in taken
+                if one and (one, event) not in taken and (one, event) not in there
             }
             for one in graph.met
         ]
@@ -63,8 +64,8 @@ def tours(
             done = tuple(steps((graph.events[event] for event in events), prefix))
             name = f"tour-{subject.vendor}-{len(found)}"
             found.append(Schedule(subject.vendor, MIN_VCPUS, done, name))
-        taken.update((one, event) for one in graph.met if one for event in graph.events)
-    return found, taken
+        there.update((one, event) for one in graph.met if one for event in graph.events)
+    return found, there
 
 
 def explored(subject: Compared, alphabet: Alphabet, tick: Callable[[], None]) -> Graph:
