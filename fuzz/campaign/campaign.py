@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from fuzz.campaign.collector import Collector, now
+from fuzz.campaign.corpus import bound
 from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, Way, counts_in, enter, make_room, rotate
 from fuzz.campaign.processes import Fuzzer, Task, gone_wrong, seed_of, start, stop
 from fuzz.campaign.statistics import Statistics, coverage_told
@@ -32,6 +33,8 @@ from variants.variant import Variant
 
 GRACE: Final = 10
 """Seconds after its time in which a process has to start and to end."""
+SWEEP: Final = 60.0
+"""Seconds between two looks at what inputs and logs take."""
 TICK: Final = 0.2
 """Seconds between two looks at the processes."""
 
@@ -51,7 +54,7 @@ class Ends(NamedTuple):
 class Settings(NamedTuple):
     """variants: what is compared, and `options`, which choose them. way: what to do about a
     campaign that is in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
-    has covered."""
+    has covered. max_corpus: bytes that the inputs kept for a vendor may take."""
 
     vendors: tuple[Vendor, ...]
     ends: Ends
@@ -61,6 +64,7 @@ class Settings(NamedTuple):
     options: tuple[str, ...]
     seed: int
     mix: bool
+    max_corpus: int
 
 
 class FuzzerError(Exception):
@@ -165,13 +169,18 @@ def run(
             return any(one.process.poll() is None for one in fuzzers)
 
         try:
+            swept = -SWEEP
             while goes_on():
                 time.sleep(TICK)
+                if time.monotonic() - swept > SWEEP:
+                    swept = time.monotonic()
+                    for vendor, automaton in automata.items():
+                        bound(out / CORPUS / vendor, automaton.uncached, settings.max_corpus)
+                    rotate(out / LOG)
                 lasted = time.monotonic() - began
                 late = ends.seconds is not None and lasted > ends.seconds + GRACE
                 collector.collect(out / WORK)
                 note()
-                rotate(out / LOG)
                 trouble = next(filter(None, (gone_wrong(one, late, own) for one in fuzzers)), "")
             stop(fuzzers)
             while collector.collect(out / WORK):

@@ -39,6 +39,7 @@ SECONDS: Final = 60
 """How long to fuzz if nothing else ends it."""
 MAX_SECONDS: Final = 2**31 - 1
 """The most that libFuzzer takes."""
+MAX_MB: Final = 1 << 20
 UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -76,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="signatures that make no difference to the exit status, as in corpus/known.yaml",
     )
+    parser.add_argument(
+        "--max-corpus-mb",
+        type=megabytes,
+        default=100,
+        metavar="N",
+        help="what the inputs kept for a vendor may take (100)",
+    )
     parser.add_argument("--json", action="store_true", help="print campaign.json when done")
     parser.add_argument("--all", action="store_true", help="list all findings when done")
     parser.add_argument(
@@ -91,6 +99,12 @@ def duration(text: str) -> int:
         return int(number) * UNITS[unit]
     what = f"expected 1 to {MAX_SECONDS} seconds, or as 10m, 6h, 7d, not {text!r}"
     raise argparse.ArgumentTypeError(what)
+
+
+def megabytes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_MB:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_MB} MB, not {text!r}")
+    return int(text)
 
 
 def seed(text: str) -> int:
@@ -155,7 +169,17 @@ def do_fuzz(options: argparse.Namespace) -> int:
     given = variant_options(options)
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
-    settings = Settings(vendors, ends, out, way, variants, given, options.seed, options.mix)
+    settings = Settings(
+        vendors,
+        ends,
+        out,
+        way,
+        variants,
+        given,
+        options.seed,
+        options.mix,
+        options.max_corpus_mb << 20,
+    )
 
     def announce(form: Form) -> None:
         if not options.json:
