@@ -20,7 +20,7 @@ from fuzz.campaign.campaign import asked_to_end
 from fuzz.campaign.collector import Collector
 from fuzz.campaign.corpus import BLOCK, bound, taken
 from fuzz.campaign.coverage import ByOutline
-from fuzz.campaign.folder import LOCK, enter, make_room
+from fuzz.campaign.folder import LOCK, enter, keep_aside, make_room
 from fuzz.campaign.statistics import Statistics
 from fuzz.campaign.walker import Walker
 from fuzz.cli.fuzz import duration
@@ -96,7 +96,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
 def test_a_folder_has_one_campaign_at_a_time(tmp_path: Path) -> None:
     out = tmp_path / "campaign"
     with ExitStack() as stack:
-        enter(stack, out, "new")
+        enter(stack, out, resume=False)
         for way in ("", "--resume", "--fresh"):
             other = run(out, "--time", "1", *filter(None, [way]))
             assert other.returncode == 2
@@ -112,11 +112,11 @@ def test_a_campaign_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFi
     assert error.count("\n") == 1
     assert "--resume" in error
     with ExitStack() as stack:
-        assert enter(stack, out, "resume").schedules == 7
-    with ExitStack() as stack:
-        assert enter(stack, out, "fresh").schedules == 0
-    (aside,) = (one for one in tmp_path.iterdir() if one != out)
+        assert enter(stack, out, resume=True).schedules == 7
+    aside = keep_aside(out)
     assert (aside / "campaign.json").exists()
+    with ExitStack() as stack:
+        assert enter(stack, out, resume=False).schedules == 0
     assert [one.name for one in out.iterdir()] == [LOCK]
 
 
@@ -219,7 +219,7 @@ def test_a_damaged_input_is_dropped(tmp_path: Path) -> None:
     damaged = whole.with_name(hashlib.sha1(b"abc").hexdigest())
     damaged.write_bytes(cut)
     with ExitStack() as stack:
-        enter(stack, tmp_path, "resume")
+        enter(stack, tmp_path, resume=True)
     assert whole.exists()
     assert not damaged.exists()
 

@@ -9,7 +9,7 @@ else ends this process, leaves a folder that the next session goes on with.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -17,26 +17,36 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from fuzz.campaign.collector import Collector, now
+from fuzz.campaign.collector import Collector, Ran, now
 from fuzz.campaign.corpus import bound
-from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, Way, counts_in, enter, make_room, rotate
-from fuzz.campaign.processes import Fuzzer, Task, gone_wrong, seed_of, start, stop
+from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, counts_in, enter, make_room, rotate
+from fuzz.campaign.processes import (
+    GRACE,
+    Fuzzer,
+    Task,
+    counts,
+    gone_wrong,
+    seed_of,
+    start,
+    stop,
+)
 from fuzz.campaign.statistics import Statistics, coverage_told
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Form
 from fuzz.compare.watch import HangError
 from fuzz.explore.certificate import hashes
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import Outcome, write_traces
+from fuzz.report.folder import Outcome, verdicts_in, write_traces
 from variants.machine.step import Vendor
 from variants.variant import Variant
 
-GRACE: Final = 10
-"""Seconds after its time in which a process has to start and to end."""
 SWEEP: Final = 60.0
 """Seconds between two looks at what inputs and logs take."""
 TICK: Final = 0.2
 """Seconds between two looks at the processes."""
+
+Progress = Callable[[int, float, int], None]
+"""Told the schedules, the seconds and the signatures so far."""
 
 
 class Ends(NamedTuple):
@@ -50,16 +60,23 @@ class Ends(NamedTuple):
     quiet: int | None = None
     wanted: frozenset[str] | None = None
 
+    def reached(self, quiet: float, found: Iterable[str]) -> bool:
+        """Is it time to end, but for `seconds`, which the processes keep themselves? quiet: for how
+        long nothing was new. found: the signatures so far."""
+        if self.quiet is not None and quiet >= self.quiet:
+            return True
+        return self.wanted is not None and self.wanted <= set(found)
+
 
 class Settings(NamedTuple):
-    """variants: what is compared, and `options`, which choose them. way: what to do about a
-    campaign that is in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
+    """variants: what is compared, and `options`, which choose them. resume: go on
+    with the campaign in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
     has covered. max_corpus: bytes that the inputs kept for a vendor may take."""
 
     vendors: tuple[Vendor, ...]
     ends: Ends
     out: Path
-    way: Way
+    resume: bool
     variants: tuple[Variant, ...]
     options: tuple[str, ...]
     seed: int
@@ -118,86 +135,107 @@ def program_version() -> str:
         return "not installed"
 
 
+def clock(out: Path, before: Before) -> Ran:
+    """How much the campaign in `out` has run, with what came `before` this session."""
+    began = time.monotonic()
+
+    def ran() -> tuple[int, float]:
+        counts = counts_in(out / WORK, before.sessions + 1)
+        seconds = before.seconds + time.monotonic() - began
+        return before.schedules + sum(runs for runs, _ in counts), seconds
+
+    return ran
+
+
 def run(
     automata: dict[Vendor, Automaton],
     settings: Settings,
     announce: Callable[[Form], None],
-    progress: Callable[[int, float, int], None],
+    progress: Progress,
 ) -> Outcome:
     """Run a session: until one of `settings.ends`, or a signal that asks for it.
 
     Raises FolderError if the folder cannot be used, OSError when it cannot be written, and
     FuzzerError once the reports are.
     """
-    out, ends, trouble = settings.out, settings.ends, ""
+    out, variants, options = settings.out, settings.variants, settings.options
     with ExitStack() as stack:
-        before = enter(stack, out, settings.way)
+        before = enter(stack, out, settings.resume)
         asked = stack.enter_context(asked_to_end())
-        began = time.monotonic()
-        session = before.sessions + 1
-
-        def ran() -> tuple[int, float]:
-            runs = sum(runs for runs, _ in counts_in(out / WORK, session))
-            return before.schedules + runs, before.seconds + time.monotonic() - began
-
-        told = about(settings, before)
-        collector = Collector(
-            automata, settings.variants, settings.options, out, told, ran, announce
-        )
+        told, ran = about(settings, before), clock(out, before)
+        collector = Collector(automata, variants, options, out, told, ran, announce)
         collector.restore(before.told, before.told.get("compared") != told["compared"])
         collector.write_summary()
-        make_room(out, settings.vendors, session)
+        # campaign.json has the counts of earlier sessions now.
+        make_room(out, settings.vendors, before.sessions + 1)
         collector.report()
-        statistics = Statistics(out, before.seconds)
         fuzzers: list[Fuzzer] = []
         stack.callback(stop, fuzzers)
-        for fuzzer in started(settings, session):
+        for fuzzer in started(settings, before.sessions + 1):
             fuzzers.append(fuzzer)
-        own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
-
-        def note() -> None:
-            coverage = coverage_told({one.log: one.vendor for one in fuzzers})
-            schedules, seconds = ran()
-            statistics.note(seconds, schedules, len(collector.best), coverage, out / CORPUS)
-            progress(schedules, seconds, len(collector.best))
-
-        def goes_on() -> bool:
-            quiet = ran()[1] - statistics.new_at
-            found = ends.wanted is not None and ends.wanted <= set(map(str, collector.best))
-            if trouble or asked() or found or (ends.quiet is not None and quiet >= ends.quiet):
-                return False
-            return any(one.process.poll() is None for one in fuzzers)
-
-        try:
-            swept = -SWEEP
-            while goes_on():
-                time.sleep(TICK)
-                if time.monotonic() - swept > SWEEP:
-                    swept = time.monotonic()
-                    for vendor, automaton in automata.items():
-                        bound(out / CORPUS / vendor, automaton.uncached, settings.max_corpus)
-                    rotate(out / LOG)
-                lasted = time.monotonic() - began
-                late = ends.seconds is not None and lasted > ends.seconds + GRACE
-                collector.collect(out / WORK)
-                note()
-                trouble = next(filter(None, (gone_wrong(one, late, own) for one in fuzzers)), "")
-            stop(fuzzers)
-            while collector.collect(out / WORK):
-                note()
-            if not trouble:
-                collector.breaking.take_corpus(sorted((out / CORPUS).iterdir()))
-        except (StepError, HangError) as error:
-            trouble = str(error)
-        stop(fuzzers)
-        statistics.due = 0.0
-        note()
+        trouble = fuzz(
+            settings, fuzzers, collector, Statistics(out, before.seconds), asked, progress
+        )
         collector.write_summary()
         outcome = collector.outcome()
         if trouble:
             raise FuzzerError(trouble)
-    write_traces(out, outcome.findings, settings.options, {})
+    write_traces(out, outcome.findings, options, verdicts_in(out, outcome.forms))
     return outcome
+
+
+def fuzz(
+    settings: Settings,
+    fuzzers: Sequence[Fuzzer],
+    collector: Collector,
+    statistics: Statistics,
+    asked: Callable[[], bool],
+    progress: Progress,
+) -> str:
+    """Take in what `fuzzers` find until it is time to end, and all that is left then; what went
+    wrong, "" if nothing did. asked: if the session was asked to end."""
+    out, ends, trouble, late, swept = settings.out, settings.ends, "", False, 0.0
+    began = collector.ran()[1]
+    own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
+
+    def note() -> float:
+        """Tell how far the campaign is; for how many seconds nothing was new."""
+        schedules, seconds = collector.ran()
+        coverage = coverage_told({one.log: one.vendor for one in fuzzers})
+        statistics.note(seconds, schedules, len(collector.best), coverage, out / CORPUS)
+        progress(schedules, seconds, len(collector.best))
+        return seconds - statistics.new_at
+
+    try:
+        while not trouble and not late and any(one.process.poll() is None for one in fuzzers):
+            if asked() or ends.reached(note(), map(str, collector.best)):
+                break
+            time.sleep(TICK)
+            if time.monotonic() - swept > SWEEP:
+                swept = time.monotonic()
+                sweep(settings, collector.automata)
+            collector.collect(out / WORK)
+            late = ends.seconds is not None and collector.ran()[1] - began > ends.seconds + GRACE
+            wrong = [gone_wrong(one, late and not counts(one), own) for one in fuzzers]
+            trouble = next(filter(None, wrong), "")
+        stop(fuzzers)
+        while collector.collect(out / WORK):
+            note()
+        if not trouble:
+            collector.breaking.take_corpus(sorted((out / CORPUS).iterdir()))
+    except (StepError, HangError) as error:
+        trouble = str(error)
+    stop(fuzzers)
+    statistics.due = 0.0
+    note()
+    return trouble
+
+
+def sweep(settings: Settings, automata: Mapping[Vendor, Automaton]) -> None:
+    """Keep what inputs and logs take within bounds. Raises OSError."""
+    for vendor, automaton in automata.items():
+        bound(settings.out / CORPUS / vendor, automaton.uncached, settings.max_corpus)
+    rotate(settings.out / LOG)
 
 
 def started(settings: Settings, session: int) -> Iterator[Fuzzer]:

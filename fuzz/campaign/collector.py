@@ -15,7 +15,15 @@ from fuzz.campaign.judging import Breaking
 from fuzz.compare.signature import Form, Signature
 from fuzz.findings.finding import grouped
 from fuzz.memory.automaton import Automaton
-from fuzz.report.folder import First, Outcome, Record, slug_of, write_form, write_summary
+from fuzz.report.folder import (
+    First,
+    Outcome,
+    Record,
+    slug_of,
+    verdicts_in,
+    write_form,
+    write_summary,
+)
 from fuzz.report.mail import FILE
 from fuzz.report.ruled import ruled
 from fuzz.schedule.codes import schedule_of_input
@@ -170,7 +178,8 @@ class Collector:
         self.best[signature] = form
 
     def write_summary(self) -> None:
-        write_summary(self.out, self.outcome(), self.options)
+        outcome = self.outcome()
+        write_summary(self.out, outcome, self.options, verdicts_in(self.out, outcome.forms))
         self.told = dict(self.best)
 
     def outcome(self) -> Outcome:

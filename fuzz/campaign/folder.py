@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fuzz.page.page import PAGE
 from fuzz.page.read import CAMPAIGN, STATISTICS, FolderError, told_in
@@ -35,9 +35,6 @@ NAMED_BY_CONTENT: Final = re.compile("[0-9a-f]{40}")
 MAX_LOG: Final = 4 << 20
 """Bytes at which a log is begun anew; the one before is kept beside it."""
 
-Way = Literal["new", "resume", "fresh"]
-"""What to do about a campaign that is there: refuse, go on with it, keep it aside."""
-
 
 class Before(NamedTuple):
     """What a campaign has come to in earlier sessions. told: its campaign.json."""
@@ -56,14 +53,19 @@ def holds_campaign(folder: Path) -> bool:
     return (folder / CAMPAIGN).exists()
 
 
-def enter(stack: ExitStack, folder: Path, way: Way) -> Before:
+def keep_aside(folder: Path) -> Path:
+    """Rename the folder of a campaign; where it is now. Raises FolderError if it runs, and
+    OSError."""
+    with locked(folder):
+        return folder.rename(aside(folder))
+
+
+def enter(stack: ExitStack, folder: Path, resume: bool) -> Before:
     """Make `folder` ready for a session, and keep others out until `stack` is closed.
 
-    Raises FolderError if it cannot be used, and OSError.
+    resume: go on with the campaign that it holds, if there is one. Raises FolderError if it cannot
+    be used, and OSError.
     """
-    if way == "fresh" and holds_campaign(folder):
-        with locked(folder):
-            folder.rename(aside(folder))
     folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(locked(folder))
     sweep(folder)
@@ -72,7 +74,7 @@ def enter(stack: ExitStack, folder: Path, way: Way) -> Before:
             what = f"no campaign, but other files ({min(others)})"
             raise FolderError(f"{folder}: holds {what}: give another --out")
         return NOTHING
-    if way != "resume":
+    if not resume:
         ways = "--resume goes on with it, --fresh begins anew and keeps it aside"
         raise FolderError(f"{folder}: holds a campaign: {ways}")
     drop_damaged(folder / CORPUS)

@@ -13,15 +13,18 @@ from fuzz.campaign.folder import CORPUS, LOG, WORK, begin_anew
 from fuzz.compare.watch import ASK
 from variants.machine.step import Vendor
 
+GRACE: Final = 10
+"""Seconds after its time in which a process has to start and to end."""
 MAX_SEED: Final = 2**32 - 1
 """The greatest that libFuzzer takes."""
 
 
 class Fuzzer(NamedTuple):
-    """A fuzzer process, and what it says."""
+    """A fuzzer process, and what it says. progress: where it notes now and then how far it is."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
+    progress: Path
     vendor: Vendor
 
 
@@ -58,7 +61,7 @@ def start(task: Task, folder: Path) -> Fuzzer:
             env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
-    return Fuzzer(process, path, task.vendor)
+    return Fuzzer(process, path, work / f"{task.name}.count", task.vendor)
 
 
 def seed_of(first: int, number: int) -> int:
@@ -66,12 +69,21 @@ def seed_of(first: int, number: int) -> int:
     return (first + number - 1) % MAX_SEED + 1 if first else 0
 
 
+def counts(fuzzer: Fuzzer) -> bool:
+    """Has a process counted lately? One with many inputs to begin with does not look at its time
+    before it has run them."""
+    try:
+        return time.time() - fuzzer.progress.stat().st_mtime < GRACE
+    except FileNotFoundError:
+        return False
+
+
 def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
     """What is wrong with a process, in one line: it died, or is `late` to end; else "".
 
     own: the user's variants, to be named where nothing says which it was.
     """
-    process, log, _ = fuzzer
+    process, log = fuzzer.process, fuzzer.log
     status = process.poll()
     if status is None and not late:
         return ""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from fuzz.campaign.campaign import Ends, Settings, run
-from fuzz.campaign.folder import Way, holds_campaign
+from fuzz.campaign.folder import holds_campaign, keep_aside
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
@@ -159,9 +159,6 @@ def do_fuzz(options: argparse.Namespace) -> int:
     out: Path = options.out or LATEST
     if options.resume and holds_campaign(out):
         options = resumed(options, out)
-    way: Way = "resume" if options.resume else "new"
-    if options.fresh or (options.out is None and not options.resume):
-        way = "fresh"
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
@@ -169,11 +166,16 @@ def do_fuzz(options: argparse.Namespace) -> int:
     given = variant_options(options)
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
+    fresh = options.fresh or (options.out is None and not options.resume)
+    if fresh and holds_campaign(out):
+        place = keep_aside(out)
+        if not options.json:
+            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
     settings = Settings(
         vendors,
         ends,
         out,
-        way,
+        options.resume,
         variants,
         given,
         options.seed,

@@ -39,7 +39,9 @@ MODEL_ONLY: Final = "model only"
 BEST: Final = (CONFIRMED, NOT_REPRODUCED, MODEL_ONLY)
 """Words of verdicts, the most telling first."""
 Verdicts = Mapping[Signature, Verdict]
-"""By signature; empty if real KVM was not asked."""
+"""By signature; only of those that real KVM was asked about."""
+LIVE: Final = "live.txt"
+"""In a signature's folder: its verdict, and what real KVM shows."""
 
 
 class First(NamedTuple):
@@ -143,7 +145,7 @@ def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
-    (own / "live.txt").unlink(missing_ok=True)
+    (own / LIVE).unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
     write_whole(own / "trace.txt", mail_text(result, Told(schedule.about), options))
     given = "".join(f"{json.dumps(option)}, " for option in options)
@@ -151,6 +153,18 @@ def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence
     write_whole(own / "test_reproducer.py", test)
     write_whole(folder / "pytest.ini", PYTEST_INI)
     write_whole(own / FILE, dump(schedule))
+
+
+def verdicts_in(folder: Path, forms: Sequence[Form]) -> Verdicts:
+    """What an earlier session has asked real KVM. Raises OSError."""
+    found = {}
+    for form in forms:
+        path = folder / slug(form.signature) / LIVE
+        if path.exists():
+            word, _, reason = path.read_text().partition("\n")[0].partition(" (")
+            if word in BEST:
+                found[form.signature] = Verdict(word, reason.removesuffix(")"))
+    return found
 
 
 def write_traces(
@@ -196,7 +210,7 @@ def campaign_json(
                 "groups": [list(group) for group in form.divergence.groups],
                 "length": len(form.schedule.steps),
             }
-            | ({"live": live[form.signature].word} if live else {})
+            | ({"live": live[form.signature].word} if form.signature in live else {})
             | first_json([form], record)
             for form in in_order(outcome.forms)
         ],
@@ -216,6 +230,11 @@ def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[st
 
     live: the best that became of one of its signatures on real KVM; null if nobody has asked.
     """
+
+    def best(forms: Sequence[Form]) -> str | None:
+        words = [verdicts[one.signature].word for one in forms if one.signature in verdicts]
+        return min(words, key=BEST.index, default=None)
+
     return [
         {
             "title": one.title,
@@ -226,9 +245,7 @@ def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[st
             "groups": [one.unlike, one.deviating],
             "signatures": [str(form.signature) for form in one.forms],
             "length": len(ruled.best.form.schedule.steps),
-            "live": min((verdicts[form.signature].word for form in one.forms), key=BEST.index)
-            if verdicts
-            else None,
+            "live": best(one.forms),
         }
         for ruled in findings
         for one in [ruled.finding]
@@ -271,7 +288,7 @@ def summary(
             sentence(form.divergence),
             str(len(form.schedule.steps)),
             trace_link(form),
-            *([str(verdicts[form.signature])] if verdicts else []),
+            *([str(verdicts.get(form.signature, ""))] if verdicts else []),
         ]
         for form in in_order(forms)
     ]
