@@ -7,6 +7,7 @@ dropped too.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,18 @@ SLACK: Final = 0.9
 """To what share of its bound a corpus is made smaller, so that this is not done all the time."""
 
 
+def sizes(corpus: Path) -> dict[Path, int]:
+    """The inputs of a corpus, with their sizes. Fuzzers remove some at any time. Raises OSError."""
+    found = {}
+    for path in corpus.iterdir():
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
+    return found
+
+
 def taken(corpus: Path) -> int:
     """Bytes that the inputs of a corpus take. Raises OSError."""
-    return sum(-(-path.stat().st_size // BLOCK) * BLOCK for path in corpus.iterdir())
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes(corpus).values())
 
 
 def bound(corpus: Path, subject: Compared, most: int) -> None:
@@ -33,21 +43,20 @@ def bound(corpus: Path, subject: Compared, most: int) -> None:
     """
     if taken(corpus) <= most:
         return
-    paths = sorted(corpus.iterdir(), key=lambda path: (path.stat().st_size, path.name))
-    walker = Walker(Automaton(subject, counting=ByOutline()))
-    superfluous = list(not_covering(paths, walker))
-    for path in superfluous:
-        path.unlink(missing_ok=True)
-    left = [path for path in paths if path not in set(superfluous)]
+    paths = [path for path, _ in sorted(sizes(corpus).items(), key=lambda one: (one[1], one[0]))]
+    left = list(covering(paths, Walker(Automaton(subject, counting=ByOutline()))))
     while left and len(left) * BLOCK > most * SLACK:
-        left.pop().unlink(missing_ok=True)
+        left.pop()
+    for path in set(paths) - set(left):
+        path.unlink(missing_ok=True)
 
 
-def not_covering(paths: Sequence[Path], walker: Walker) -> Iterator[Path]:
-    """Those of `paths` whose counters the ones before them hit."""
+def covering(paths: Sequence[Path], walker: Walker) -> Iterator[Path]:
+    """Those of `paths` that hit a counter which the ones before them do not."""
     hit: set[int] = set()
     for path in paths:
-        counters = {node.counter for node in walker.walk(path.read_bytes())}
-        if counters <= hit:
-            yield path
-        hit |= counters
+        with suppress(FileNotFoundError):
+            counters = {node.counter for node in walker.walk(path.read_bytes())}
+            if counters - hit:
+                yield path
+            hit |= counters

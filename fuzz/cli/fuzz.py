@@ -18,7 +18,7 @@ from fuzz.compare.signature import Form
 from fuzz.findings.known import read_known
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
-from fuzz.page.read import CAMPAIGN, FolderError, told_in
+from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
 from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
@@ -126,7 +126,8 @@ def resumed(options: argparse.Namespace, out: Path) -> argparse.Namespace:
     """`options` with the choices of the campaign in `out`. Raises FolderError if others are
     given."""
     _, told = told_in(out)
-    given = list(zip(told["options"][::2], told["options"][1::2], strict=True))
+    words = options_in(told)
+    given = list(zip(words[::2], words[1::2], strict=True))
     vendors = told.get("vendors", VENDORS)
     kept = {
         "variants": "".join(value for name, value in given if name == "--variants"),
@@ -143,12 +144,15 @@ def resumed(options: argparse.Namespace, out: Path) -> argparse.Namespace:
 
 
 def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
-    """What ends the campaign. Raises AlphabetError for a certificate that is none."""
+    """What ends the campaign. Raises AlphabetError or FolderError for a certificate that tells
+    nothing."""
     wanted = None
     if options.until_complete:
-        told = read_certificate(options.until_complete)["signatures"]
+        told = read_certificate(options.until_complete).get("signatures", ())
         names = (one["signature"] for one in told)
         wanted = frozenset(name for name in names if name.partition(":")[0] in vendors)
+        if not wanted:
+            raise FolderError(f"{options.until_complete}: no signatures of {', '.join(vendors)}")
     timed = options.time
     if timed is None and options.until_quiet is None and wanted is None:
         timed = SECONDS
@@ -208,5 +212,6 @@ def do_fuzz(options: argparse.Namespace) -> int:
     complain_of_races(variants, outcome.forms)
     new = [form for form in outcome.forms if str(form.signature) not in known]
     if options.known and not options.json:
-        print(f"\n{len(new)} of {len(outcome.forms)} signatures are not in {options.known}")
+        where = printable(str(options.known))
+        print(f"\n{len(new)} of {len(outcome.forms)} signatures are not in {where}")
     return DIFFERENT if new else SAME
