@@ -1,6 +1,7 @@
 """The covering set: walks that prefer what is new, tours that leave nothing out."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ from fuzz.compare.compared import Compared, compared
 from fuzz.explore.search import Event
 from fuzz.live.cover import made, read, reproducers, write
 from fuzz.live.novelty import events_of, walks
-from fuzz.live.pairs import MOST_STEPS, Pair, met, pairs_in
+from fuzz.live.pairs import MOST_STEPS, Pair, amounts_to, met, pairs_in
 from fuzz.live.tours import tours
 from fuzz.memory.tables import Tables
 from fuzz.report.replay import automaton_of
@@ -61,8 +62,10 @@ def there_is(subject: Compared, alphabet: Alphabet) -> Iterator[Pair]:
         after += [machine.deliver(state, irq) for irq in alphabet.messages]
         events = [Event(step, None) for step in alphabet.steps]
         events += [Event(None, irq) for irq in alphabet.messages]
+        shown = [machine.step_vcpu(state, step, ()).observation for step in alphabet.steps]
         if here := met(state):
-            yield from ((here, event) for event in events)
+            for event, one in zip_longest(events, shown):
+                yield here, amounts_to(event, one)
         todo += {one for one in after if one not in seen}
         seen.update(after)
 

@@ -29,6 +29,7 @@ def package_files() -> set[str]:
         *ROOT.glob("variants/live/agent/*"),
         *ROOT.glob("variants/live/reproducer/*"),
         *ROOT.glob("variants/live/*.config"),
+        *ROOT.glob("fuzz/page/page.*"),
     )
     corpus = (*ROOT.glob("corpus/seeds/*.yaml"), *ROOT.glob("corpus/golden/*.yaml"))
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {

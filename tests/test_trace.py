@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 
 from fuzz.report.mail import Told, mail_text
 from fuzz.report.replay import automaton_of, replay
@@ -12,7 +12,7 @@ from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
 from tests.strategies import schedules
 from variants.catalogue import choose
-from variants.machine.step import VENDORS
+from variants.machine.step import VENDORS, Step
 
 SEEDS = Path(__file__).parent.parent / "corpus" / "seeds"
 AUTOMATA = {vendor: automaton_of(vendor, choose("", [])) for vendor in VENDORS}
@@ -63,6 +63,7 @@ def test_what_stays_hidden_is_named() -> None:
 
 
 @given(schedules())
+@example(Schedule("svm", 2, (Step("icr", 0, -1, "init", 1, "accept-nested-checked"),)))
 def test_any_finding_fits_a_mail_and_can_be_taken_from_it(schedule: Schedule) -> None:
     result = replay(AUTOMATA[schedule.vendor], schedule)
     text = mail_text(result, Told("It differs.", ("Broken. " * 30,)), ["--variants", "a,b"])

@@ -76,6 +76,6 @@ def live_traces(options: argparse.Namespace, schedules: list[Schedule]) -> Itera
     """What real builds of the variants show. Raises LiveError."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names, kernels = with_kernels(options.variants)
-    variants = choose(names, options.variant, least=1)
-    builds = built_of([*(variant.name for variant in variants), *kernels])
+    modelled = choose(names, options.variant, least=1) if names or not kernels else ()
+    builds = built_of([*(variant.name for variant in modelled), *kernels])
     return run_live(schedules, builds, TELLING)

@@ -16,7 +16,7 @@ from typing import Final
 
 from fuzz.compare.compared import Compared
 from fuzz.explore.search import Event
-from fuzz.live.pairs import MOST_STEPS, Met, met, pairs_in
+from fuzz.live.pairs import MOST_STEPS, Met, amounts_to, met, pairs_in
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import alphabet_of, words_of
 from fuzz.schedule.schedule import Schedule
@@ -89,9 +89,7 @@ def walk(
             return
         senders = [n for n in alive if n != on and sends(machine, state, n)]
         able = [event for event in events if senders or not event.message]
-        new = [event for event in able if event not in taken[here]] or able
-        some = random.sample(new, min(AHEAD, len(new)))
-        event = min(some, key=partial(known_after, machine, state.vcpus[on], taken))
+        event = chosen(machine, state.vcpus[on], able, taken, random)
         taken[here].add(event)
         if event.message:
             taking = Step("icr", random.choice(senders), on, *event.message)
@@ -100,6 +98,29 @@ def walk(
             taking = event.step._replace(on=on)
         yield taking
         state, _ = step(machine, state, taking)
+
+
+def chosen(
+    machine: Machine, vcpu: VcpuState, able: Sequence[Event], taken: Taken, random: Random
+) -> Event:
+    """What happens next: of a few events that are new here, that which leads to where least has."""
+    here = met(vcpu)
+    assert here
+    new = [event for event in able if event not in taken[here]]
+    random.shuffle(new)
+    some: list[Event] = []
+    for event in new:
+        shown = machine.step_vcpu(vcpu, event.step, ()).observation if event.step else None
+        amount = amounts_to(event, shown)
+        # What amounts to one that is taken is so too, and need not be asked about again.
+        if amount != event:
+            taken[here].add(event)
+        if amount not in taken[here] and amount not in some:
+            some.append(amount)
+        if len(some) == AHEAD:
+            break
+    some = some or [random.choice(able)]
+    return min(some, key=partial(known_after, machine, vcpu, taken))
 
 
 def known_after(machine: Machine, vcpu: VcpuState, taken: Taken, event: Event) -> float:

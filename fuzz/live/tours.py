@@ -7,12 +7,14 @@ another that does nothing else: `fuzz.explore.exhaustive` says why that loses no
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence, Set
+from functools import reduce
+from operator import or_
 from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Compared
 from fuzz.explore.exhaustive import AP, BSP, Prefix, steps
 from fuzz.explore.search import Event
-from fuzz.live.pairs import MOST_STEPS, Met, Pair, met
+from fuzz.live.pairs import IDLE, MOST_STEPS, Met, Pair, amounts_to, met
 from fuzz.memory.numbers import vcpu_of
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import Alphabet
@@ -27,13 +29,17 @@ STARTS: Final = (AP, BSP)
 class Graph(NamedTuple):
     """What one vCPU of a variant can do. States are numbered by their distance from the starts.
 
-    after: by state and event, the state that follows. outlines: by state, a number of its outline
-    in `met`. came: by state, that before it and the event, on a shortest way from a start; of
-    starts, themselves.
+    events: those of the alphabet, and `IDLE`, to which many amount where a vCPU waits. after: by
+    state and event of the alphabet, the state that follows. takes: by state and event, the bit of
+    what it amounts to there; can: by state, all of these. outlines: by state, a number of its
+    outline in `met`. came: by state, that before it and the event, on a shortest way from a start;
+    of starts, themselves.
     """
 
     events: tuple[Event, ...]
     after: list[Sequence[int]]
+    takes: list[tuple[int, ...]]
+    can: list[int]
     outlines: list[int]
     met: list[Met | None]
     came: list[tuple[int, int]]
@@ -51,20 +57,25 @@ def tours(
     found: list[Schedule] = []
     for alphabet in alphabets:
         graph = explored(subject, alphabet, tick)
+        whole = [0] * len(graph.met)
+        for outline, can in zip(graph.outlines, graph.can, strict=True):
+            whole[outline] |= can
+        pairs = [
+            {(one, event): 1 << bit for bit, event in enumerate(graph.events) if can >> bit & 1}
+            if one
+            else {}
+            for one, can in zip(graph.met, whole, strict=True)
+        ]
         left = [
-            {
-                number
-                for number, event in enumerate(graph.events)
-                if one and (one, event) not in taken and (one, event) not in there
-            }
-            for one in graph.met
+            sum(bit for pair, bit in some.items() if pair not in taken and pair not in there)
+            for some in pairs
         ]
         for start, events in tours_of(graph, left, tick):
             prefix = Prefix(STARTS[start], STARTS[1 - start])
             done = tuple(steps((graph.events[event] for event in events), prefix))
             name = f"tour-{subject.vendor}-{len(found)}"
             found.append(Schedule(subject.vendor, MIN_VCPUS, done, name))
-        there.update((one, event) for one in graph.met if one for event in graph.events)
+        there.update(pair for some in pairs for pair in some)
     return found, there
 
 
@@ -74,13 +85,18 @@ def explored(subject: Compared, alphabet: Alphabet, tick: Callable[[], None]) ->
     messages = [tables.message_id(irq) for irq in alphabet.messages]
     events = [Event(step, None) for step in alphabet.steps]
     events += [Event(None, irq) for irq in alphabet.messages]
+    bits = {event: 1 << bit for bit, event in enumerate(dict.fromkeys([*events, IDLE]))}
+    sent = tuple(bits[event] for event in events[len(alphabet.steps) :])
     states = [tables.vcpu_id(initial_vcpu(on == BSP)) for on in STARTS]
     numbers = {vcpu: number for number, vcpu in enumerate(states)}
     came = [(number, 0) for number in numbers.values()]
     after: list[Sequence[int]] = []
+    takes: list[tuple[int, ...]] = []
+    can: list[int] = []
     for number, vcpu in enumerate(states):  # it grows meanwhile
         tick()
-        reached = [vcpu_of(result) for result in tables.row(0, vcpu)]
+        row = tables.row(0, vcpu)
+        reached = [vcpu_of(result) for result in row]
         reached += [tables.received(0, vcpu, message) for message in messages]
         for event, one in enumerate(reached):
             if one not in numbers:
@@ -88,20 +104,24 @@ def explored(subject: Compared, alphabet: Alphabet, tick: Callable[[], None]) ->
                 states.append(one)
                 came.append((number, event))
         after.append(array("L", [numbers[one] for one in reached]))
+        own = zip(events, row, strict=False)
+        amount = [bits[amounts_to(event, tables.observation(result))] for event, result in own]
+        takes.append((*amount, *sent))
+        can.append(reduce(or_, takes[-1], 0))
     known: dict[Met | None, int] = {}
     outlines = [known.setdefault(met(tables.vcpu(one)), len(known)) for one in states]
-    return Graph(tuple(events), after, outlines, list(known), came)
+    return Graph(tuple(bits), after, takes, can, outlines, list(known), came)
 
 
 def tours_of(
-    graph: Graph, left: list[set[int]], tick: Callable[[], None]
+    graph: Graph, left: list[int], tick: Callable[[], None]
 ) -> Iterator[tuple[int, list[int]]]:
     """The state in which each tour starts, and its events, until nothing is left.
 
-    left: by outline, the events to take in it. Those taken are removed.
+    left: by outline, the bits of what is to take in it. Those taken are removed.
     """
     for state, outline in enumerate(graph.outlines):
-        while left[outline]:
+        while left[outline] & graph.can[state]:
             tick()
             start, way = way_to(graph, state)
             yield start, tour(graph, left, start, way)
@@ -116,19 +136,23 @@ def way_to(graph: Graph, state: int) -> tuple[int, list[int]]:
     return state, events[::-1]
 
 
-def tour(graph: Graph, left: list[set[int]], start: int, way: Sequence[int]) -> list[int]:
+def tour(graph: Graph, left: list[int], start: int, way: Sequence[int]) -> list[int]:
     """The events of `way`, and then what is left here or nearest, again and again. Of what is left
     here that comes first which leads to where most is left: mostly it leads back here."""
     state, events = start, list[int]()
     while True:
         for event in way:
-            left[graph.outlines[state]].discard(event)
+            left[graph.outlines[state]] &= ~graph.takes[state][event]
             events.append(event)
             state = graph.after[state][event]
         room = MOST_STEPS - len(events)
-        if here := left[graph.outlines[state]]:
+        if here := left[graph.outlines[state]] & graph.can[state]:
             after = graph.after[state]
-            rest = {event: len(left[graph.outlines[after[event]]]) for event in sorted(here)}
+            rest = {
+                event: left[graph.outlines[after[event]]].bit_count()
+                for event, bit in enumerate(graph.takes[state])
+                if bit & here
+            }
             way = [max(rest, key=lambda event: rest[event])][:room]
         else:
             way = way_on(graph, left, state, room - 1)
@@ -136,7 +160,7 @@ def tour(graph: Graph, left: list[set[int]], start: int, way: Sequence[int]) -> 
             return events
 
 
-def way_on(graph: Graph, left: list[set[int]], state: int, most: int) -> list[int]:
+def way_on(graph: Graph, left: list[int], state: int, most: int) -> list[int]:
     """The shortest way of `most` steps to where something is left, none if there is none."""
     ways: dict[int, list[int]] = {state: []}
     near = [state]
@@ -147,6 +171,6 @@ def way_on(graph: Graph, left: list[set[int]], state: int, most: int) -> list[in
             if one not in ways:
                 ways[one] = [*ways[here], event]
                 near.append(one)
-                if left[graph.outlines[one]]:
+                if left[graph.outlines[one]] & graph.can[one]:
                     return ways[one]
     return []

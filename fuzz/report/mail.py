@@ -54,5 +54,5 @@ def yaml_lines(schedule: Schedule) -> list[str]:
         part
         for line in text.splitlines()
         if line != "name: ''"
-        for part in textwrap.wrap(line, WIDTH, subsequent_indent="    ")
+        for part in textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
     ]
