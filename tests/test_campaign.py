@@ -20,7 +20,7 @@ from fuzz.campaign.campaign import asked_to_end
 from fuzz.campaign.collector import Collector
 from fuzz.campaign.corpus import BLOCK, bound, taken
 from fuzz.campaign.coverage import ByOutline
-from fuzz.campaign.folder import LOCK, enter, keep_aside, make_room
+from fuzz.campaign.folder import LOCK, MAX_LOG, enter, keep_aside, make_room, rotate
 from fuzz.campaign.statistics import Statistics
 from fuzz.campaign.walker import Walker
 from fuzz.cli.fuzz import duration
@@ -42,7 +42,8 @@ SCHEDULE = read_schedule(str(SEEDS / "svm-sipi-in-l2-then-hlt.yaml"))
 
 
 def test_killed_at_random_moments_and_gone_on_with(tmp_path: Path) -> None:
-    """Nothing found is lost or found twice, schedules count on, no process is left."""
+    """Nothing found is lost or found twice, schedules count on, no process is left, and what is
+    there can be read."""
     draw, out = random.Random(1), tmp_path / "campaign"
     with running(out, "--time", "600") as process:
         assert process.stdout is not None
@@ -53,6 +54,7 @@ def test_killed_at_random_moments_and_gone_on_with(tmp_path: Path) -> None:
         before = kept(out)
         kill_after(out, draw.uniform(0.2, 8))
         assert lost(before, kept(out)) == []
+        assert main(["show", str(out)]) == 1
     before = kept(out)
     ended = run(out, "--resume", "--time", "3")
     assert ended.returncode == 1, ended.stderr
@@ -245,6 +247,18 @@ def test_a_corpus_is_bounded_and_covers_the_same(tmp_path: Path) -> None:
     assert covered(left) == before
     bound(tmp_path, subject, BLOCK)
     assert taken(tmp_path) <= BLOCK
+
+
+def test_logs_begin_anew_while_they_are_written(tmp_path: Path) -> None:
+    log = tmp_path / "svm-0.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * (MAX_LOG + 1))
+        rotate(tmp_path)
+        writer.write(b"on")
+    assert log.read_bytes() == b"on"
+    assert log.with_suffix(".log.1").stat().st_size == MAX_LOG + 1
+    rotate(tmp_path)
+    assert log.read_bytes() == b"on"
 
 
 LINES = st.lists(st.text("ab{}", max_size=5), max_size=5)

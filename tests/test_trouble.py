@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from bench.kills import processes_of, wait_until_alone
 from fuzz.cli.main import main
 from fuzz.compare import watch
 
@@ -134,6 +136,16 @@ def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path
         rest = ran.stdout.read()
     assert ran.returncode == 1
     assert "findings; see" in rest
+
+
+def test_explorers_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fuzz.cli", "explore", "--out", str(out)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while len(processes_of(out)) < 3:
+            time.sleep(0.05)
+        process.kill()
+    wait_until_alone(out)
 
 
 def test_output_that_cannot_be_written_is_trouble() -> None:
