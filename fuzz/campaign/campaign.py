@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
@@ -24,7 +25,7 @@ from fuzz.campaign.processes import (
     GRACE,
     Fuzzer,
     Task,
-    counts,
+    counted,
     gone_wrong,
     seed_of,
     start,
@@ -194,8 +195,8 @@ def fuzz(
 ) -> str:
     """Take in what `fuzzers` find until it is time to end, and all that is left then; what went
     wrong, "" if nothing did. asked: if the session was asked to end."""
-    out, ends, trouble, late, swept = settings.out, settings.ends, "", False, 0.0
-    began = collector.ran()[1]
+    out, ends, trouble, swept = settings.out, settings.ends, "", 0.0
+    deadline = inf if ends.seconds is None else time.time() + ends.seconds + GRACE
     own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
 
     def note() -> float:
@@ -206,8 +207,15 @@ def fuzz(
         progress(schedules, seconds, len(collector.best))
         return seconds - statistics.new_at
 
+    def unsettled(fuzzer: Fuzzer) -> bool:
+        """Does it run, and may hang? One with many inputs to begin with looks at its time late."""
+        return fuzzer.process.poll() is None and counted(fuzzer) <= deadline
+
+    def is_late(fuzzer: Fuzzer) -> bool:
+        return time.time() > max(deadline, counted(fuzzer) + GRACE)
+
     try:
-        while not trouble and not late and any(one.process.poll() is None for one in fuzzers):
+        while not trouble and any(map(unsettled, fuzzers)):
             if asked() or ends.reached(note(), map(str, collector.best)):
                 break
             time.sleep(TICK)
@@ -215,8 +223,7 @@ def fuzz(
                 swept = time.monotonic()
                 sweep(settings, collector.automata)
             collector.collect(out / WORK)
-            late = ends.seconds is not None and collector.ran()[1] - began > ends.seconds + GRACE
-            wrong = [gone_wrong(one, late and not counts(one), own) for one in fuzzers]
+            wrong = [gone_wrong(one, is_late(one), own) for one in fuzzers]
             trouble = next(filter(None, wrong), "")
         stop(fuzzers)
         while collector.collect(out / WORK):

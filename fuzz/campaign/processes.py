@@ -69,13 +69,12 @@ def seed_of(first: int, number: int) -> int:
     return (first + number - 1) % MAX_SEED + 1 if first else 0
 
 
-def counts(fuzzer: Fuzzer) -> bool:
-    """Has a process counted lately? One with many inputs to begin with does not look at its time
-    before it has run them."""
+def counted(fuzzer: Fuzzer) -> float:
+    """When a process last noted how far it is, as `time.time` has it; 0 if it has not yet."""
     try:
-        return time.time() - fuzzer.progress.stat().st_mtime < GRACE
+        return fuzzer.progress.stat().st_mtime
     except FileNotFoundError:
-        return False
+        return 0.0
 
 
 def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
