@@ -211,8 +211,12 @@ def fuzz(
         """Does it run, and may hang? One with many inputs to begin with looks at its time late."""
         return fuzzer.process.poll() is None and counted(fuzzer) <= deadline
 
-    def is_late(fuzzer: Fuzzer) -> bool:
-        return time.time() > max(deadline, counted(fuzzer) + GRACE)
+    def wrong() -> str:
+        """What is wrong with one of the processes, if anything is."""
+        at = time.time()
+        late = [at > max(deadline, counted(fuzzer) + GRACE) for fuzzer in fuzzers]
+        said = [gone_wrong(*one, own) for one in zip(fuzzers, late, strict=True)]
+        return next(filter(None, said), "")
 
     try:
         while not trouble and any(map(unsettled, fuzzers)):
@@ -223,8 +227,9 @@ def fuzz(
                 swept = time.monotonic()
                 sweep(settings, collector.automata)
             collector.collect(out / WORK)
-            wrong = [gone_wrong(one, is_late(one), own) for one in fuzzers]
-            trouble = next(filter(None, wrong), "")
+            trouble = wrong()
+        # Also of one that has died since.
+        trouble = trouble or wrong()
         stop(fuzzers)
         while collector.collect(out / WORK):
             note()

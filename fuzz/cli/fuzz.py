@@ -201,6 +201,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
         show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
 
     outcome = run(automata, settings, announce, progress)
+    where = printable(str(out))
     show_line()
     if options.confirm:
         confirm(outcome, automata, kernels, out, given, TELLING)
@@ -209,9 +210,11 @@ def do_fuzz(options: argparse.Namespace) -> int:
         print((out / CAMPAIGN).read_text(), end="")
     else:
         print("\n" + said, end="")
+        if gone := len(outcome.record.gone):
+            print(f"\n{gone} signatures found before no longer show; see {where}/summary.md")
     complain_of_races(variants, outcome.forms)
     new = [form for form in outcome.forms if str(form.signature) not in known]
     if options.known and not options.json:
-        where = printable(str(options.known))
-        print(f"\n{len(new)} of {len(outcome.forms)} signatures are not in {where}")
+        listed = printable(str(options.known))
+        print(f"\n{len(new)} of {len(outcome.forms)} signatures are not in {listed}")
     return DIFFERENT if new else SAME
