@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from fuzz.campaign.campaign import write_seeds
+from fuzz.campaign.folder import write_seeds
 from variants.machine.step import VENDORS, Vendor
 
 HERE = Path(__file__).resolve().parent.parent

@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from fuzz.campaign.campaign import write_seeds
 from fuzz.campaign.coverage import COUNTERS, ByOutline
+from fuzz.campaign.folder import write_seeds
 from fuzz.campaign.mutator import MAX_STEPS, Mutator
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker

@@ -9,8 +9,9 @@ from fuzz.compare import cause
 from fuzz.compare.cause import RULES, Question
 from fuzz.compare.signature import Answer
 from fuzz.explore.certificate import certificate
+from fuzz.findings.known import read_known
 from fuzz.schedule.schedule import Schedule
-from tests.golden import CORPUS, FOLDERS, golden, schedule_of, shown
+from tests.golden import CORPUS, FOLDERS, KNOWN, found, golden, schedule_of, shown
 from variants.catalogue import choose
 from variants.machine.step import Step, Vendor
 
@@ -73,6 +74,12 @@ def test_every_certified_signature_has_a_reproducer_of_its_length() -> None:
     for one in CERTIFICATE["signatures"]:
         last = f"step {one['length'] - 1}: {one['signature']}"
         assert any(last in lines for lines in TOLD.values())
+
+
+def test_every_certified_signature_is_known() -> None:
+    known = read_known(KNOWN)
+    assert known == found()
+    assert known.keys() == {one["signature"] for one in CERTIFICATE["signatures"]}
 
 
 def test_the_certificate_is_of_this_code() -> None:

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_summary(out, Outcome(9000, 9.0, list(forms.values()), [], {}), [])
     names = ("seconds", "schedules", "signatures", "coverage")
     lines = [json.dumps(dict(zip(names, one, strict=True))) for one in SAMPLES]
-    (out / "statistics.jsonl").write_text("\n".join(lines))
+    (out / "statistics.jsonl").write_text("".join(f"{line}\n" for line in lines))
     ran = read_ran(out)
     write_page(out, ran, found_in(ran))
     return out

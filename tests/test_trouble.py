@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from bench.kills import processes_of, wait_until_alone
 from fuzz.cli.main import main
 from fuzz.compare import watch
 
@@ -124,8 +126,9 @@ def test_a_seed_fits_libfuzzer(seed: str, capsys: pytest.CaptureFixture[str]) ->
 def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path) -> None:
     own = tmp_path / "mine.py"
     own.write_text(VARIANT.format(first="", then="pass"))
-    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "600", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--time", "600"]
     command += ["--variants", "original,paolo", "--variant", str(own), "--vendor", "svm"]
+    command += ["--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as ran:
         assert ran.stdout is not None
         ran.stdout.readline()
@@ -133,6 +136,16 @@ def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path
         rest = ran.stdout.read()
     assert ran.returncode == 1
     assert "findings; see" in rest
+
+
+def test_explorers_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fuzz.cli", "explore", "--out", str(out)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while len(processes_of(out)) < 3:
+            time.sleep(0.05)
+        process.kill()
+    wait_until_alone(out)
 
 
 def test_output_that_cannot_be_written_is_trouble() -> None:

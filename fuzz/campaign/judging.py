@@ -5,8 +5,9 @@ new to it. The fuzzer processes judge nothing, so that they are as fast as witho
 """
 
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from fuzz.compare.compared import Compared
 from fuzz.compare.traces import trace_of
@@ -18,6 +19,9 @@ from fuzz.schedule.schedule import Schedule
 from variants.machine.machine import Machine
 from variants.machine.step import Vendor
 
+REMEMBERED: Final = 1 << 18
+"""Answers that are remembered, at most."""
+
 
 class Breaking:
     """Judges schedules. found: the classes of breaches, each with the smallest schedule so far."""
@@ -26,7 +30,7 @@ class Breaking:
         self.subjects = subjects
         self.found: dict[Breach, Schedule] = {}
         # Fuzzers do the same again and again.
-        self._judge_step: JudgeStep = cache(judge_step)
+        self._judge_step: JudgeStep = lru_cache(REMEMBERED)(judge_step)
 
     def take(self, schedule: Schedule) -> None:
         """Note what `schedule` breaks; a smaller schedule that breaks the same is kept instead."""

@@ -4,47 +4,67 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from fuzz.campaign.collector import now
+from fuzz.page.read import STATISTICS
+from fuzz.schedule.file import append_line, whole_lines
 from variants.machine.step import Vendor
 
-NAME: Final = "statistics.jsonl"
 SHARE: Final = 0.02
 """What share of the time so far goes by before there is another line, if nothing is new."""
 LEAST: Final = 1.0
-"""Seconds that go by at least."""
+MOST: Final = 600.0
+"""Seconds that go by at least, and at most."""
 TAIL: Final = 4096
 """Bytes at the end of a log in which libFuzzer has told its coverage."""
 
 
-class Statistics:
-    """Writes the lines; begins the file anew. Raises OSError."""
+class Grown(NamedTuple):
+    """How far a campaign is. coverage: the most counters ever hit."""
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / NAME
-        self.path.write_text("")
-        self.signatures = -1
+    seconds: float
+    schedules: int
+    signatures: int
+    coverage: int
+
+
+class Statistics:
+    """Writes the lines, after those that are there.
+
+    new_at: the second in which a signature or a counter was new, or this session began.
+    """
+
+    def __init__(self, out: Path, seconds: float) -> None:
+        """seconds: for how long the campaign has run. Raises OSError."""
+        self.path = out / STATISTICS
+        self.last = Grown(0.0, 0, -1, 0)
+        if self.path.exists():
+            for line in whole_lines(self.path)[-1:]:
+                told: dict[str, Any] = json.loads(line)
+                self.last = Grown(*(told[name] for name in Grown._fields))
+        self.new_at = seconds
         self.due = 0.0
 
     def note(
-        self, schedules: int, seconds: float, signatures: int, logs: Mapping[Path, Vendor]
+        self, seconds: float, schedules: int, signatures: int, coverage: int, corpora: Path
     ) -> None:
-        """Write a line, if one is due. logs: of the fuzzer processes."""
-        if signatures == self.signatures and seconds < self.due:
+        """Write a line, if one is due. corpora: where libFuzzer's are. Raises OSError."""
+        most = max(coverage, self.last.coverage)
+        grown = Grown(round(seconds, 3), schedules, signatures, most)
+        if signatures > self.last.signatures or most > self.last.coverage:
+            self.new_at = seconds
+        fresh = signatures != self.last.signatures
+        self.last = self.last._replace(coverage=most)
+        if not fresh and seconds < self.due:
             return
-        self.signatures = signatures
-        self.due = seconds + max(LEAST, seconds * SHARE)
-        line = {
-            "seconds": round(seconds, 3),
-            "schedules": schedules,
-            "signatures": signatures,
-            "coverage": coverage(logs),
-        }
-        with self.path.open("a") as file:
-            file.write(f"{json.dumps(line)}\n")
+        self.last = grown
+        self.due = seconds + min(max(LEAST, seconds * SHARE), MOST)
+        kept = sum(len(list(one.iterdir())) for one in corpora.iterdir())
+        append_line(self.path, json.dumps({"time": now(), **grown._asdict(), "corpus": kept}))
 
 
-def coverage(logs: Mapping[Path, Vendor]) -> int:
+def coverage_told(logs: Mapping[Path, Vendor]) -> int:
     """The counters hit, as libFuzzer has told last: the processes of a vendor have the same."""
     most: dict[Vendor, int] = {}
     for path, vendor in logs.items():

@@ -10,6 +10,7 @@ import faulthandler
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -22,6 +23,7 @@ import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
 from fuzz.campaign.mutator import CODE_BYTES, HEADER_BYTES, MAX_STEPS, Mutator, crossover_of
+from fuzz.campaign.parent import end_with
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence, Signature
@@ -69,11 +71,13 @@ of what they lead to."""
 class Findings:
     """Writes the inputs that show a divergence class in a way not met before.
 
-    current: the input that runs. runs: its number, from 1.
+    name: what the names of its files begin with. current: the input that runs. runs: its number,
+    from 1.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "") -> None:
         self.folder = folder
+        self.name = name or str(os.getpid())
         self.seen: Counter[tuple[Signature, bool]] = Counter()
         self.written = 0
         self.current = b""
@@ -92,7 +96,7 @@ class Findings:
                     "runs": self.runs,
                     "seconds": time.monotonic() - self.started,
                 }
-                write_whole(self.folder / f"{os.getpid()}-{self.written}.json", json.dumps(found))
+                write_whole(self.folder / f"{self.name}-{self.written}.json", json.dumps(found))
 
 
 def runner(
@@ -116,7 +120,7 @@ def runner(
 def target(findings: Findings, run: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """The function libFuzzer calls: `run`, with a note of the input and of progress."""
     report_at = 1
-    progress = findings.folder / f"{os.getpid()}.count"
+    progress = findings.folder / f"{findings.name}.count"
 
     def counted(data: bytes) -> None:
         nonlocal report_at
@@ -138,12 +142,16 @@ def main() -> None:
     parser.add_argument("--variants", default="")
     parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--findings", type=Path, required=True)
+    parser.add_argument("--name", default="", help="what the names of files there begin with")
+    parser.add_argument("--parent", type=int, help="the process to end with")
     parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
     parser.add_argument("--mix", action="store_true")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
+    if options.parent:
+        end_with(options.parent, signal.SIGKILL)
     counters = coverage_counters(COUNTERS)
-    findings = Findings(options.findings)
+    findings = Findings(options.findings, options.name)
     variants = choose(options.variants, options.variant)
     counting = ByState() if options.coverage == "state" else ByOutline()
     automaton = Automaton(compared(options.vendor, variants), findings, counting)

@@ -4,15 +4,15 @@ A variant is code that anyone wrote. It may end the process that runs it, with a
 must not be taken for a verdict. So this process only waits, and believes a status that it is told.
 """
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable
 from typing import Final
 
+from fuzz.campaign.parent import end_with
+
 PASSED_ON: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 """Signals that are meant for the command."""
-PR_SET_PDEATHSIG: Final = 1
 
 
 class Ended(Exception):
@@ -35,10 +35,8 @@ def apart(command: Callable[[], int]) -> int:
     os.close(read)
     # A group of its own: each signal comes once, from the parent.
     os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with(parent, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
     status = command()
     os.write(write, bytes([status]))
     return status

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fuzz.campaign.parent import end_with
 from fuzz.cli import breaches
 from fuzz.cli.output import show_line
 from fuzz.cli.reports import finish
@@ -131,13 +133,18 @@ def run(request: Request) -> Explored:
         show_line()
 
 
+def end_with_starter() -> None:
+    """End when the process that started this one is gone."""
+    end_with(os.getppid(), signal.SIGKILL)
+
+
 def run_all(requests: list[Request]) -> list[Explored]:
     """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
     if len(requests) == 1:
         return [run(requests[0])]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with ProcessPoolExecutor(len(requests)) as pool:
+        with ProcessPoolExecutor(len(requests), initializer=end_with_starter) as pool:
             try:
                 return list(pool.map(run, requests))
             except BaseException:

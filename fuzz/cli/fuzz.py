@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from fuzz.campaign import campaign
+from fuzz.campaign.campaign import Ends, Settings, run
+from fuzz.campaign.folder import holds_campaign, keep_aside
+from fuzz.campaign.processes import MAX_SEED
+from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, show_line
 from fuzz.cli.reports import finish
@@ -12,34 +15,53 @@ from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
+from fuzz.findings.known import read_known
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
-from fuzz.page.page import PAGE
+from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
 from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
-from variants.machine.step import VENDORS
+from variants.machine.step import VENDORS, Vendor
 
 EXAMPLES: Final = """\
 examples:
-  eventdiff fuzz --time 600 --vendor svm --out reports/mine
-  eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/mine
+  eventdiff fuzz --time 10m --vendor svm --out reports/mine
+  eventdiff fuzz --out reports/mine --resume --until-quiet 6h
+  eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/other
 
 Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.html has them all,
-by cause and by who is right.
+by cause and by who is right. Ctrl-C ends a campaign with all its reports; --resume goes on, also
+with one that was killed. Without --out the campaign of before is kept aside.
 """
+LATEST: Final = Path("reports/latest")
+SECONDS: Final = 60
+"""How long to fuzz if nothing else ends it."""
 MAX_SECONDS: Final = 2**31 - 1
 """The most that libFuzzer takes."""
+MAX_MB: Final = 1 << 20
+UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `eventdiff fuzz`, besides those that choose variants."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--time", type=seconds, default=60, metavar="S", help="seconds (60)")
+    what = f"how long: seconds, or as 10m, 6h, 7d ({SECONDS}, if nothing else ends it)"
+    parser.add_argument("--time", type=duration, metavar="T", help=what)
     parser.add_argument(
-        "--out", type=Path, default=Path("reports/latest"), metavar="DIR", help="(reports/latest)"
+        "--until-quiet", type=duration, metavar="T", help="until nothing was new for so long"
     )
+    parser.add_argument(
+        "--until-complete",
+        type=Path,
+        metavar="CERTIFICATE",
+        help="until all signatures are found that `explore` found",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"({LATEST})")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="go on with the campaign in --out")
+    there.add_argument("--fresh", action="store_true", help="keep it aside and begin anew")
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
@@ -48,6 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mix",
         action="store_true",
         help="also what `explore` keeps apart: races, NMIs, SMIs and interrupts in one schedule",
+    )
+    parser.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="signatures that make no difference to the exit status, as in corpus/known.yaml",
+    )
+    parser.add_argument(
+        "--max-corpus-mb",
+        type=megabytes,
+        default=100,
+        metavar="N",
+        help="what the inputs kept for a vendor may take (100)",
     )
     parser.add_argument("--json", action="store_true", help="print campaign.json when done")
     parser.add_argument("--all", action="store_true", help="list all findings when done")
@@ -58,15 +93,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def seconds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_SECONDS} seconds, not {text!r}")
+def duration(text: str) -> int:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    if number.isdecimal() and 1 <= int(number) * UNITS[unit] <= MAX_SECONDS:
+        return int(number) * UNITS[unit]
+    what = f"expected 1 to {MAX_SECONDS} seconds, or as 10m, 6h, 7d, not {text!r}"
+    raise argparse.ArgumentTypeError(what)
+
+
+def megabytes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_MB:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_MB} MB, not {text!r}")
     return int(text)
 
 
 def seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > campaign.MAX_SEED:
-        what = f"expected a number from 0 to {campaign.MAX_SEED}, not {text!r}"
+    if not text.isdecimal() or int(text) > MAX_SEED:
+        what = f"expected a number from 0 to {MAX_SEED}, not {text!r}"
         raise argparse.ArgumentTypeError(what)
     return int(text)
 
@@ -79,36 +122,99 @@ def variant_options(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(given)
 
 
+def resumed(options: argparse.Namespace, out: Path) -> argparse.Namespace:
+    """`options` with the choices of the campaign in `out`. Raises FolderError if others are
+    given."""
+    _, told = told_in(out)
+    words = options_in(told)
+    given = list(zip(words[::2], words[1::2], strict=True))
+    vendors = told.get("vendors", VENDORS)
+    kept = {
+        "variants": "".join(value for name, value in given if name == "--variants"),
+        "variant": [value for name, value in given if name == "--variant"],
+        "vendor": vendors[0] if len(vendors) == 1 else None,
+        "mix": told.get("mix", False),
+    }
+    asked = {**vars(options), "variant": [str(Path(path).resolve()) for path in options.variant]}
+    for name, value in kept.items():
+        if asked[name] and asked[name] != value:
+            what = f"--{name} is not what the campaign there has"
+            raise FolderError(f"{out}: {what}: leave it out, or begin anew with --fresh")
+    return argparse.Namespace(**{**vars(options), **kept})
+
+
+def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
+    """What ends the campaign. Raises AlphabetError or FolderError for a certificate that tells
+    nothing."""
+    wanted = None
+    if options.until_complete:
+        told = read_certificate(options.until_complete).get("signatures", ())
+        names = (one["signature"] for one in told)
+        wanted = frozenset(name for name in names if name.partition(":")[0] in vendors)
+        if not wanted:
+            raise FolderError(f"{options.until_complete}: no signatures of {', '.join(vendors)}")
+    timed = options.time
+    if timed is None and options.until_quiet is None and wanted is None:
+        timed = SECONDS
+    return Ends(timed, options.until_quiet, wanted)
+
+
 def do_fuzz(options: argparse.Namespace) -> int:
+    out: Path = options.out or LATEST
+    if options.resume and holds_campaign(out):
+        options = resumed(options, out)
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
-    settings = campaign.Settings(
-        vendors, options.time, options.out, variants, given, options.seed, options.mix
+    ends = ends_of(options, vendors)
+    known = read_known(options.known) if options.known else {}
+    fresh = options.fresh or (options.out is None and not options.resume)
+    if fresh and holds_campaign(out):
+        place = keep_aside(out)
+        if not options.json:
+            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
+    settings = Settings(
+        vendors,
+        ends,
+        out,
+        options.resume,
+        variants,
+        given,
+        options.seed,
+        options.mix,
+        options.max_corpus_mb << 20,
     )
 
     def announce(form: Form) -> None:
         if not options.json:
             show_line()
             signature = form.signature
-            folder = printable(str(options.out / slug(signature)))
-            print(f"{signature}\n    {folder}", flush=True)
+            folder = printable(str(out / slug(signature)))
+            print(signature)
+            if one := known.get(str(signature)):
+                print(f"    known: {printable(one.title)}")
+            print(f"    {folder}", flush=True)
 
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
-        ran = f"{schedules} schedules, {signatures} signatures"
-        show_line(f"{elapsed:3.0f}/{options.time} s, {ran}")
+        show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
 
-    (options.out / PAGE).unlink(missing_ok=True)
-    outcome = campaign.run(automata, settings, announce, progress)
+    outcome = run(automata, settings, announce, progress)
+    where = printable(str(out))
     show_line()
     if options.confirm:
-        confirm(outcome, automata, kernels, options.out, given, TELLING)
-    said = finish(options.out, options.all)
+        confirm(outcome, automata, kernels, out, given, TELLING)
+    said = finish(out, options.all)
     if options.json:
-        print((options.out / "campaign.json").read_text(), end="")
+        print((out / CAMPAIGN).read_text(), end="")
     else:
         print("\n" + said, end="")
+        if gone := len(outcome.record.gone):
+            print(f"\n{gone} signatures found before no longer show; see {where}/summary.md")
     complain_of_races(variants, outcome.forms)
-    return DIFFERENT if outcome.forms else SAME
+    new = [form for form in outcome.forms if str(form.signature) not in known]
+    if options.known and not options.json:
+        listed = printable(str(options.known))
+        print(f"\n{len(new)} of {len(outcome.forms)} signatures are not in {listed}")
+    return DIFFERENT if new else SAME

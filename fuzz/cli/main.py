@@ -8,12 +8,24 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fuzz.campaign.campaign import FuzzerError
-from fuzz.cli import explore, export, fuzz, judge, live, reports, review, schedules, variants
+from fuzz.cli import (
+    compare,
+    explore,
+    export,
+    fuzz,
+    judge,
+    live,
+    reports,
+    review,
+    schedules,
+    variants,
+)
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
+from fuzz.findings.known import KnownError
 from fuzz.page.read import FolderError
 from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
@@ -79,6 +91,8 @@ def parser() -> Parser:
     about = "Show what a campaign or an exploration found, or one finding whole."
     reports.add_show(command("show", about))
     reports.add_report(command("report", "Write the page of a campaign or an exploration again."))
+    about = "Tell what two campaigns or explorations found differently."
+    compare.add_arguments(command("compare", about))
     review.add_parser(commands)
     live.add_parser(commands)
     return top
@@ -93,6 +107,7 @@ COMMANDS = {
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
     "export": export.do_export,
+    "compare": compare.do_compare,
     "show": reports.do_show,
     "report": reports.do_report,
     "review": review.do_review,
@@ -102,7 +117,7 @@ COMMANDS = {
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds, FolderError),
+    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds, FolderError, KnownError),
 )
 """What is said in one line."""
 
@@ -126,8 +141,10 @@ def code_of_users(options: argparse.Namespace) -> list[str]:
     given = getattr(options, "variant", None)
     if given is None:
         return []
+    # Those that a certificate, or the campaign to go on with, has been made with.
     checked = getattr(options, "check", None)
-    return [*given, *offered(), *([str(checked)] if checked else [])]
+    resumed = getattr(options, "resume", False) and (options.out or fuzz.LATEST)
+    return [*given, *offered(), *(str(one) for one in (checked, resumed) if one)]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz.cli.fuzz import seconds
+from fuzz.cli.fuzz import duration
 from fuzz.cli.kernels import add_cache, add_mirror, trial, variants_in
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
@@ -91,7 +91,7 @@ def add_compare(subcommands: "argparse._SubParsersAction[Any]") -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time",
-        type=seconds,
+        type=duration,
         metavar="S",
         help="stop proposing schedules after S seconds (when nothing new comes)",
     )

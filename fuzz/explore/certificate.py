@@ -44,19 +44,25 @@ def code_in(source: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def certificate(
-    variants: Sequence[Variant],
-    alphabets: dict[Vendor, tuple[Alphabet, ...]],
-    asked: dict[str, Any],
-) -> dict[str, Any]:
-    """What is explored: variants, machine and the naming of divergences by their code, alphabet,
-    and `asked`, the options."""
+def hashes(variants: Sequence[Variant]) -> dict[str, Any]:
+    """What is compared: variants, machine and the naming of divergences, each by its code."""
     folder = Path(machine.__file__).parent
     linking = (Path(link.__file__), Path(variant.__file__))
     return {
         "variants": {one.name: code_hash(sources(one)) for one in variants},
         "machine": code_hash([*folder.glob("*.py"), *linking]),
         "naming": code_hash(Path(str(module.__file__)) for module in NAMING),
+    }
+
+
+def certificate(
+    variants: Sequence[Variant],
+    alphabets: dict[Vendor, tuple[Alphabet, ...]],
+    asked: dict[str, Any],
+) -> dict[str, Any]:
+    """What is explored: what is compared, alphabet, and `asked`, the options."""
+    return {
+        **hashes(variants),
         **asked,
         "alphabet": {
             vendor: [

@@ -49,7 +49,7 @@ class Automaton:
         compared: Compared,
         found: Callable[[tuple[Divergence, ...]], None] = lambda _divergences: None,
         counting: Counting = uncounted,
-        max_edges: int = 4_000_000,
+        max_edges: int = 1_000_000,
     ) -> None:
         self.uncached = compared
         self._tables = Tables(compared)

@@ -12,7 +12,7 @@ from fuzz.report.folder import slug_of
 from fuzz.report.mail import FILE
 from fuzz.report.replay import automaton_of
 from fuzz.report.ruled import Ruled, ruled
-from fuzz.schedule.file import read_schedule
+from fuzz.schedule.file import read_schedule, whole_lines
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 from variants.variant import Variant
@@ -137,7 +137,7 @@ def samples_in(folder: Path) -> Sequence[Sample]:
     if not path.exists():
         return []
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [json.loads(line) for line in whole_lines(path)]
         return [Sample(*(row[name] for name in Sample._fields)) for row in rows]
     except (ValueError, KeyError, TypeError):
         raise FolderError(f"{path}: not what a campaign writes") from None

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.signature import Divergence, Form, Signature
@@ -38,7 +39,28 @@ MODEL_ONLY: Final = "model only"
 BEST: Final = (CONFIRMED, NOT_REPRODUCED, MODEL_ONLY)
 """Words of verdicts, the most telling first."""
 Verdicts = Mapping[Signature, Verdict]
-"""By signature; empty if real KVM was not asked."""
+"""By signature; only of those that real KVM was asked about."""
+LIVE: Final = "live.txt"
+"""In a signature's folder: its verdict, and what real KVM shows."""
+
+
+class First(NamedTuple):
+    """When a signature was first seen. time: UTC, as ISO 8601 has it. seconds, schedules: for how
+    long the campaign had run, and how many. campaign: the name of its folder."""
+
+    time: str
+    seconds: float
+    schedules: int
+    campaign: str
+
+
+class Record(NamedTuple):
+    """What a campaign keeps so that it can go on. about: what is compared and how. first: when each
+    signature was first seen. gone: what no longer shows, as `campaign.json` had it."""
+
+    about: Mapping[str, Any] = MappingProxyType({})
+    first: Mapping[Signature, First] = MappingProxyType({})
+    gone: Sequence[Mapping[str, Any]] = ()
 
 
 class Outcome(NamedTuple):
@@ -50,6 +72,7 @@ class Outcome(NamedTuple):
     forms: Sequence[Form]
     findings: Sequence[Ruled]
     breaches: Mapping[Breach, Schedule]
+    record: Record = Record()
 
 
 def slug(signature: Signature) -> str:
@@ -122,7 +145,7 @@ def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence
     result = replay(automaton, schedule)
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)
-    (own / "live.txt").unlink(missing_ok=True)
+    (own / LIVE).unlink(missing_ok=True)
     write_whole(own / "expected.json", json.dumps(replay_json(result), indent=1) + "\n")
     write_whole(own / "trace.txt", mail_text(result, Told(schedule.about), options))
     given = "".join(f"{json.dumps(option)}, " for option in options)
@@ -130,6 +153,18 @@ def write_form(folder: Path, automaton: Automaton, form: Form, options: Sequence
     write_whole(own / "test_reproducer.py", test)
     write_whole(folder / "pytest.ini", PYTEST_INI)
     write_whole(own / FILE, dump(schedule))
+
+
+def verdicts_in(folder: Path, forms: Sequence[Form]) -> Verdicts:
+    """What an earlier session has asked real KVM. Raises OSError."""
+    found = {}
+    for form in forms:
+        path = folder / slug(form.signature) / LIVE
+        if path.exists():
+            word, _, reason = path.read_text().partition("\n")[0].partition(" (")
+            if word in BEST:
+                found[form.signature] = Verdict(word, reason.removesuffix(")"))
+    return found
 
 
 def write_traces(
@@ -161,9 +196,10 @@ def campaign_json(
 
     options: what makes other commands compare the same variants.
     """
-    live = verdicts or {}
+    live, record = verdicts or {}, outcome.record
     return {
         "options": list(options),
+        **record.about,
         "schedules": outcome.schedules,
         "seconds": round(outcome.seconds, 3),
         "signatures": [
@@ -174,10 +210,17 @@ def campaign_json(
                 "groups": [list(group) for group in form.divergence.groups],
                 "length": len(form.schedule.steps),
             }
-            | ({"live": live[form.signature].word} if live else {})
+            | ({"live": live[form.signature].word} if form.signature in live else {})
+            | first_json([form], record)
             for form in in_order(outcome.forms)
         ],
-        "findings": findings_json(outcome.findings, live),
+        "findings": [
+            described | first_json(one.finding.forms, record)
+            for described, one in zip(
+                findings_json(outcome.findings, live), outcome.findings, strict=True
+            )
+        ],
+        "gone": list(record.gone),
         "breaches": [breach_json(*one) for one in sorted(outcome.breaches.items())],
     }
 
@@ -187,6 +230,11 @@ def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[st
 
     live: the best that became of one of its signatures on real KVM; null if nobody has asked.
     """
+
+    def best(forms: Sequence[Form]) -> str | None:
+        words = [verdicts[one.signature].word for one in forms if one.signature in verdicts]
+        return min(words, key=BEST.index, default=None)
+
     return [
         {
             "title": one.title,
@@ -197,13 +245,17 @@ def findings_json(findings: Sequence[Ruled], verdicts: Verdicts) -> list[dict[st
             "groups": [one.unlike, one.deviating],
             "signatures": [str(form.signature) for form in one.forms],
             "length": len(ruled.best.form.schedule.steps),
-            "live": min((verdicts[form.signature].word for form in one.forms), key=BEST.index)
-            if verdicts
-            else None,
+            "live": best(one.forms),
         }
         for ruled in findings
         for one in [ruled.finding]
     ]
+
+
+def first_json(forms: Sequence[Form], record: Record) -> dict[str, Any]:
+    """When the first of `forms` was seen; nothing where that is not known."""
+    known = [record.first[form.signature] for form in forms if form.signature in record.first]
+    return {"first": min(known)._asdict()} if known else {}
 
 
 def in_order(forms: Sequence[Form]) -> list[Form]:
@@ -236,7 +288,7 @@ def summary(
             sentence(form.divergence),
             str(len(form.schedule.steps)),
             trace_link(form),
-            *([str(verdicts[form.signature])] if verdicts else []),
+            *([str(verdicts.get(form.signature, ""))] if verdicts else []),
         ]
         for form in in_order(forms)
     ]
@@ -266,4 +318,13 @@ def write_summary(
     write_whole(out / "campaign.json", json.dumps(campaign, indent=1) + "\n")
     ran = f"{outcome.schedules} schedules in {outcome.seconds:.0f} s"
     tables = summary("Campaign", ran, outcome.forms, outcome.findings, verdicts)
-    write_whole(out / "summary.md", "\n".join([tables, *breaches_table(outcome.breaches), ""]))
+    parts = [tables, *gone_table(outcome.record.gone), *breaches_table(outcome.breaches), ""]
+    write_whole(out / "summary.md", "\n".join(parts))
+
+
+def gone_table(gone: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `summary.md` says of signatures whose reproducers no longer show them."""
+    if not gone:
+        return []
+    rows = [[one["signature"], one["gone"], slug_of(one["signature"])] for one in gone]
+    return ["## No longer shown", "", *markdown(["signature", "since", "folder"], rows), ""]

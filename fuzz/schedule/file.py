@@ -12,6 +12,8 @@ from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError, printable
 
 MAX_BYTES: Final = 512 << 10
 """Of a schedule's file. The longest schedule has some 360 KB as YAML."""
+TEMPORARY: Final = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""Names of files that are not whole yet."""
 CONTROL: Final = re.compile("[\0-\x08\x0e-\x1f\x7f]")
 
 
@@ -100,6 +102,34 @@ def replace(path: Path, data: bytes, mode: int | None) -> None:
             if mode is not None:
                 os.fchmod(file.fileno(), S_IMODE(mode))
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes to `folder`, or below, have left that were cut off. Raises OSError."""
+    for path in folder.rglob(".*.tmp"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of lines. Raises OSError."""
+    with path.open("ab") as file:
+        file.write(f"{line}\n".encode())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file, but a last one that was cut off. Raises OSError."""
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    return [line.rstrip("\n") for line in lines if line.endswith("\n")]
+
+
+def drop_cut_off(path: Path) -> None:
+    """Cut a file of lines where its last whole line ends. Raises OSError."""
+    with path.open("rb+") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)

@@ -1,0 +1,62 @@
+"""Keeps the corpora of a campaign from growing without end.
+
+Several processes and sessions keep inputs that another has made superfluous. An input is dropped
+if those kept before it, shorter ones first, hit all of its counters, as libFuzzer's own merge would
+have it; so at each moment what is left covers all. Only where that is not enough, the longest are
+dropped too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from fuzz.campaign.coverage import ByOutline
+from fuzz.campaign.walker import Walker
+from fuzz.compare.compared import Compared
+from fuzz.memory.automaton import Automaton
+
+BLOCK: Final = 4096
+"""Bytes that file systems take for a small file."""
+SLACK: Final = 0.9
+"""To what share of its bound a corpus is made smaller, so that this is not done all the time."""
+
+
+def sizes(corpus: Path) -> dict[Path, int]:
+    """The inputs of a corpus, with their sizes. Fuzzers remove some at any time. Raises OSError."""
+    found = {}
+    for path in corpus.iterdir():
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
+    return found
+
+
+def taken(corpus: Path) -> int:
+    """Bytes that the inputs of a corpus take. Raises OSError."""
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes(corpus).values())
+
+
+def bound(corpus: Path, subject: Compared, most: int) -> None:
+    """Make a corpus smaller if it takes more than `most` bytes. Raises OSError.
+
+    subject: what fuzzers of it compare.
+    """
+    if taken(corpus) <= most:
+        return
+    paths = [path for path, _ in sorted(sizes(corpus).items(), key=lambda one: (one[1], one[0]))]
+    left = list(covering(paths, Walker(Automaton(subject, counting=ByOutline()))))
+    while left and len(left) * BLOCK > most * SLACK:
+        left.pop()
+    for path in set(paths) - set(left):
+        path.unlink(missing_ok=True)
+
+
+def covering(paths: Sequence[Path], walker: Walker) -> Iterator[Path]:
+    """Those of `paths` that hit a counter which the ones before them do not."""
+    hit: set[int] = set()
+    for path in paths:
+        with suppress(FileNotFoundError):
+            counters = {node.counter for node in walker.walk(path.read_bytes())}
+            if counters - hit:
+                yield path
+            hit |= counters
