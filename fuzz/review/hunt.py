@@ -16,7 +16,7 @@ from fuzz.live.pairs import Pair, pairs_in
 from fuzz.memory.tables import Tables
 from fuzz.review.findings import Found, Unexplained, Way, merged, shown_in
 from fuzz.review.journal import Journal
-from fuzz.review.marks import marks
+from fuzz.review.marks import Mark, marks
 from fuzz.review.mutations import Context, contexts, mutations
 from fuzz.review.shrinking import Target, fine, minimised, rough, up_to
 from fuzz.review.triggers import Trigger, around, trigger_of
@@ -192,20 +192,27 @@ class Hunt:
                 way.met.append(met)
 
     def finish(self) -> None:
-        """Make the ways that are told 1-minimal, and see each three times in fresh VMs."""
-        ways = [(found.mark, way) for found in self.found for way in found.told]
+        """Make the ways that are told 1-minimal, and see each three times in fresh VMs.
+
+        What becomes the same is put together, and others are then told.
+        """
+        while ways := [
+            (found.mark, way) for found in self.found for way in found.told if not way.repeats[1]
+        ]:
+            self.make_sure(ways)
+            self.found = merged(self.found)
+
+    def make_sure(self, ways: Sequence[tuple[Mark, Way]]) -> None:
         targets = [Target(way.schedule, mark) for mark, way in ways]
         made = minimised(targets, self.journal.run, fine, self.explaining)
         for (_, way), (target, minimal) in zip(ways, made, strict=True):
             way.schedule, way.minimal = target.schedule, minimal
-            (way.traces,) = self.journal.run([way.schedule])
         for turn in range(1, REPEATS + 1):
             shown = self.all_run([way.schedule for _, way in ways], turn)
             for (mark, way), traces in zip(ways, shown, strict=True):
                 times, of = way.repeats
                 way.traces = traces
                 way.repeats = times + (up_to(way.schedule, traces, mark) is not None), of + 1
-        self.found = merged(self.found)
 
     def all_run(self, schedules: Sequence[Schedule], turn: int) -> list[Traces]:
         """What they show, those too that could not be run because another ended the kernel."""
