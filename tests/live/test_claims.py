@@ -99,8 +99,8 @@ def test_replay_live_shows_both(cache: Path, tmp_path: Path) -> None:
     run = eventdiff(cache, "replay", "--live", CLAIM_1, race)
     assert run.returncode == 1, run.stderr
     assert max(map(len, run.stdout.splitlines())) <= WIDTH
-    assert "  model blocked                l2 woke                blocked\n" in run.stdout
-    assert "  live  blocked                l2 woke                blocked\n" in run.stdout
+    assert "  model  blocked                l2 woke                blocked\n" in run.stdout
+    assert "  live   blocked                l2 woke                blocked\n" in run.stdout
     assert "yadong: live KVM agrees with the model in 4 of 4 steps" in run.stdout
     assert run.stdout.endswith("model only: a race (`at`)\n")
 
@@ -130,10 +130,8 @@ def test_a_campaign_is_confirmed(cache: Path, tmp_path: Path) -> None:
             assert one["live"] == "model only"
         elif one["kind"] == "liveness" and "SIPI in L" in one["signature"]:
             assert one["live"] == "confirmed on real KVM"
-    summary = (out / "summary.md").read_text()
-    assert summary.count("confirmed on real KVM") == len(list(out.glob("*/live.txt"))) - len(
-        [one for one in signatures if one["live"] == "model only"]
-    )
+    assert len(list(out.glob("*/live.txt"))) == len(signatures)
+    assert "confirmed on real KVM" in (out / "summary.md").read_text()
 
 
 def test_models_and_real_kvm_agree(cache: Path) -> None:
