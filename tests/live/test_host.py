@@ -11,6 +11,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import jinja2
+import markupsafe
 import pytest
 import yaml
 
@@ -65,7 +67,8 @@ def system(cache: Path) -> bytes:
     python = Path(sys.executable).resolve()
     build = builds(cache, ["original"])["original"]
     files = {str(python): python} | tree(STDLIB, STDLIB)
-    files |= tree(Path(yaml.__file__).parent, STDLIB / "yaml")
+    for package in (yaml, jinja2, markupsafe):
+        files |= tree(Path(str(package.__file__)).parent, STDLIB / package.__name__)
     for part in ("fuzz", "variants"):
         files |= tree(ROOT / part, Path("/", part))
     files |= {f"/seeds/{file.name}": file for file in SEEDS.glob("*.yaml")}
