@@ -3,12 +3,14 @@
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fuzz.cli.output import show_line
+from fuzz.cli.pool import interruptible, side_by_side
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
+from fuzz.compare.watch import watched
 from fuzz.explore.breaches import Breaches, breaches
 from fuzz.judge.rules import BY_ID
 from fuzz.report.rulings import breach_json, by_rule, wrapped
@@ -19,33 +21,44 @@ from variants.machine.step import Vendor
 
 
 class Request(NamedTuple):
-    """What to explore for one vendor."""
+    """What to explore of one variant for one vendor."""
 
     vendor: Vendor
+    variants: str
+    files: tuple[str, ...]
+    number: int
     alphabets: tuple[Alphabet, ...]
+    depth: int | None
 
 
-def do_judge(options: argparse.Namespace, requests: Sequence[Request]) -> int:
+def run(request: Request) -> Breaches:
+    """Walk one variant; on a terminal, say now and then how far it is."""
+    began = time.monotonic()
+    variant = choose(request.variants, request.files, least=1)[request.number]
+
+    def progress(depth: int, states: int, _transitions: int, found: int) -> None:
+        who = f"{request.vendor} {variant.name} {time.monotonic() - began:.0f} s"
+        show_line(f"{who}: depth {depth}, {states} states, {found} classes")
+
+    with interruptible(), watched():
+        subject = compared(request.vendor, [variant])
+        explored = breaches(subject, request.alphabets, request.depth, progress)
+    show_line()
+    return explored
+
+
+def do_judge(options: argparse.Namespace, alphabets: Mapping[Vendor, tuple[Alphabet, ...]]) -> int:
     """Walk each variant alone; print what it breaks; the exit status."""
-    variants = choose(options.variants, options.variant, least=1)
-    explored: list[Breaches] = []
-    for request in requests:
-        for variant in variants:
-            began = time.monotonic()
-            who = f"{request.vendor} {variant.name}"
-
-            def progress(
-                depth: int, states: int, _: int, found: int, who: str = who, began: float = began
-            ) -> None:
-                seconds = time.monotonic() - began
-                show_line(f"{who} {seconds:.0f} s: depth {depth}, {states} states, {found} classes")
-
-            subject = compared(request.vendor, [variant])
-            explored.append(breaches(subject, request.alphabets, options.depth, progress))
-            show_line()
-    names = [variant.name for variant in variants]
+    files = tuple(options.variant)
+    names = [one.name for one in choose(options.variants, files, least=1)]
+    requests = [
+        Request(vendor, options.variants, files, number, some, options.depth)
+        for vendor, some in alphabets.items()
+        for number in range(len(names))
+    ]
+    explored = side_by_side(run, requests, files)
     print(json.dumps(breaches_json(explored)) if options.json else breaches_text(explored, names))
-    if any(one.interrupted for one in explored):
+    if len(explored) < len(requests) or any(one.interrupted for one in explored):
         raise KeyboardInterrupt
     return DIFFERENT if any(one.found for one in explored) else SAME
 

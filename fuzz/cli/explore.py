@@ -2,19 +2,14 @@
 
 import argparse
 import json
-import os
-import signal
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz.campaign.parent import end_with
 from fuzz.cli import breaches
 from fuzz.cli.output import show_line
+from fuzz.cli.pool import interruptible, side_by_side
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
@@ -53,10 +48,6 @@ steps are explored to the end alone, with NMIs, with SMIs, with interrupts, and 
 
 class AlphabetError(Exception):
     """A word of --steps that means nothing: one line."""
-
-
-class ExplorerError(Exception):
-    """A process that explores died: one line."""
 
 
 class Request(NamedTuple):
@@ -122,40 +113,11 @@ def run(request: Request) -> Explored:
         line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
         show_line(f"{line}{transitions / elapsed:,.0f} transitions/s, {signatures} signatures")
 
-    # Ctrl-C ends this process's exploration, though the parent waits for it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with watched():
-            subject = compared(request.vendor, choose(request.variants, request.files))
-            return explore(subject, request.alphabets, request.depth, progress)
-    finally:
-        signal.signal(signal.SIGINT, before)
-        show_line()
-
-
-def end_with_starter() -> None:
-    """End when the process that started this one is gone."""
-    end_with(os.getppid(), signal.SIGKILL)
-
-
-def run_all(requests: list[Request]) -> list[Explored]:
-    """Explore side by side, a process each. Ctrl-C ends the explorations, not the waiting."""
-    if len(requests) == 1:
-        return [run(requests[0])]
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with ProcessPoolExecutor(len(requests), initializer=end_with_starter) as pool:
-            try:
-                return list(pool.map(run, requests))
-            except BaseException:
-                for process in active_children():
-                    process.terminate()
-                raise
-    except BrokenProcessPool:
-        own = f", with {', '.join(requests[0].files)}" if requests[0].files else ""
-        raise ExplorerError(f"an exploring process ended early{own}") from None
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with interruptible(), watched():
+        subject = compared(request.vendor, choose(request.variants, request.files))
+        explored = explore(subject, request.alphabets, request.depth, progress)
+    show_line()
+    return explored
 
 
 def do_explore(options: argparse.Namespace) -> int:
@@ -163,8 +125,8 @@ def do_explore(options: argparse.Namespace) -> int:
     if options.judge:
         races = not options.no_races
         vendors = [options.vendor] if options.vendor else VENDORS
-        chosen = [(vendor, alphabets(options.steps, vendor, races)) for vendor in vendors]
-        return breaches.do_judge(options, [breaches.Request(*one) for one in chosen])
+        chosen = {vendor: alphabets(options.steps, vendor, races) for vendor in vendors}
+        return breaches.do_judge(options, chosen)
     asked = {
         "vendors": [options.vendor] if options.vendor else list(VENDORS),
         "steps": options.steps,
@@ -186,7 +148,7 @@ def do_explore(options: argparse.Namespace) -> int:
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / PAGE).unlink(missing_ok=True)
-    explored = dict(zip(asked["vendors"], run_all(requests), strict=True))
+    explored = dict(zip(asked["vendors"], side_by_side(run, requests, files), strict=False))
     certified_of = {one.vendor: one.alphabets for one in requests}
     found = {**certificate(variants, certified_of, asked), **result(explored)}
     if options.check:

@@ -22,6 +22,7 @@ from fuzz.cli import (
 )
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
+from fuzz.cli.pool import ExplorerError
 from fuzz.cli.status import TROUBLE
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError, watched
@@ -117,7 +118,7 @@ COMMANDS = {
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, explore.ExplorerError, OtherBuilds, FolderError, KnownError),
+    *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError),
 )
 """What is said in one line."""
 
