@@ -32,6 +32,7 @@ from fuzz.campaign.processes import (
     stop,
 )
 from fuzz.campaign.statistics import Statistics, coverage_told
+from fuzz.campaign.status import Noting
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Form
 from fuzz.compare.watch import HangError
@@ -46,8 +47,8 @@ SWEEP: Final = 60.0
 TICK: Final = 0.2
 """Seconds between two looks at the processes."""
 
-Progress = Callable[[int, float, int], None]
-"""Told the schedules, the seconds and the signatures so far."""
+Progress = Callable[[], None]
+"""Called when the folder tells anew how the campaign stands."""
 
 
 class Ends(NamedTuple):
@@ -72,7 +73,8 @@ class Ends(NamedTuple):
 class Settings(NamedTuple):
     """variants: what is compared, and `options`, which choose them. resume: go on
     with the campaign in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
-    has covered. max_corpus: bytes that the inputs kept for a vendor may take."""
+    has covered. max_corpus: bytes that the inputs kept for a vendor may take. expected: all
+    signatures there are, if that is known."""
 
     vendors: tuple[Vendor, ...]
     ends: Ends
@@ -83,6 +85,7 @@ class Settings(NamedTuple):
     seed: int
     mix: bool
     max_corpus: int
+    expected: frozenset[str] | None = None
 
 
 class FuzzerError(Exception):
@@ -174,9 +177,9 @@ def run(
         stack.callback(stop, fuzzers)
         for fuzzer in started(settings, before.sessions + 1):
             fuzzers.append(fuzzer)
-        trouble = fuzz(
-            settings, fuzzers, collector, Statistics(out, before.seconds), asked, progress
-        )
+        statistics = Statistics(out, before.seconds)
+        pulse = noting(settings, before.seconds)
+        trouble = fuzz(settings, fuzzers, collector, statistics, pulse, asked, progress)
         collector.write_summary()
         outcome = collector.outcome()
         if trouble:
@@ -190,6 +193,7 @@ def fuzz(
     fuzzers: Sequence[Fuzzer],
     collector: Collector,
     statistics: Statistics,
+    pulse: Noting,
     asked: Callable[[], bool],
     progress: Progress,
 ) -> str:
@@ -204,8 +208,12 @@ def fuzz(
         schedules, seconds = collector.ran()
         coverage = coverage_told({one.log: one.vendor for one in fuzzers})
         statistics.note(seconds, schedules, len(collector.best), coverage, out / CORPUS)
-        progress(schedules, seconds, len(collector.best))
-        return seconds - statistics.new_at
+        quiet = seconds - statistics.new_at
+        alive = sum(one.process.poll() is None for one in fuzzers)
+        most, found = statistics.last.coverage, frozenset(map(str, collector.best))
+        if pulse.note((schedules, seconds), quiet, alive, most, out / CORPUS, found):
+            progress()
+        return quiet
 
     def unsettled(fuzzer: Fuzzer) -> bool:
         """Does it run, and may hang? One with many inputs to begin with looks at its time late."""
@@ -238,9 +246,17 @@ def fuzz(
     except (StepError, HangError) as error:
         trouble = str(error)
     stop(fuzzers)
-    statistics.due = 0.0
+    statistics.due = pulse.due = 0.0
     note()
     return trouble
+
+
+def noting(settings: Settings, seconds: float) -> Noting:
+    """What notes how a session stands that begins in second `seconds` of its campaign."""
+    timed, until_quiet, wanted = settings.ends
+    end = None if timed is None else seconds + timed
+    expected = settings.expected if wanted is None else wanted
+    return Noting(settings.out, end, until_quiet, expected, wanted is not None)
 
 
 def sweep(settings: Settings, automata: Mapping[Vendor, Automaton]) -> None:

@@ -1,28 +1,33 @@
 """`eventdiff fuzz`: a campaign's options and output."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fuzz.campaign.campaign import Ends, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
-from fuzz.cli.output import TELLING, show_line
+from fuzz.cli.output import TELLING
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
+from fuzz.cli.view import watching
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
+from fuzz.explore.certificate import hashes
 from fuzz.findings.known import read_known
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
 from fuzz.schedule.schedule import printable
+from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import Variant
 
 EXAMPLES: Final = """\
 examples:
@@ -34,6 +39,7 @@ Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.
 by cause and by who is right. Ctrl-C ends a campaign with all its reports; --resume goes on, also
 with one that was killed. Without --out the campaign of before is kept aside.
 """
+CERTIFICATE: Final = CORPUS / "exhaustive.json"
 LATEST: Final = Path("reports/latest")
 SECONDS: Final = 60
 """How long to fuzz if nothing else ends it."""
@@ -148,15 +154,30 @@ def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
     nothing."""
     wanted = None
     if options.until_complete:
-        told = read_certificate(options.until_complete).get("signatures", ())
-        names = (one["signature"] for one in told)
-        wanted = frozenset(name for name in names if name.partition(":")[0] in vendors)
+        wanted = signatures_in(read_certificate(options.until_complete), vendors)
         if not wanted:
             raise FolderError(f"{options.until_complete}: no signatures of {', '.join(vendors)}")
     timed = options.time
     if timed is None and options.until_quiet is None and wanted is None:
         timed = SECONDS
     return Ends(timed, options.until_quiet, wanted)
+
+
+def certified(vendors: tuple[Vendor, ...], variants: Sequence[Variant]) -> frozenset[str] | None:
+    """All signatures there are, where the project's certificate is of what is compared."""
+    try:
+        told = read_certificate(CERTIFICATE)
+    except OSError:
+        return None  # A package carries none.
+    if not hashes(variants).items() <= told.items():
+        return None
+    return signatures_in(told, vendors)
+
+
+def signatures_in(certificate: Mapping[str, Any], vendors: Sequence[Vendor]) -> frozenset[str]:
+    """Those of `vendors`."""
+    names = (str(one["signature"]) for one in certificate.get("signatures", ()))
+    return frozenset(name for name in names if name.partition(":")[0] in vendors)
 
 
 def do_fuzz(options: argparse.Namespace) -> int:
@@ -185,11 +206,11 @@ def do_fuzz(options: argparse.Namespace) -> int:
         options.seed,
         options.mix,
         options.max_corpus_mb << 20,
+        certified(vendors, variants),
     )
 
     def announce(form: Form) -> None:
         if not options.json:
-            show_line()
             signature = form.signature
             folder = printable(str(out / slug(signature)))
             print(signature)
@@ -197,12 +218,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
                 print(f"    known: {printable(one.title)}")
             print(f"    {folder}", flush=True)
 
-    def progress(schedules: int, elapsed: float, signatures: int) -> None:
-        show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
-
-    outcome = run(automata, settings, announce, progress)
+    with watching(out) as progress:
+        outcome = run(automata, settings, announce, progress)
     where = printable(str(out))
-    show_line()
     if options.confirm:
         confirm(outcome, automata, kernels, out, given, TELLING)
     said = finish(out, options.all)

@@ -19,6 +19,7 @@ from fuzz.cli import (
     review,
     schedules,
     variants,
+    view,
 )
 from fuzz.cli.apart import Ended, apart
 from fuzz.cli.output import complain, escape_unencodable
@@ -92,6 +93,8 @@ def parser() -> Parser:
     about = "Show what a campaign or an exploration found, or one finding whole."
     reports.add_show(command("show", about))
     reports.add_report(command("report", "Write the page of a campaign or an exploration again."))
+    about = "Tell how a campaign stands that runs elsewhere, or has ended."
+    view.add_arguments(command("status", about))
     about = "Tell what two campaigns or explorations found differently."
     compare.add_arguments(command("compare", about))
     review.add_parser(commands)
@@ -109,6 +112,7 @@ COMMANDS = {
     "convert": schedules.do_convert,
     "export": export.do_export,
     "compare": compare.do_compare,
+    "status": view.do_status,
     "show": reports.do_show,
     "report": reports.do_report,
     "review": review.do_review,
