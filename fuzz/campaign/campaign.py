@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from fuzz.campaign.collector import Collector, Ran, now
 from fuzz.campaign.corpus import bound
 from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, counts_in, enter, make_room, rotate
+from fuzz.campaign.inputs import add_inputs
 from fuzz.campaign.processes import (
     GRACE,
     Fuzzer,
@@ -39,6 +40,7 @@ from fuzz.compare.watch import HangError
 from fuzz.explore.certificate import hashes
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import Outcome, verdicts_in, write_traces
+from fuzz.schedule.schedule import Schedule
 from variants.machine.step import Vendor
 from variants.variant import Variant
 
@@ -74,7 +76,7 @@ class Settings(NamedTuple):
     """variants: what is compared, and `options`, which choose them. resume: go on
     with the campaign in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
     has covered. max_corpus: bytes that the inputs kept for a vendor may take. expected: all
-    signatures there are, if that is known."""
+    signatures there are, if that is known. given: schedules to begin with."""
 
     vendors: tuple[Vendor, ...]
     ends: Ends
@@ -86,6 +88,7 @@ class Settings(NamedTuple):
     mix: bool
     max_corpus: int
     expected: frozenset[str] | None = None
+    given: Sequence[Schedule] = ()
 
 
 class FuzzerError(Exception):
@@ -172,6 +175,7 @@ def run(
         collector.write_summary()
         # campaign.json has the counts of earlier sessions now.
         make_room(out, settings.vendors, before.sessions + 1)
+        add_inputs(out / CORPUS, settings.given, settings.mix)
         collector.report()
         fuzzers: list[Fuzzer] = []
         stack.callback(stop, fuzzers)

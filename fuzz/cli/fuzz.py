@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from fuzz.campaign.campaign import Ends, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
+from fuzz.campaign.inputs import given_in
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
-from fuzz.cli.output import TELLING
+from fuzz.cli.output import TELLING, complain
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
@@ -23,7 +24,7 @@ from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
-from fuzz.schedule.schedule import printable
+from fuzz.schedule.schedule import Schedule, printable
 from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
@@ -33,6 +34,7 @@ EXAMPLES: Final = """\
 examples:
   eventdiff fuzz --time 10m --vendor svm --out reports/mine
   eventdiff fuzz --out reports/mine --resume --until-quiet 6h
+  eventdiff fuzz --corpus traces --corpus reports/other
   eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/other
 
 Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.html has them all,
@@ -68,6 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with the campaign in --out")
     there.add_argument("--fresh", action="store_true", help="keep it aside and begin anew")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="begin with what is there too: schedules, a libFuzzer corpus, another campaign",
+    )
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
@@ -163,6 +173,17 @@ def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
     return Ends(timed, options.until_quiet, wanted)
 
 
+def given_by(place: Path, vendors: Sequence[Vendor]) -> Sequence[Schedule]:
+    """The schedules in `place`. Raises FolderError, and OSError."""
+    schedules, wrong = given_in(place)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
+        complain(f"left out: {wrong[0]}{more}")
+    if not any(one.vendor in vendors for one in schedules):
+        raise FolderError(f"{place}: no schedules of {', '.join(vendors)}")
+    return schedules
+
+
 def certified(vendors: tuple[Vendor, ...], variants: Sequence[Variant]) -> frozenset[str] | None:
     """All signatures there are, where the project's certificate is of what is compared."""
     try:
@@ -191,6 +212,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
     given = variant_options(options)
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
+    schedules = [one for place in options.corpus for one in given_by(place, vendors)]
     fresh = options.fresh or (options.out is None and not options.resume)
     if fresh and holds_campaign(out):
         place = keep_aside(out)
@@ -207,6 +229,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
         options.mix,
         options.max_corpus_mb << 20,
         certified(vendors, variants),
+        schedules,
     )
 
     def announce(form: Form) -> None:
