@@ -13,6 +13,7 @@ from fuzz.cli import (
     explore,
     export,
     fuzz,
+    import_trace,
     judge,
     live,
     reports,
@@ -31,6 +32,7 @@ from fuzz.findings.known import KnownError
 from fuzz.page.read import FolderError
 from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
+from fuzz.trace.read import TraceError
 from variants.catalogue import VariantError, describe, offered
 from variants.live.emulator import LiveError
 from variants.variant import LinkError
@@ -88,6 +90,8 @@ def parser() -> Parser:
     judge.add_arguments(command("judge", about, comparing))
     variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
+    about = "Make seed schedules of a recorded trace of KVM."
+    import_trace.add_arguments(command("import-trace", about))
     about = "Write a schedule as a C program that tests a host's KVM."
     export.add_arguments(command("export", about))
     about = "Show what a campaign or an exploration found, or one finding whole."
@@ -110,6 +114,7 @@ COMMANDS = {
     "judge": judge.do_judge,
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
+    "import-trace": import_trace.do_import,
     "export": export.do_export,
     "compare": compare.do_compare,
     "status": view.do_status,
@@ -122,7 +127,7 @@ COMMANDS = {
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError),
+    *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError, TraceError),
 )
 """What is said in one line."""
 
