@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -296,7 +297,7 @@ def test_statistics_go_on(tmp_path: Path) -> None:
 
 
 def test_a_campaign_ends_when_all_is_found(tmp_path: Path) -> None:
-    """And what is known makes no difference to the exit status."""
+    """And what is known makes no difference to the exit status, and has not failed."""
     certificate, known = tmp_path / "certificate.json", tmp_path / "known.yaml"
     asked = {"vendors": ["svm"], "steps": "", "races": True, "bound": None}
     wanted = [{"signature": CLAIM, "length": 3}]
@@ -309,9 +310,14 @@ def test_a_campaign_ends_when_all_is_found(tmp_path: Path) -> None:
     found = kept(out).first
     assert CLAIM in found
     known.write_text(f"- signature: '{CLAIM}'\n")
+    junit = tmp_path / "junit.xml"
     going_on = ["--resume", "--until-complete", str(certificate), "--known", str(known)]
-    ended = run(out, *going_on)
+    ended = run(out, *going_on, "--junit", str(junit))
     assert ended.returncode == (0 if kept(out).first.keys() == {CLAIM} else 1), ended.stderr
+    suite = ElementTree.parse(junit).getroot()[0]
+    assert {case.get("name"): case.find("failure") is None for case in suite} == {
+        name: name == CLAIM for name in kept(out).first
+    }
     known.write_text("".join(f"- signature: '{name}'\n" for name in kept(out).first))
     assert run(out, *going_on).returncode == 0
 

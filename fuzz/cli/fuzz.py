@@ -24,6 +24,7 @@ from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
+from fuzz.report.junit import write_junit
 from fuzz.schedule.schedule import Schedule, printable
 from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
@@ -92,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="signatures that make no difference to the exit status, as in corpus/known.yaml",
+    )
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="write JUnit XML: what is not known has failed"
     )
     parser.add_argument(
         "--max-corpus-mb",
@@ -253,6 +257,8 @@ def do_fuzz(options: argparse.Namespace) -> int:
         print("\n" + said, end="")
         if gone := len(outcome.record.gone):
             print(f"\n{gone} signatures found before no longer show; see {where}/summary.md")
+    if options.junit:
+        write_junit(options.junit, outcome.forms, known, out)
     complain_of_races(variants, outcome.forms)
     new = [form for form in outcome.forms if str(form.signature) not in known]
     if options.known and not options.json:
