@@ -39,9 +39,16 @@ def do_status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(status_json(status)))
     else:
-        console = Console()
-        console.print(shown(status), soft_wrap=not console.is_terminal)
+        put(Console(), shown(status))
     return SAME
+
+
+def put(console: Console, text: Text) -> None:
+    """Print `text`; what is no terminal gets all of it."""
+    if console.is_terminal:
+        console.print(text, no_wrap=True, overflow="crop")
+    else:
+        print(text)
 
 
 def status_json(status: Status) -> dict[str, Any]:
