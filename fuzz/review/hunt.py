@@ -92,9 +92,10 @@ class Hunt:
         most = MUTATIONS[self.vendor]
         while self.pool and fruitless < FRUITLESS and self.proposing():
             known = len(self.found)
-            self.again += self.later[:most]
-            del self.later[:most]
-            self.look_at(mutations(self.pool, most, self.random))
+            again, self.later = self.later[: most // 2], self.later[most // 2 :]
+            fresh = mutations(self.pool, most - len(again), self.random)
+            self.again += again
+            self.look_at(fresh)
             fruitless = fruitless + 1 if len(self.found) == known else 0
             yield len(self.contexts)
 
