@@ -61,9 +61,9 @@ def test_a_campaign_that_runs_and_one_that_does_not(folder: Path) -> None:
     corpora = folder / "corpus"
     with ExitStack() as stack:
         enter(stack, folder, resume=True)
-        assert noting.note((700, 7.0), 3.0, 2, 30, corpora, found)
-        assert not noting.note((750, 7.5), 3.0, 2, 30, corpora, found)
-        assert noting.note((900, 9.0), 3.0, 2, 30, corpora, found)
+        assert noting.note((700, 7.0), 3.0, 2, 30, found)
+        assert not noting.note((750, 7.5), 3.0, 2, 30, found)
+        assert noting.note((900, 9.0), 3.0, 2, 30, found)
         running = read_status(folder)
     pulse = running.pulse
     assert running.running

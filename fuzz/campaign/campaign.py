@@ -215,7 +215,7 @@ def fuzz(
         quiet = seconds - statistics.new_at
         alive = sum(one.process.poll() is None for one in fuzzers)
         most, found = statistics.last.coverage, frozenset(map(str, collector.best))
-        if pulse.note((schedules, seconds), quiet, alive, most, out / CORPUS, found):
+        if pulse.note((schedules, seconds), quiet, alive, most, found):
             progress()
         return quiet
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fuzz.campaign.folder import STATUS, WORK, Before, before, holds_campaign, is_running
+from fuzz.campaign.folder import CORPUS, STATUS, WORK, Before, before, holds_campaign, is_running
 from fuzz.page.read import CAMPAIGN, FolderError
 from fuzz.schedule.file import write_whole
 
 EVERY: Final = 1.0
-"""Seconds between two of them."""
+"""Seconds between two pulses."""
 LATELY: Final = 10.0
 """Seconds in which schedules are counted that are run now."""
 LATEST: Final = 3
@@ -72,7 +72,7 @@ class Noting:
         expected: frozenset[str] | None,
         until_complete: bool,
     ) -> None:
-        self.path = out / WORK / STATUS
+        self.out = out
         self.end = end
         self.until_quiet = until_quiet
         self.expected = expected
@@ -86,7 +86,6 @@ class Noting:
         quiet: float,
         workers: int,
         coverage: int,
-        corpora: Path,
         found: frozenset[str],
     ) -> bool:
         """Note one, if one is due; was it? ran: schedules and seconds. Raises OSError."""
@@ -103,7 +102,7 @@ class Noting:
             (schedules - then) / max(seconds - past, EVERY),
             workers,
             quiet,
-            sum(len(list(one.iterdir())) for one in corpora.iterdir()),
+            sum(len(list(one.iterdir())) for one in (self.out / CORPUS).iterdir()),
             coverage,
             None if expected is None else len(expected & found),
             None if expected is None else len(expected),
@@ -111,7 +110,7 @@ class Noting:
             self.until_quiet,
             self.until_complete,
         )
-        write_whole(self.path, json.dumps(pulse._asdict()))
+        write_whole(self.out / WORK / STATUS, json.dumps(pulse._asdict()))
         return True
 
 
@@ -124,7 +123,7 @@ def read_status(folder: Path) -> Status:
         pulse = Pulse(**json.loads(path.read_text())) if path.exists() else Pulse()
         return status_of(folder.resolve().name, before(folder), pulse, is_running(folder))
     except (KeyError, TypeError, ValueError):
-        raise FolderError(f"{path}: not what a campaign writes") from None
+        raise FolderError(f"{folder}: not what a campaign writes") from None
 
 
 def status_of(campaign: str, ran: Before, pulse: Pulse, running: bool) -> Status:

@@ -63,10 +63,10 @@ def status_json(status: Status) -> dict[str, Any]:
 def watching(folder: Path) -> Iterator[Callable[[], None]]:
     """A function that shows on a terminal how the campaign in `folder` stands, and elsewhere says
     so in a line, ever more seldom; to be called now and then."""
+    console = Console(stderr=True, soft_wrap=True)
     if sys.stderr is None:
         yield lambda: None
-    elif sys.stderr.isatty():
-        console = Console(stderr=True, soft_wrap=True)
+    elif sys.stderr.isatty() and not console.is_dumb_terminal:
         whole = sys.stdout is not None and sys.stdout.isatty()
         with Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=whole
@@ -114,7 +114,8 @@ def rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "found", f"{found(status)}{kinds and f': {kinds}'}"
     for number, one in enumerate(status.latest):
         yield "" if number else "latest", f"{span(one.seconds):>9}  {one.signature}"
-    yield "nothing new", f"for {span(pulse.quiet)}"
+    if pulse.corpus:
+        yield "nothing new", f"for {span(pulse.quiet)}"
     if status.running:
         yield "ends", ends(pulse)
 
