@@ -102,8 +102,8 @@ def test_who_takes_it_tells_a_logical_destination() -> None:
 def test_what_l1_intercepts_takes_l2_to_l1() -> None:
     """Whatever instruction it was, and not where an event did."""
     hlt = trace(exits(1, "hlt"), l2_exits("hlt"))
-    event = trace(exits(1, "interrupt"), l2_exits("interrupt"))
-    assert steps(*hlt, *event, *sends(SIPI)) == (
+    events = trace(exits(1, "interrupt"), l2_exits("interrupt"), l2_exits("0xf0000000"))
+    assert steps(*hlt, *events, *sends(SIPI)) == (
         Step("vmmcall", 1),
         Step("icr", 0, 1, "sipi", 18),
     )

@@ -26,6 +26,7 @@ EXIT_TO_L1: Final[dict[Vendor, str]] = {"svm": "vmmcall", "vmx": "vmcall"}
 EVENTS: Final = (
     *("init", "nmi", "interrupt", "vintr", "smi", "invalid_guest_state"),
     *("INIT_SIGNAL", "SIPI_SIGNAL", "EXTERNAL_INTERRUPT", "NMI"),
+    "0xf0000000",  # KVM's own, on the way to SMM: svm/svm.c: svm_enter_smm.
 )
 """Exits to L1 that no instruction of L2's brings about."""
 INTERCEPT_BITS: Final = {"intr": 1, "nmi": 2, "smi": 4, "init": 8}
