@@ -29,6 +29,16 @@ NESTED_EXIT: Final = re.compile(
 )
 SMM: Final = re.compile(rf"vcpu (?P<vcpu>{NUMBER}): (?P<way>entering|leaving) SMM")
 
+PLUGIN_WORDS: Final = {
+    "INTR": "interrupt",
+    "IOIO": "io",
+    "VMMCALL": "hypercall",
+    "UNKNOWN (3)": "INIT_SIGNAL",
+    "UNKNOWN (4)": "SIPI_SIGNAL",
+    "UNKNOWN (4026531840)": "0xf0000000",
+}
+"""Exit reasons as trace-cmd's plugin has them, and as the kernel does."""
+
 
 class Entry(NamedTuple):
     """A task enters the guest as a vCPU."""
@@ -129,10 +139,9 @@ def ipi(task: str, said: re.Match[str]) -> Ipi:
 
 
 def reason(printed: str) -> str:
-    """An exit reason as the kernel prints it: SVM's in small letters, VMX's in capitals. trace-cmd
-    has SVM's as EXIT_HLT."""
-    words = {"VMMCALL": "hypercall", "INTR": "interrupt", "IOIO": "io"}
+    """An exit reason as the kernel prints it: SVM's in small letters, VMX's in capitals. The plugin
+    of trace-cmd has SVM's as EXIT_HLT, and of newer ones only the number."""
     if printed.startswith("EXIT_"):
         name = printed.removeprefix("EXIT_")
-        return words.get(name, name.lower())
-    return {"UNKNOWN (3)": "INIT_SIGNAL", "UNKNOWN (4)": "SIPI_SIGNAL"}.get(printed, printed)
+        return PLUGIN_WORDS.get(name, name.lower())
+    return PLUGIN_WORDS.get(printed, printed)
