@@ -27,10 +27,10 @@ def signals(schedule: Schedule) -> list[Step]:
     return [step for step in schedule.steps if step.mode in WANTED]
 
 
-def exiting(schedule: Schedule) -> list[str]:
+def exiting(schedule: Schedule) -> list[Step]:
     """The instructions of a schedule that exit to KVM, and what vCPUs are sent."""
     unseen = ("nop", "rdmsr", "get-mp-state", "set-mp-state", "get-vcpu-events", "save-restore")
-    return [step.op for step in schedule.steps if step.op not in unseen]
+    return [step for step in schedule.steps if step.op not in unseen]
 
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)

@@ -65,6 +65,8 @@ def test_a_campaign_that_runs_and_one_that_does_not(folder: Path) -> None:
         assert not noting.note((750, 7.5), 3.0, 2, 30, found)
         assert noting.note((900, 9.0), 3.0, 2, 30, found)
         running = read_status(folder)
+        assert noting.note((1000, 29.0), 3.0, 2, 30, found)
+        assert read_status(folder).pulse.rate == 5.0
     pulse = running.pulse
     assert running.running
     assert pulse.rate == 100.0

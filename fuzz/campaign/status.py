@@ -13,7 +13,7 @@ from fuzz.schedule.file import write_whole
 EVERY: Final = 1.0
 """Seconds between two pulses."""
 LATELY: Final = 10.0
-"""Seconds in which schedules are counted that are run now."""
+"""Seconds, or the time since the last pulse, in which schedules are counted that are run now."""
 LATEST: Final = 3
 """New signatures that are named."""
 
@@ -94,7 +94,7 @@ class Noting:
             return False
         self.due = seconds + EVERY
         self.recent.append((seconds, schedules))
-        while seconds - self.recent[0][0] > LATELY:
+        while len(self.recent) > 2 and seconds - self.recent[0][0] > LATELY:
             self.recent.popleft()
         past, then = self.recent[0]
         expected = self.expected

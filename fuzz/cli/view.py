@@ -113,7 +113,7 @@ def rows(status: Status) -> Iterator[tuple[str, str]]:
     kinds = ", ".join(f"{number} {kind}" for kind, number in status.kinds.items())
     yield "found", f"{found(status)}{kinds and f': {kinds}'}"
     for number, one in enumerate(status.latest):
-        yield "" if number else "latest", f"{span(one.seconds):>9}  {one.signature}"
+        yield "" if number else "latest", f"{span(one.seconds):>11}  {one.signature}"
     if pulse.corpus:
         yield "nothing new", f"for {span(pulse.quiet)}"
     if status.running:

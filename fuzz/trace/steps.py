@@ -120,7 +120,7 @@ class Reading:
         if reason in ASKED_FOR:
             self._amend_entry(vcpu, (ASKED_FOR[reason],))
         if reason == "SIPI_SIGNAL":
-            self._amend_entry(vcpu, mode="wait-for-sipi")
+            self._amend_entry(self._in_wait_for_sipi(vcpu), mode="wait-for-sipi")
         if reason in EVENTS or reason.endswith("FAILED_VMENTRY"):
             return
         step = Step(EXIT_TO_L1[self.vendor], vcpu)
@@ -130,6 +130,12 @@ class Reading:
             self.steps.append(step)
         else:
             self.steps[number] = step
+
+    def _in_wait_for_sipi(self, vcpu: int) -> int:
+        """Whom a SIPI exit is of. A vCPU that waits does not run: where one task runs several, it
+        is not the one that ran last, but the one that the SIPI was sent to."""
+        waiting = self._arrived & self._entries.keys()
+        return vcpu if vcpu in waiting or len(waiting) != 1 else min(waiting)
 
     def _amend_entry(self, vcpu: int | None, asked: tuple[str, ...] = (), mode: str = "") -> None:
         """Now the trace tells what L1 asked for when `vcpu` entered L2."""
