@@ -1,11 +1,13 @@
 """`eventdiff fuzz`: a campaign's options and output."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fuzz.campaign.campaign import Ends, Settings, run
+from fuzz.campaign.campaign import Ends, FuzzerError, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
+from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
@@ -40,6 +42,7 @@ SECONDS: Final = 60
 MAX_SECONDS: Final = 2**31 - 1
 """The most that libFuzzer takes."""
 MAX_MB: Final = 1 << 20
+MAX_WORKERS: Final = 1 << 10
 UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
+    )
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        default=0,
+        metavar="N",
+        help="fuzzer processes (one a core, at least one a vendor)",
     )
     parser.add_argument(
         "--mix",
@@ -104,6 +114,12 @@ def duration(text: str) -> int:
 def megabytes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_MB:
         raise argparse.ArgumentTypeError(f"expected 1 to {MAX_MB} MB, not {text!r}")
+    return int(text)
+
+
+def workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_WORKERS} workers, not {text!r}")
     return int(text)
 
 
@@ -166,6 +182,9 @@ def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
+    if options.workers and options.workers < len(vendors):
+        what = f"{len(vendors)} vendors take {len(vendors)} or more; --vendor chooses one"
+        raise FuzzerError(f"--workers {options.workers}: {what}")
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     ends = ends_of(options, vendors)
@@ -200,7 +219,8 @@ def do_fuzz(options: argparse.Namespace) -> int:
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
         show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
 
-    outcome = run(automata, settings, announce, progress)
+    recruit = partial(hire, workers=options.workers)
+    outcome = run(automata, settings, recruit, announce, progress)
     where = printable(str(out))
     show_line()
     if options.confirm:
