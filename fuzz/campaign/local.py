@@ -3,10 +3,10 @@
 import os
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from math import inf
 
 from fuzz.campaign.campaign import Settings
+from fuzz.campaign.elsewhere import own_files
 from fuzz.campaign.processes import (
     GRACE,
     Fuzzer,
@@ -52,9 +52,9 @@ class Local:
         stop(self.fuzzers)
 
 
-def hire(settings: Settings, session: int, workers: int = 0) -> Local:
-    """Start `workers` processes, the vendors in turn; one a core and at least one a vendor if it is
-    0. Raises OSError."""
+def hire(settings: Settings, session: int, workers: int | None = None) -> Local:
+    """Start `workers` processes, the vendors in turn; unless told one a core and at least one a
+    vendor. Raises OSError."""
     vendors, seconds = settings.vendors, settings.ends.seconds
     options = (*settings.options, *(["--mix"] if settings.mix else []))
     fuzzers: list[Fuzzer] = []
@@ -69,9 +69,4 @@ def hire(settings: Settings, session: int, workers: int = 0) -> Local:
         stop(fuzzers)
         raise
     deadline = inf if seconds is None else time.time() + seconds + GRACE
-    return Local(fuzzers, deadline, ", ".join(files_in(options)))
-
-
-def files_in(options: Sequence[str]) -> list[str]:
-    """The user's variants among the options that choose variants."""
-    return [file for name, file in pairwise(options) if name == "--variant"]
+    return Local(fuzzers, deadline, ", ".join(own_files(settings.options)))

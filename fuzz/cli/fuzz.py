@@ -3,12 +3,13 @@
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fuzz.campaign.campaign import Ends, FuzzerError, Settings, run
+from fuzz.campaign.campaign import Ends, FuzzerError, Recruit, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
 from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
+from fuzz.cli import cluster
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, show_line
@@ -26,6 +27,9 @@ from fuzz.schedule.schedule import printable
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 EXAMPLES: Final = """\
 examples:
   eventdiff fuzz --time 10m --vendor svm --out reports/mine
@@ -42,7 +46,6 @@ SECONDS: Final = 60
 MAX_SECONDS: Final = 2**31 - 1
 """The most that libFuzzer takes."""
 MAX_MB: Final = 1 << 20
-MAX_WORKERS: Final = 1 << 10
 UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -69,13 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--workers",
-        type=workers,
-        default=0,
+        type=cluster.workers,
         metavar="N",
         help="fuzzer processes (one a core, at least one a vendor)",
     )
+    cluster.add_arguments(where)
     parser.add_argument(
         "--mix",
         action="store_true",
@@ -114,12 +118,6 @@ def duration(text: str) -> int:
 def megabytes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_MB:
         raise argparse.ArgumentTypeError(f"expected 1 to {MAX_MB} MB, not {text!r}")
-    return int(text)
-
-
-def workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_WORKERS} workers, not {text!r}")
     return int(text)
 
 
@@ -175,6 +173,15 @@ def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
     return Ends(timed, options.until_quiet, wanted)
 
 
+def recruiting(client: "Client | None", workers: int | None) -> Recruit:
+    """How to get a crew: processes here, or a cluster."""
+    if client is None:
+        return partial(hire, workers=workers)
+    from fuzz.campaign.cluster import Cluster  # Not without its library.
+
+    return partial(Cluster, client)
+
+
 def do_fuzz(options: argparse.Namespace) -> int:
     out: Path = options.out or LATEST
     if options.resume and holds_campaign(out):
@@ -219,8 +226,8 @@ def do_fuzz(options: argparse.Namespace) -> int:
     def progress(schedules: int, elapsed: float, signatures: int) -> None:
         show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
 
-    recruit = partial(hire, workers=options.workers)
-    outcome = run(automata, settings, recruit, announce, progress)
+    with cluster.joined(options) as client:
+        outcome = run(automata, settings, recruiting(client, options.workers), announce, progress)
     where = printable(str(out))
     show_line()
     if options.confirm:

@@ -21,6 +21,7 @@ from fuzz.cli import (
     variants,
 )
 from fuzz.cli.apart import Ended, apart
+from fuzz.cli.cluster import ClusterError
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.pool import ExplorerError
 from fuzz.cli.status import TROUBLE
@@ -119,6 +120,7 @@ COMMANDS = {
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
     *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError),
+    ClusterError,
 )
 """What is said in one line."""
 

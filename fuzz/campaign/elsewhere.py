@@ -1,0 +1,68 @@
+"""What another machine needs of this one: the user's variants as text, and that its program is the
+same."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import fuzz
+import variants
+
+
+class Own(NamedTuple):
+    """A variant of the user's: the file, and what it holds."""
+
+    path: str
+    source: bytes
+
+
+def own_files(options: Sequence[str]) -> list[str]:
+    """The files among the options that choose variants."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return [value for name, value in pairs if name == "--variant"]
+
+
+def own_of(files: Sequence[str]) -> tuple[Own, ...]:
+    """The user's variants with their text. Raises OSError."""
+    return tuple(Own(path, Path(path).read_bytes()) for path in files)
+
+
+@contextmanager
+def placed(own: Sequence[Own]) -> Iterator[tuple[str, ...]]:
+    """Files here that hold the user's variants, for as long as they are needed. Raises OSError."""
+    with TemporaryDirectory(prefix="eventdiff-") as folder:
+        paths = []
+        for number, one in enumerate(own):
+            path = Path(folder, str(number), Path(one.path).name)
+            path.parent.mkdir()
+            path.write_bytes(one.source)
+            paths.append(str(path))
+        yield tuple(paths)
+
+
+def as_given(said: str, own: Sequence[Own], files: Sequence[str]) -> str:
+    """What is `said` of the `files` here, said of those that they stand for."""
+    for one, file in zip(own, files, strict=True):
+        said = said.replace(file, one.path)
+    return said
+
+
+@cache
+def program() -> str:
+    """A hash of this program. Raises OSError."""
+    digest = hashlib.sha256()
+    for package in (fuzz, variants):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def another_program(where: str) -> str:
+    """What is said of a worker whose program is not this one."""
+    return f"worker {where} has another version of eventdiff: install this one there"
