@@ -19,7 +19,7 @@ from distributed import CancelledError, Client, Event, Future, KilledWorker
 
 from fuzz.campaign.campaign import Settings
 from fuzz.campaign.corpus import Cover, covering, shortest_first
-from fuzz.campaign.elsewhere import own_files, own_of, program
+from fuzz.campaign.elsewhere import WorkerError, own_files, own_of, program
 from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of
 from fuzz.campaign.rounds import Done, Finding, Round, run
@@ -176,12 +176,14 @@ class Cluster:
 
     def _failed(self, error: BaseException) -> None:
         """Note that a round has come to nothing."""
-        if not isinstance(error, KilledWorker):
-            self._wrong = f"a worker cannot do a round: {describe(error)}"
-            return
-        self._killed += 1
-        if self._killed == MOST_KILLED:
-            self._wrong = f"the workers that did the last {MOST_KILLED} rounds all died"
+        if isinstance(error, WorkerError):
+            self._wrong = str(error)
+        elif not isinstance(error, KilledWorker):
+            self._wrong = f"a worker cannot fuzz: {describe(error)}"
+        else:
+            self._killed += 1
+            if self._killed == MOST_KILLED:
+                self._wrong = f"the workers that had the last {MOST_KILLED} rounds all died"
 
     def _keep(self, vendor: Vendor, done: Done) -> None:
         """Write down what a round has found, and that it was run."""

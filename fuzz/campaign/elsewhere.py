@@ -13,6 +13,10 @@ import fuzz
 import variants
 
 
+class WorkerError(Exception):
+    """A worker cannot do what it is asked: one line."""
+
+
 class Own(NamedTuple):
     """A variant of the user's: the file, and what it holds."""
 
@@ -32,16 +36,26 @@ def own_of(files: Sequence[str]) -> tuple[Own, ...]:
 
 
 @contextmanager
-def placed(own: Sequence[Own]) -> Iterator[tuple[str, ...]]:
-    """Files here that hold the user's variants, for as long as they are needed. Raises OSError."""
-    with TemporaryDirectory(prefix="eventdiff-") as folder:
-        paths = []
+def at_work(asked_by: str, own: Sequence[Own]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """On a worker of a Dask cluster: a temporary folder, which Dask removes if the worker dies, and
+    files there that hold the user's variants.
+
+    asked_by: the program that asks. Raises WorkerError if it is another one, and OSError.
+    """
+    from distributed import get_worker  # Not without its library.
+
+    worker = get_worker()
+    if asked_by != program():
+        what = "has another version of eventdiff: install this one there"
+        raise WorkerError(f"the worker at {worker.address} {what}")
+    with TemporaryDirectory(prefix="eventdiff-", dir=worker.local_directory) as name:
+        files = []
         for number, one in enumerate(own):
-            path = Path(folder, str(number), Path(one.path).name)
+            path = Path(name, str(number), Path(one.path).name)
             path.parent.mkdir()
             path.write_bytes(one.source)
-            paths.append(str(path))
-        yield tuple(paths)
+            files.append(str(path))
+        yield Path(name), tuple(files)
 
 
 def as_given(said: str, own: Sequence[Own], files: Sequence[str]) -> str:
@@ -61,8 +75,3 @@ def program() -> str:
             digest.update(f"{path.relative_to(folder)}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def another_program(where: str) -> str:
-    """What is said of a worker whose program is not this one."""
-    return f"worker {where} has another version of eventdiff: install this one there"

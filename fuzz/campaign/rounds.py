@@ -6,13 +6,11 @@ The worker has a fuzzer process of its own in a temporary folder, and gives back
 import hashlib
 import json
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from distributed import Event, get_worker
+from distributed import Event
 
-from fuzz.campaign.elsewhere import Own, another_program, as_given, placed, program
+from fuzz.campaign.elsewhere import Own, as_given, at_work
 from fuzz.campaign.folder import CORPUS, LOG, WORK, counts_in, drop_damaged
 from fuzz.campaign.local import Local
 from fuzz.campaign.processes import GRACE, Task, start
@@ -54,11 +52,8 @@ class Done(NamedTuple):
 
 
 def run(asked: Round, ended: Event) -> Done:
-    """Fuzz, until the time is over or the campaign has `ended`. Raises OSError."""
-    if asked.program != program():
-        return Done(0, (), (), another_program(get_worker().address))
-    with placed(asked.own) as files, TemporaryDirectory(prefix="eventdiff-") as name:
-        folder = Path(name)
+    """Fuzz, until the time is over or the campaign has `ended`. Raises WorkerError and OSError."""
+    with at_work(asked.program, asked.own) as (folder, files):
         corpus = folder / CORPUS / asked.vendor
         for one in (corpus, folder / LOG, folder / WORK):
             one.mkdir(parents=True)

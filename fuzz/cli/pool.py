@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import platform
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from fuzz.campaign.campaign import asked_to_end
-from fuzz.campaign.elsewhere import Own, another_program, as_given, own_of, placed, program
+from fuzz.campaign.elsewhere import Own, WorkerError, as_given, at_work, own_of, program
 from fuzz.campaign.processes import environment
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError
@@ -41,7 +40,7 @@ class ExplorerError(Exception):
     """A process that explores died, or a cluster failed: one line."""
 
 
-TOLD: Final = (ExplorerError, HangError, LinkError, StepError, VariantError)
+TOLD: Final = (ExplorerError, HangError, LinkError, StepError, VariantError, WorkerError)
 """Errors that say in one line what is wrong."""
 
 
@@ -106,9 +105,7 @@ def on_worker(
     run: Run[Task, Found], task: Task, own: Sequence[Own], asked_by: str, ended: Ending
 ) -> Found | None:
     """`in_process`, on a worker of a cluster. asked_by: the program there."""
-    if asked_by != program():
-        raise ExplorerError(another_program(platform.node()))
-    with placed(own) as files:
+    with at_work(asked_by, own) as (_, files):
         try:
             return in_process(run, task, files, ended)
         except TOLD as error:
