@@ -19,7 +19,7 @@ from distributed import CancelledError, Client, Event, Future, KilledWorker
 
 from fuzz.campaign.campaign import Settings
 from fuzz.campaign.corpus import Cover, covering, shortest_first
-from fuzz.campaign.elsewhere import WorkerError, own_files, own_of, program
+from fuzz.campaign.elsewhere import PATIENCE, WorkerError, own_files, own_of, program
 from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of
 from fuzz.campaign.rounds import Done, Finding, Round, run
@@ -30,8 +30,6 @@ from fuzz.schedule.schedule import races
 from variants.catalogue import describe
 from variants.machine.step import Vendor
 
-PATIENCE: Final = 10
-"""Seconds in which a scheduler has to answer, or to come back."""
 SHORTEST: Final = 5
 LONGEST: Final = 60
 """Seconds of a round. The first are short, so that all soon know what each has found."""

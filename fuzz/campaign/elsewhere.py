@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import fuzz
 import variants
+
+PATIENCE: Final = 10
+"""Seconds in which a scheduler has to answer, or to come back."""
 
 
 class WorkerError(Exception):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from fuzz.campaign.elsewhere import PATIENCE
+
 if TYPE_CHECKING:
     from distributed import Client
 
 MOST: Final = 1 << 10
-PATIENCE: Final = 10
-"""Seconds in which a scheduler has to answer, or to come back."""
 
 
 class ClusterError(Exception):
@@ -42,28 +42,31 @@ def workers(text: str) -> int:
 def joined(options: argparse.Namespace) -> Iterator["Client | None"]:
     """A client of the cluster that `options` ask for, None if they ask for none. Raises
     ClusterError."""
-    if not options.scheduler and not options.cluster:
+    address, number = options.scheduler, options.cluster
+    if address is None and number is None:
         yield None
         return
     try:
         from distributed import Client, LocalCluster
+        from distributed.comm.addressing import resolve_address
     except ImportError:
-        what = "--scheduler" if options.scheduler else "--cluster"
+        what = "--cluster" if address is None else "--scheduler"
         extra = "pip install 'kvm-eventdiff[cluster]'"
         raise ClusterError(f"{what} takes Dask, which is not installed: {extra}") from None
     # What matters of it is told in one line.
     logging.disable()
-    if options.scheduler:
+    if address is not None:
         try:
-            client = Client(options.scheduler, timeout=PATIENCE, set_as_default=False)
+            resolve_address(address)
+            client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise ClusterError(f"no scheduler at {options.scheduler}: {error}") from None
+            raise ClusterError(f"no scheduler at {address!r}: {error}") from None
         with client:
             yield client
         return
     with signals_kept_from_children():
         cluster = LocalCluster(
-            n_workers=options.cluster,
+            n_workers=number,
             threads_per_worker=1,
             dashboard_address=None,
             silence_logs=logging.CRITICAL,

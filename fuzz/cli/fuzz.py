@@ -197,10 +197,6 @@ def do_fuzz(options: argparse.Namespace) -> int:
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
     fresh = options.fresh or (options.out is None and not options.resume)
-    if fresh and holds_campaign(out):
-        place = keep_aside(out)
-        if not options.json:
-            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
     settings = Settings(
         vendors,
         ends,
@@ -227,6 +223,10 @@ def do_fuzz(options: argparse.Namespace) -> int:
         show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
 
     with cluster.joined(options) as client:
+        if fresh and holds_campaign(out):
+            place = keep_aside(out)
+            if not options.json:
+                print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
         outcome = run(automata, settings, recruiting(client, options.workers), announce, progress)
     where = printable(str(out))
     show_line()
