@@ -11,6 +11,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -92,6 +93,7 @@ class Cluster:
         self._threads, self._looked = 0, -inf
         self._runs = self._written = self._killed = 0
         self._lengths: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+        self._gone = False
         self._wrong = ""
 
     def works(self) -> bool:
@@ -112,38 +114,40 @@ class Cluster:
         return sum(len(corpus.cover.hit) for corpus in self._corpora.values())
 
     def stop(self) -> None:
-        end = time.monotonic() + GRACE
         if self._rounds and self._there():
-            self._ended.set()
+            with suppress(OSError):
+                self._ended.set()
+            end = time.monotonic() + GRACE
             while self._rounds and self._there() and time.monotonic() < end:
                 time.sleep(0.1)
                 self._take_in()
-            self.client.cancel(list(self._rounds))
-            self._ended.clear()
+            with suppress(OSError):
+                self._ended.clear()
         self._rounds.clear()
 
     def _there(self) -> bool:
         """Is the scheduler there?"""
-        return bool(self.client.status == "running")
+        return not self._gone and bool(self.client.status == "running")
 
     def _look(self) -> None:
         """See how many threads there are."""
-        if time.monotonic() < self._looked + LOOK or self._wrong:
-            return
         scheduler = self.client.scheduler
         assert scheduler
-        address = scheduler.address
-        if self._there():
-            try:
-                asked = {"n_workers": 0, "callback_timeout": PATIENCE}
-                self._threads = self.client.sync(scheduler.identity, **asked)["total_threads"]
-            except TimeoutError:
-                self._wrong = f"the scheduler at {address} does not answer: --resume goes on here"
-            except OSError:
-                self._threads = 0
-        elif self.client.status == "closed":
-            self._wrong = f"the scheduler at {address} is gone: --resume goes on without it"
-        self._looked = time.monotonic()
+        if self._gone or time.monotonic() < self._looked + LOOK:
+            return
+        self._looked, self._threads = time.monotonic(), 0
+        try:
+            if self._there():
+                told = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+                self._threads = told["total_threads"]
+            # Dask has tried to reach it again.
+            self._gone = self.client.status == "closed"
+        except TimeoutError:
+            self._gone = True
+        except OSError:
+            pass
+        if self._gone:
+            self._wrong = f"the scheduler at {scheduler.address} is gone: --resume goes on here"
 
     def _ask(self, left: float) -> None:
         """Have a round done. left: seconds of the session."""
