@@ -74,7 +74,9 @@ class Cluster:
 
     def __init__(self, client: Client, settings: Settings, session: int) -> None:
         """Raises OSError."""
+        assert client.scheduler
         self.client = client
+        self._scheduler = client.scheduler
         self.settings = settings
         self.session = session
         self._own = own_of(own_files(settings.options))
@@ -131,23 +133,23 @@ class Cluster:
 
     def _look(self) -> None:
         """See how many threads there are."""
-        scheduler = self.client.scheduler
-        assert scheduler
         if self._gone or time.monotonic() < self._looked + LOOK:
             return
         self._looked, self._threads = time.monotonic(), 0
+        # Then Dask has tried to reach it again.
+        self._gone = self.client.status == "closed"
         try:
             if self._there():
-                told = self.client.sync(scheduler.identity, n_workers=0, callback_timeout=PATIENCE)
+                identity = self._scheduler.identity
+                told = self.client.sync(identity, n_workers=0, callback_timeout=PATIENCE)
                 self._threads = told["total_threads"]
-            # Dask has tried to reach it again.
-            self._gone = self.client.status == "closed"
         except TimeoutError:
             self._gone = True
         except OSError:
             pass
         if self._gone:
-            self._wrong = f"the scheduler at {scheduler.address} is gone: --resume goes on here"
+            what = f"the scheduler at {self._scheduler.address} is gone"
+            self._wrong = f"{what}: --resume goes on without it"
 
     def _ask(self, left: float) -> None:
         """Have a round done. left: seconds of the session."""

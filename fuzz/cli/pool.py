@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from fuzz.campaign.campaign import asked_to_end
 from fuzz.campaign.elsewhere import Own, WorkerError, as_given, at_work, own_of, program
 from fuzz.campaign.processes import environment
+from fuzz.cli.output import show_line
 from fuzz.compare.compared import StepError
 from fuzz.compare.watch import HangError
 from variants.catalogue import VariantError, describe
@@ -136,7 +137,7 @@ def side_by_side(
         futures = [pool.submit(in_process, run, one, files, ended) for one in tasks]
     try:
         with asked_to_end() as asked:
-            wait(futures, ended, asked)
+            wait(futures, ended, asked, tell=client is not None)
             return [one.result() if one.done() else None for one in futures]
     except CancelledError:
         raise ExplorerError("the scheduler is gone") from None
@@ -145,16 +146,22 @@ def side_by_side(
     except Exception as error:
         raise ExplorerError(f"a worker cannot explore: {describe(error)}") from None
     finally:
+        show_line()
         if not all(one.done() for one in futures):
             ended.set()
         pool.shutdown(wait=False)
 
 
-def wait(futures: Sequence[Future[Found]], ended: Ending, asked: Callable[[], bool]) -> None:
-    """Wait until all are done, one fails, or all have been `asked` to end and had the time to."""
+def wait(
+    futures: Sequence[Future[Found]], ended: Ending, asked: Callable[[], bool], tell: bool
+) -> None:
+    """Wait until all are done, one fails, or all have been `asked` to end and had the time to.
+    tell: how many are done."""
     until, left = inf, set(futures)
     while left and time.monotonic() < until:
         done, left = wait_for(left, timeout=TICK, return_when=FIRST_EXCEPTION)
+        if tell:
+            show_line(f"{len(futures) - len(left)} of {len(futures)} explorations are done")
         if any(one.cancelled() or one.exception() for one in done):
             return
         if until == inf and asked():
