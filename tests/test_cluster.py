@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from bench.kills import ROOT, kept, lost, run, running, wait_until_alone
+from bench.kills import ROOT, children_of, kept, lost, run, running, wait_until_alone
 from fuzz.campaign.cluster import Corpus
 from fuzz.campaign.corpus import Cover
 from fuzz.campaign.folder import WORK, counts_in
@@ -225,12 +225,16 @@ def test_exploring_on_a_cluster(
 
 
 @pytest.mark.parametrize("clustered", [False, True])
-def test_an_exploration_that_is_interrupted(clustered: bool, address: str, tmp_path: Path) -> None:
+def test_an_exploration_that_is_interrupted(
+    clustered: bool, client: Client, address: str, tmp_path: Path
+) -> None:
     """What it has found by then is reported, and that it did not come to an end."""
-    command = [sys.executable, "-m", "fuzz.cli", "explore", *SMALL, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "fuzz.cli", "explore", "--out", str(tmp_path)]
     command += ["--scheduler", address] if clustered else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
-        time.sleep(8)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT) as process:
+        while not (children_of(process.pid) or any(client.processing().values())):
+            time.sleep(0.1)
+        time.sleep(5)
         process.send_signal(signal.SIGINT)
     told = json.loads((tmp_path / "certificate.json").read_text())
     assert process.returncode == (1 if told["signatures"] else 2)
