@@ -2,13 +2,16 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fuzz.campaign.campaign import Ends, Settings, run
+from fuzz.campaign.campaign import Ends, FuzzerError, Recruit, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
 from fuzz.campaign.inputs import given_in
+from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
+from fuzz.cli import cluster
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, complain
@@ -30,6 +33,9 @@ from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 from variants.variant import Variant
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 EXAMPLES: Final = """\
 examples:
@@ -83,6 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
     )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=cluster.workers,
+        metavar="N",
+        help="fuzzer processes (one a core, at least one a vendor)",
+    )
+    cluster.add_arguments(where)
     parser.add_argument(
         "--mix",
         action="store_true",
@@ -205,6 +219,15 @@ def signatures_in(certificate: Mapping[str, Any], vendors: Sequence[Vendor]) -> 
     return frozenset(name for name in names if name.partition(":")[0] in vendors)
 
 
+def recruiting(client: "Client | None", workers: int | None) -> Recruit:
+    """How to get a crew: processes here, or a cluster."""
+    if client is None:
+        return partial(hire, workers=workers)
+    from fuzz.campaign.cluster import Cluster  # Not without its library.
+
+    return partial(Cluster, client)
+
+
 def do_fuzz(options: argparse.Namespace) -> int:
     out: Path = options.out or LATEST
     if options.resume and holds_campaign(out):
@@ -212,16 +235,15 @@ def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
+    if options.workers and options.workers < len(vendors):
+        what = f"{len(vendors)} vendors take {len(vendors)} or more; --vendor chooses one"
+        raise FuzzerError(f"--workers {options.workers}: {what}")
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
     schedules = [one for place in options.corpus for one in given_by(place, vendors)]
     fresh = options.fresh or (options.out is None and not options.resume)
-    if fresh and holds_campaign(out):
-        place = keep_aside(out)
-        if not options.json:
-            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
     settings = Settings(
         vendors,
         ends,
@@ -245,8 +267,14 @@ def do_fuzz(options: argparse.Namespace) -> int:
                 print(f"    known: {printable(one.title)}")
             print(f"    {folder}", flush=True)
 
-    with watching(out) as progress:
-        outcome = run(automata, settings, announce, progress)
+    with cluster.joined(options) as client:
+        if fresh and holds_campaign(out):
+            place = keep_aside(out)
+            if not options.json:
+                print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
+        recruit = recruiting(client, options.workers)
+        with watching(out) as progress:
+            outcome = run(automata, settings, recruit, announce, progress)
     where = printable(str(out))
     if options.confirm:
         confirm(outcome, automata, kernels, out, given, TELLING)

@@ -23,6 +23,7 @@ from fuzz.cli import (
     view,
 )
 from fuzz.cli.apart import Ended, apart
+from fuzz.cli.cluster import ClusterError
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.pool import ExplorerError
 from fuzz.cli.status import TROUBLE
@@ -128,6 +129,7 @@ COMMANDS = {
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
     *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError, TraceError),
+    ClusterError,
 )
 """What is said in one line."""
 
