@@ -148,6 +148,11 @@ def test_other_choices_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
         assert other[0] in error
 
 
+def complaints(error: str) -> list[str]:
+    """The lines on stderr but those that say how a campaign stands, if it takes a minute."""
+    return [line for line in error.splitlines() if " schedules, " not in line]
+
+
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
     """A file system that is soon full."""
@@ -167,8 +172,8 @@ def test_a_disk_that_fills_up(full: Path) -> None:
     out = full / "campaign"
     ended = run(out, "--time", "600")
     assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1, ended.stderr
-    assert "No space left on device" in ended.stderr
+    (complaint,) = complaints(ended.stderr)
+    assert "No space left on device" in complaint
     subprocess.run(["mount", "-o", "remount,size=30m", str(full)], check=True)
     before = kept(out)
     ended = run(out, "--resume", "--time", "5")
