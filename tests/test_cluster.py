@@ -48,7 +48,7 @@ VARIANT = Variant("mine", "raises", (kvm_apic_accept_events,))
 def client() -> Iterator[Client]:
     """Of a cluster of two workers."""
     cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
@@ -117,9 +117,10 @@ def test_a_worker_that_dies_costs_its_round(client: Client, address: str, tmp_pa
 
 
 @contextmanager
-def dask(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A scheduler or a worker as people start them."""
-    command = [sys.executable, "-m", "dask", *arguments]
+def dask(*arguments: str, first: str = "pass") -> Iterator["subprocess.Popen[bytes]"]:
+    """A scheduler or a worker as people start them, after the statement `first`."""
+    started = f"import sys; {first}; from dask.__main__ import main; main()"
+    command = [sys.executable, "-c", started, *arguments]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
         try:
             yield process
@@ -127,22 +128,29 @@ def dask(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
             process.terminate()
 
 
-def test_a_scheduler_that_goes_away(tmp_path: Path) -> None:
-    """One line; the campaign is whole, and goes on here."""
-    out, at = tmp_path / "campaign", tmp_path / "scheduler.json"
-    where = ["--scheduler-file", str(at)]
-    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", *where) as scheduler:
+@contextmanager
+def scheduler(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """One of its own, with its address."""
+    at = folder / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"]
+    with dask("scheduler", *options, "--scheduler-file", str(at)) as process:
         while not at.exists():
             time.sleep(0.1)
-        address = json.loads(at.read_text())["address"]
-        with (
-            dask("worker", *where, "--local-directory", str(tmp_path)),
-            running(out, "--scheduler", address, "--time", "600") as process,
-        ):
-            assert process.stdout is not None
-            process.stdout.readline()
-            scheduler.kill()
-            _, error = process.communicate()
+        yield process, json.loads(at.read_text())["address"]
+
+
+def test_a_scheduler_that_goes_away(tmp_path: Path) -> None:
+    """One line; the campaign is whole, and goes on here."""
+    out = tmp_path / "campaign"
+    with (
+        scheduler(tmp_path) as (there, address),
+        dask("worker", address, "--local-directory", str(tmp_path)),
+        running(out, "--scheduler", address, "--time", "600") as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        there.kill()
+        _, error = process.communicate()
     assert process.returncode == 2
     assert len(complaints(error)) == 1
     assert f"{address} is gone" in error
@@ -150,6 +158,28 @@ def test_a_scheduler_that_goes_away(tmp_path: Path) -> None:
     before = kept(out)
     assert run(out, "--resume", "--time", "2").returncode == 1
     assert lost(before, kept(out)) == []
+
+
+@pytest.mark.parametrize("command", ["fuzz", "explore"])
+def test_a_worker_without_the_program(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacks = "sys.modules['fuzz'] = None"
+    options = ["--no-nanny", "--local-directory", str(tmp_path)]
+    with scheduler(tmp_path) as (_, address), dask("worker", address, *options, first=lacks):
+        out = str(tmp_path / "out")
+        assert main([command, *SMALL, "--scheduler", address, "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "is eventdiff installed there?" in error
+
+
+def test_a_cluster_without_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was found, but nothing was run: no verdict."""
+    with scheduler(tmp_path) as (_, address):
+        told = [*SMALL, "--time", "1", "--out", str(tmp_path / "out")]
+        assert main(["fuzz", "--scheduler", address, *told]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["fuzz", "explore"])

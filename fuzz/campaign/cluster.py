@@ -8,6 +8,7 @@ what rounds have not brought back, and counts nothing twice.
 
 import hashlib
 import json
+import pickle
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from distributed import CancelledError, Client, Event, Future, KilledWorker
 
 from fuzz.campaign.campaign import Settings
 from fuzz.campaign.corpus import Cover, covering, shortest_first
-from fuzz.campaign.elsewhere import PATIENCE, WorkerError, own_files, own_of, program
+from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_of, program
 from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of
 from fuzz.campaign.rounds import Done, Finding, Round, run
@@ -95,7 +96,7 @@ class Cluster:
         self._threads, self._looked = 0, -inf
         self._runs = self._written = self._killed = 0
         self._lengths: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
-        self._gone = False
+        self._gone = self._ran = False
         self._wrong = ""
 
     def works(self) -> bool:
@@ -104,7 +105,11 @@ class Cluster:
         left = self._deadline - time.monotonic()
         while not self._wrong and left >= 1 and len(self._rounds) < self._threads:
             self._ask(left)
-        return not self._wrong and (left >= 1 or (bool(self._rounds) and left > -GRACE))
+        if self._wrong or left >= 1 or (self._rounds and left > -GRACE):
+            return not self._wrong
+        if not self._ran:
+            self._wrong = f"no round has come to an end; the cluster has {self._threads} threads"
+        return False
 
     def wrong(self) -> str:
         return self._wrong
@@ -167,7 +172,8 @@ class Cluster:
             seed_of(self.settings.seed, sum(self._asked.values())),
             int(length if left > 1.5 * length else left),
         )
-        self._rounds[self.client.submit(run, asked, self._ended, pure=False)] = vendor
+        call = pickle.dumps(Call(run, asked, self._ended))
+        self._rounds[self.client.submit(pickle.loads, call, pure=False)] = vendor
 
     def _take_in(self) -> None:
         """Take in the rounds that are over."""
@@ -183,7 +189,7 @@ class Cluster:
         if isinstance(error, WorkerError):
             self._wrong = str(error)
         elif not isinstance(error, KilledWorker):
-            self._wrong = f"a worker cannot fuzz: {describe(error)}"
+            self._wrong = f"a worker cannot fuzz, is eventdiff installed there? {describe(error)}"
         else:
             self._killed += 1
             if self._killed == MOST_KILLED:
@@ -192,7 +198,7 @@ class Cluster:
     def _keep(self, vendor: Vendor, done: Done) -> None:
         """Write down what a round has found, and that it was run."""
         work = self.settings.out / WORK
-        self._killed = 0
+        self._killed, self._ran = 0, True
         self._corpora[vendor].take(done.inputs)
         for found in sorted(done.findings, key=lambda one: len(one.input)):
             if self._wanted(found):

@@ -2,12 +2,12 @@
 same."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import fuzz
 import variants
@@ -18,6 +18,21 @@ PATIENCE: Final = 10
 
 class WorkerError(Exception):
     """A worker cannot do what it is asked: one line."""
+
+
+class Call:
+    """A call that is made where it is unpickled: `pickle.loads` gives what the function returns.
+
+    A worker that is given a function of a program that it has not got, or its scheduler, dies over
+    it; over `pickle.loads` it says what it has not got.
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.function = function
+        self.arguments = arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.function, self.arguments
 
 
 class Own(NamedTuple):

@@ -68,7 +68,7 @@ def joined(options: argparse.Namespace) -> Iterator["Client | None"]:
         cluster = LocalCluster(
             n_workers=number,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
     with cluster, Client(cluster, timeout=PATIENCE, set_as_default=False) as client:

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from fuzz.campaign.campaign import asked_to_end
-from fuzz.campaign.elsewhere import Own, WorkerError, as_given, at_work, own_of, program
+from fuzz.campaign.elsewhere import Call, Own, WorkerError, as_given, at_work, own_of, program
 from fuzz.campaign.processes import environment
 from fuzz.cli.output import show_line
 from fuzz.compare.compared import StepError
@@ -131,7 +131,8 @@ def side_by_side(
 
         ended, own = Event(client=client), own_of(files)
         pool: Executor = client.get_executor(pure=False)
-        futures = [pool.submit(on_worker, run, one, own, program(), ended) for one in tasks]
+        calls = [Call(on_worker, run, one, own, program(), ended) for one in tasks]
+        futures = [pool.submit(pickle.loads, pickle.dumps(call)) for call in calls]
     else:
         pool = ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1))
         futures = [pool.submit(in_process, run, one, files, ended) for one in tasks]
@@ -144,7 +145,9 @@ def side_by_side(
     except (*TOLD, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise ExplorerError(f"a worker cannot explore: {describe(error)}") from None
+        raise ExplorerError(
+            f"a worker cannot explore, is eventdiff installed there? {describe(error)}"
+        ) from None
     finally:
         show_line()
         if not all(one.done() for one in futures):
