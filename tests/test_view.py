@@ -18,7 +18,7 @@ from rich.console import Console
 from bench.kills import run
 from fuzz.campaign.folder import Before, enter, locked, make_room
 from fuzz.campaign.status import LATEST, Noting, Pulse, Status, read_status, status_of
-from fuzz.cli import view
+from fuzz.cli import output, view
 from fuzz.cli.fuzz import CERTIFICATE, certified
 from fuzz.cli.main import main
 from variants.catalogue import choose
@@ -148,10 +148,12 @@ def test_plain_lines(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is no terminal; none before its time."""
-    view.telling(folder)()
+    with view.watching(folder) as tell:
+        tell()
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(view, "PAUSE", 0.0)
-    view.telling(folder)()
+    monkeypatch.setattr(output, "PAUSE", 0.0)
+    with view.watching(folder) as tell:
+        tell()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "700 schedules" in error

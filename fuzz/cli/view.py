@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +13,10 @@ from rich.live import Live
 from rich.text import Text
 
 from fuzz.campaign.status import Pulse, Status, read_status
-from fuzz.cli.output import complain
+from fuzz.cli.output import on_terminal, seldom
 from fuzz.cli.status import SAME
 from fuzz.schedule.schedule import printable
 
-PAUSE: Final = 60.0
-"""Seconds to the first line where there is no terminal."""
-GROWTH: Final = 1.5
-"""How much longer it is to each next one."""
-LONGEST_PAUSE: Final = 3600.0
 UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -66,7 +60,7 @@ def watching(folder: Path) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True, soft_wrap=True)
     if sys.stderr is None:
         yield lambda: None
-    elif sys.stderr.isatty() and not console.is_dumb_terminal:
+    elif on_terminal() and not console.is_dumb_terminal:
         whole = sys.stdout is not None and sys.stdout.isatty()
         with Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=whole
@@ -75,21 +69,8 @@ def watching(folder: Path) -> Iterator[Callable[[], None]]:
             console.show_cursor()
             yield lambda: live.update(shown(read_status(folder)), refresh=True)
     else:
-        yield telling(folder)
-
-
-def telling(folder: Path) -> Callable[[], None]:
-    """A function that says on stderr how the campaign in `folder` stands, if it is time."""
-    pause, due = PAUSE, time.monotonic() + PAUSE
-
-    def tell() -> None:
-        nonlocal pause, due
-        if time.monotonic() >= due:
-            complain(line(read_status(folder)))
-            pause = min(pause * GROWTH, LONGEST_PAUSE)
-            due = time.monotonic() + pause
-
-    return tell
+        say = seldom()
+        yield lambda: say(lambda: line(read_status(folder)))
 
 
 def shown(status: Status) -> Text:
