@@ -28,7 +28,8 @@ from variants.machine.step import Step, Vendor
 CHUNKS: Final = {"svm": (100, 300), "vmx": (60, 180)}
 """Schedules that are run at a time: few at first, to know what to go around."""
 AGAIN: Final = 3
-"""How often a schedule is run again without what it showed."""
+"""How often a schedule is run again without what it showed: once at once, and again after the
+covering set, with the mutations."""
 SHORTEST: Final = 3
 """Steps of a schedule that is still worth running again."""
 AT_ONCE: Final = 16
@@ -69,6 +70,7 @@ class Hunt:
         self.contexts: set[Context] = set()
         self.pool: list[Schedule] = []
         self.again: list[tuple[Schedule, int]] = []
+        self.later: list[tuple[Schedule, int]] = []
         self.ran: set[tuple[int, tuple[Step, ...]]] = set()
         self.schedules = 0
         self.parted = 0
@@ -84,12 +86,15 @@ class Hunt:
             yield done
 
     def search(self) -> Iterator[int]:
-        """Mutate what showed something new until no difference comes; yields after each round how
-        many contexts are known."""
+        """Mutate what showed something new, and go around what is known once more, until no
+        difference comes; yields after each round how many contexts are known."""
         fruitless = 0
+        most = MUTATIONS[self.vendor]
         while self.pool and fruitless < FRUITLESS and self.proposing():
             known = len(self.found)
-            self.look_at(mutations(self.pool, MUTATIONS[self.vendor], self.random))
+            self.again += self.later[:most]
+            del self.later[:most]
+            self.look_at(mutations(self.pool, most, self.random))
             fruitless = fruitless + 1 if len(self.found) == known else 0
             yield len(self.contexts)
 
@@ -124,7 +129,7 @@ class Hunt:
                 self.again.append((self.steered(one), turn))
             elif at and turn < AGAIN:
                 other = around(one, first_of(traces), triggers, self.random, at)
-                self.again.append((other, turn + 1))
+                (self.later if turn else self.again).append((other, turn + 1))
 
     def is_new(self, schedule: Schedule) -> bool:
         """Is it worth running, and was not run yet? Says so once."""
