@@ -1,12 +1,15 @@
 #!/bin/bash -eu
 # Builds the fuzz targets into $OUT, as ClusterFuzzLite and OSS-Fuzz have it.
 cd "$SRC/eventdiff"
+export PYTHONPATH=$PWD
 
 for target in .clusterfuzzlite/fuzz_*.py; do
-    compile_python_fuzzer "$target" --paths . --add-data corpus/known.yaml:fuzz/corpus
+    # Variants are imported by name.
+    compile_python_fuzzer "$target" --collect-submodules variants \
+        --add-data "$PWD/corpus/known.yaml:fuzz/corpus"
     # Nothing is compiled, so there is nothing to sanitize; and a libFuzzer that is loaded before
     # Python looks for the custom mutator too early. Atheris brings its own.
     sed -i 's/LD_PRELOAD=[^ ]*//' "$OUT/$(basename -s .py "$target")"
 done
 
-PYTHONPATH=. python3 .clusterfuzzlite/seed_corpus.py "$OUT"
+python3 .clusterfuzzlite/seed_corpus.py "$OUT"
