@@ -30,11 +30,13 @@ CHUNKS: Final = {"svm": (100, 300), "vmx": (60, 180)}
 AGAIN: Final = 3
 """How often a schedule is run again without what it showed: once at once, and again after the
 covering set, with the mutations."""
+WORTH: Final = 8
+"""Steps that are not compared, after which it is run again."""
 SHORTEST: Final = 3
 """Steps of a schedule that is still worth running again."""
 AT_ONCE: Final = 16
 """Differences that are minimised at a time."""
-MUTATIONS: Final = {"svm": 400, "vmx": 200}
+MUTATIONS: Final = {"svm": 300, "vmx": 150}
 FRUITLESS: Final = 3
 """Rounds of mutations that show no new difference, after which the search ends: contexts are too
 many for that."""
@@ -92,9 +94,10 @@ class Hunt:
         most = MUTATIONS[self.vendor]
         while self.pool and fruitless < FRUITLESS and self.proposing():
             known = len(self.found)
-            self.again += self.later[:most]
-            del self.later[:most]
-            self.look_at(mutations(self.pool, most, self.random))
+            again, self.later = self.later[: most // 2], self.later[most // 2 :]
+            fresh = mutations(self.pool, most - len(again), self.random)
+            self.again += again
+            self.look_at(fresh)
             fruitless = fruitless + 1 if len(self.found) == known else 0
             yield len(self.contexts)
 
@@ -127,7 +130,7 @@ class Hunt:
             if not traces:
                 self.ran.discard(as_key(one))
                 self.again.append((self.steered(one), turn))
-            elif at and turn < AGAIN:
+            elif at and turn < AGAIN and len(one.steps) - at[0] > WORTH:
                 other = around(one, first_of(traces), triggers, self.random, at)
                 (self.later if turn else self.again).append((other, turn + 1))
 
