@@ -22,7 +22,15 @@ from typing import Final, ParamSpec, TypeVar
 import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
-from fuzz.campaign.mutator import CODE_BYTES, HEADER_BYTES, MAX_STEPS, Mutator, crossover_of
+from fuzz.campaign.mutator import (
+    CODE_BYTES,
+    HEADER_BYTES,
+    MAX_STEPS,
+    Mutation,
+    Mutator,
+    crossover_of,
+    seldom,
+)
 from fuzz.campaign.parent import end_with
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -62,7 +70,6 @@ def coverage_counters(count: int) -> memoryview:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Mutate = Callable[[bytes, int, int], bytes]
 
 KEPT: list[object] = []
 """What libFuzzer holds pointers to."""
@@ -158,14 +165,14 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
 
 
 def hand_over(
-    arguments: Sequence[str], run: Callable[[bytes], None], mutate: Mutate, mix: bool
+    arguments: Sequence[str], run: Callable[[bytes], None], mutate: Mutation, mix: bool
 ) -> None:
     """Hand over to libFuzzer, which ends the process. arguments: its own."""
     atheris.Setup(
         [sys.argv[0], f"-max_len={MAX_INPUT}", *arguments],
         run,
         custom_mutator=guarded(mutate),
-        custom_crossover=crossover_of(mix),
+        custom_crossover=guarded(seldom(crossover_of(mix), mutate)),
     )
     atheris.Fuzz()
 
