@@ -26,7 +26,7 @@ NEW_HEADER: Final = 0.01
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
 """How often to go on from the beginning of an input rather than change it anywhere."""
-LATENT: Final = 0.5
+LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
 """How often it is all of it, else."""
