@@ -142,9 +142,11 @@ def side_by_side(
             return [one.result() if one.done() else None for one in futures]
     except CancelledError:
         raise ExplorerError("the scheduler is gone") from None
-    except (*TOLD, KeyboardInterrupt):
+    except TOLD:
         raise
     except Exception as error:
+        if client is None:
+            raise
         raise ExplorerError(
             f"a worker cannot explore, is eventdiff installed there? {describe(error)}"
         ) from None
