@@ -116,10 +116,14 @@ class Collector:
 
     def collect(self, work: Path) -> bool:
         """Take in what processes have written to `work`, for a second or so, and report it. Was
-        there anything?"""
+        there anything?
+
+        New signatures come first: most inputs show again what is known, and each takes its time.
+        """
         began, taken = time.monotonic(), []
-        for path in sorted(work.glob("*.json")):
-            found = json.loads(path.read_text())
+        written = [(path, json.loads(path.read_text())) for path in sorted(work.glob("*.json"))]
+        known = set(map(str, self.best))
+        for path, found in sorted(written, key=lambda one: one[1]["signature"] in known):
             self.take(bytes.fromhex(found["input"]), found["signature"])
             taken.append(path)
             if time.monotonic() - began > BATCH:
