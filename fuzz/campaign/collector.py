@@ -78,6 +78,7 @@ class Collector:
         self.best: dict[Signature, Form] = {}
         self.first: dict[Signature, First] = {}
         self.gone: list[Mapping[str, Any]] = []
+        self.settled: dict[str, Schedule] = {}
         self.new: list[Form] = []
         self.told: dict[Signature, Form] = {}
         subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
@@ -112,6 +113,7 @@ class Collector:
                 self.minimize(automaton, schedule, divergence.signature)
             elif name == told["signature"]:
                 self.best[divergence.signature] = Form(divergence, schedule)
+                self.settled[name] = schedule
                 self.breaking.take(schedule)
 
     def collect(self, work: Path) -> bool:
@@ -142,17 +144,18 @@ class Collector:
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
-        first time.
+        first time. What an earlier session has minimised only shorter inputs are good for.
 
         A latent divergence shows only where a schedule ends: look for the prefix that does.
         """
         schedule = schedule_of_input(data)
         automaton = self.automata[schedule.vendor]
         shown = signatures(automaton, schedule)
+        settled = told in self.settled and size(self.settled[told]) <= size(schedule)
         for one in sorted(shown, key=str):
-            if str(one) == told or one not in self.best:
+            if one not in self.best or (str(one) == told and not settled):
                 self.minimize(automaton, schedule, one)
-        if told in map(str, shown):
+        if settled or told in map(str, shown):
             return
         for end in range(len(schedule.steps)):
             prefix = schedule._replace(steps=schedule.steps[:end])
