@@ -87,6 +87,9 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked);
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
+void step_begin(struct vm *vm, const struct step *step, struct shown *shown);
+void step_take(struct vm *vm, const struct step *step, struct shown *shown);
+void step_look(struct vm *vm, const struct step *step, struct shown *shown);
 void run_step(struct vm *vm, const struct step *step, struct shown *shown);
 
 /* kmsg.c */

@@ -24,10 +24,12 @@ static void work(struct worker *w, int asked, int answer)
 		FILE *out = s->aloud ? fdopen(dup(w->output), "w") : fmemopen(w->text, w->room, "w");
 
 		memory_reset(&vm);
+		if (s->inside)
+			inside_open();
 #ifdef COMPARE_MEMORY
 		memory_compare(&vm);
 #endif
-		came_to = run_schedule(&vm, s, out);
+		came_to = run_schedule(&vm, s, w->coverage, out);
 		fclose(out);
 		if (write(answer, &came_to, 1) != 1)
 			break;
