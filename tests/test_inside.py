@@ -196,9 +196,22 @@ def test_a_helper_counts_for_the_function_that_it_is_inlined_in() -> None:
     assert function_of(Block(where, (helper, event))) == event.function
     assert function_of(Block(where, (tracing, event))) == ""
     assert function_of(Block(where, (helper,))) == ""
-    row = list(table([Function(event.function, ((Block(where, (helper, event)), 0),))]))[2]
-    assert "0 of 1" in row
-    assert "lapic.c:2850 (test_bit)" in row
+
+
+def test_the_table_has_the_lines_that_no_schedule_reaches() -> None:
+    def block(line: int) -> Block:
+        frame = Frame("kvm_apic_accept_events", "arch/x86/kvm/lapic.c", line)
+        return Block(Place("kvm", ".text", line), (frame,))
+
+    blocks = ((block(20), 0), (block(10), 3), (block(10), 0), (block(30), 1))
+    some, none = (
+        Function("kvm_apic_accept_events", blocks),
+        Function("kvm_apic_accept_events", blocks[:1]),
+    )
+    assert list(table([some, none]))[2:] == [
+        "| `kvm_apic_accept_events` (lapic.c) | 2 of 4 | 3 | 10*, 20 |",
+        "| `kvm_apic_accept_events` (lapic.c) | 0 of 1 | 0 | all |",
+    ]
 
 
 def test_a_place_in_the_source_is_named_as_in_the_kernels_tree(tmp_path: Path) -> None:

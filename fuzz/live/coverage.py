@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.live.run import Telling
@@ -90,23 +91,29 @@ def function_of(block: Block) -> str:
     return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
 
 
-def line_of(block: Block, function: str) -> str:
-    """Where in `function`, or in what is inlined there, a block is."""
-    frame = next(one for one in block.frames if one.function == function)
-    inner = block.frames[0]
-    where = f"{frame.file.removeprefix('arch/x86/kvm/')}:{frame.line}"
-    return where if inner == frame else f"{where} ({inner.function})"
+def lines_missed(function: Function) -> str:
+    """The lines of a function with blocks that no schedule reaches; `*` where others are reached.
+
+    A block of a helper that is inlined is of the line that calls it.
+    """
+    lines: dict[int, list[bool]] = {}
+    for block, times in function.blocks:
+        frame = next(one for one in block.frames if one.function == function.name)
+        lines.setdefault(frame.line, []).append(times > 0)
+    missed = {line: any(reached) for line, reached in lines.items() if not all(reached)}
+    return ", ".join(f"{line}{'*' if missed[line] else ''}" for line in sorted(missed))
 
 
 def table(functions: Sequence[Function]) -> Iterator[str]:
     """A row of Markdown for each function: blocks, schedules, the lines that none reaches."""
-    yield "| function | blocks reached | schedules | not reached |"
+    yield "| function | blocks reached | schedules | lines not reached |"
     yield "| --- | --- | --- | --- |"
     for one in functions:
-        missed = dict.fromkeys(line_of(block, one.name) for block, times in one.blocks if not times)
+        frame = next(part for part in one.blocks[0][0].frames if part.function == one.name)
         most = max(times for _, times in one.blocks)
-        row = f"{one.reached} of {len(one.blocks)} | {most} | {', '.join(missed) or '-'}"
-        yield f"| `{one.name}` | {row} |"
+        missed = lines_missed(one) if most else "all"
+        row = f"{one.reached} of {len(one.blocks)} | {most} | {missed or '-'}"
+        yield f"| `{one.name}` ({Path(frame.file).name}) | {row} |"
 
 
 def coverage_json(functions: Sequence[Function]) -> list[dict[str, Any]]:
