@@ -73,7 +73,8 @@ def do_races(options: argparse.Namespace) -> int:
                 agreements[name] = agreements[name].plus(of_race[name], points)
             for one in of_race.values():
                 neither = any(not part.like for part in one.intervals)
-                status = max(status, TROUBLE if one.unsure else DIFFERENT if neither else SAME)
+                sure = all(part.sure for part in one.intervals)
+                status = max(status, TROUBLE if not sure else DIFFERENT if neither else SAME)
             if options.json:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:

@@ -82,7 +82,7 @@ class Interval(NamedTuple):
 
     landings: how many of them were taken. like: `before`, `after`, both or neither: what it has
     that comes before the step, or after it. rules: those of the manuals that it breaks, with their
-    steps, and neither of these does.
+    steps, and neither of these does. sure: the first and the last showed it in fresh VMs too.
     """
 
     first: Try
@@ -91,17 +91,16 @@ class Interval(NamedTuple):
     trace: Trace
     like: tuple[str, ...]
     rules: tuple[tuple[int, str], ...]
+    sure: bool
 
 
 class Told(NamedTuple):
-    """A race on one build. blocks: how many its step has. unsure: ends of intervals that did not
-    show again, in a fresh VM, what they had shown."""
+    """A race on one build. blocks: how many its step has."""
 
     blocks: int
     before: Trace
     after: Trace
     intervals: tuple[Interval, ...]
-    unsure: int
 
 
 def races_in(schedule: Schedule) -> list[Race]:
@@ -182,19 +181,19 @@ def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list
     groups = [grouped([found[at] for at in sorted(found)]) for found in landings]
     ends = [[end for group in some for end in (group[0], group[-1])] for some in groups]
     ended = iter(run([one.tried for some in ends for one in some], True))
-    unsure = [
-        sum(shown(one.tried.race, next(ended)).trace != one.shown.trace for one in some)
+    again = [
+        [shown(one.tried.race, next(ended)).trace == one.shown.trace for one in some]
         for some in ends
     ]
-    return [
-        Told(
-            len(every[number]),
-            *edges[number],
-            tuple(interval(race, edges[number], group) for group in groups[number]),
-            unsure[number],
-        )
-        for number, race in enumerate(races)
-    ]
+    told = []
+    for number, race in enumerate(races):
+        sure = iter(again[number])
+        intervals = [
+            interval(race, edges[number], group, all([next(sure), next(sure)]))
+            for group in groups[number]
+        ]
+        told.append(Told(len(every[number]), *edges[number], tuple(intervals)))
+    return told
 
 
 def sparse(tries: Sequence[Try], _: Mapping[int, Landing], events: Collection[Place]) -> list[int]:
@@ -274,14 +273,16 @@ def chosen(race: Race, blocks: Sequence[Place]) -> Iterator[Try]:
         times[one] += 1
 
 
-def interval(race: Race, edges: tuple[Trace, Trace], group: Sequence[Landing]) -> Interval:
+def interval(
+    race: Race, edges: tuple[Trace, Trace], group: Sequence[Landing], sure: bool
+) -> Interval:
     """Landings one after another that had the same outcome."""
     outcome = group[0].shown.trace
     words = zip(("before", "after"), edges, strict=True)
     like = tuple(word for word, edge in words if edge == outcome)
     known = {ruling for edge in edges for ruling in rulings(race, edge)}
     rules = () if like else tuple(sorted(rulings(race, outcome) - known))
-    return Interval(group[0].tried, group[-1].tried, len(group), outcome, like, rules)
+    return Interval(group[0].tried, group[-1].tried, len(group), outcome, like, rules, sure)
 
 
 def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:

@@ -28,8 +28,7 @@ def races_text(
     sent, step = schedule.steps[race.sent], schedule.steps[race.step]
     yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
     for name, one in told.items():
-        unsure = f"; {one.unsure} landings were not the same again" if one.unsure else ""
-        yield f"  {name}: {one.blocks} blocks{unsure}"
+        yield f"  {name}: {one.blocks} blocks"
         for part in one.intervals:
             yield f"    {interval_text(race, one, part, blocks[name])}"
             if name in models:
@@ -45,7 +44,8 @@ def interval_text(race: Race, told: Told, part: Interval, blocks: Blocks) -> str
     what = f"as {' and '.join(part.like)}" if part.like else f"neither: {apart(race, told, part)}"
     rules = "".join(f"; breaks {rule} in step {step}" for step, rule in part.rules)
     ends = " .. ".join(where(blocks[one.place]) for one in (part.first, part.last))
-    return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}  [{ends}]"
+    unsure = "" if part.sure else "; not so in a fresh VM"
+    return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}{unsure}  [{ends}]"
 
 
 def apart(race: Race, told: Told, part: Interval) -> str:
@@ -80,7 +80,6 @@ def races_json(
         "races": {
             name: {
                 "blocks": one.blocks,
-                "unsure": one.unsure,
                 "before": trace_json(one.before),
                 "after": trace_json(one.after),
                 "intervals": [interval_json(part, blocks[name]) for part in one.intervals],
@@ -95,6 +94,7 @@ def interval_json(part: Interval, blocks: Blocks) -> dict[str, Any]:
         "first": part.first.number,
         "last": part.last.number,
         "landings": part.landings,
+        "sure": part.sure,
         "like": list(part.like),
         "rules": [{"step": step, "rule": rule} for step, rule in part.rules],
         "where": [where(blocks[one.place]) for one in (part.first, part.last)],

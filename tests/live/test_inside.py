@@ -74,7 +74,7 @@ def test_a_message_at_each_block(cache: Path, tmp_path: Path) -> None:
     assert run.returncode in (0, 1), run.stderr
     (race,) = map(json.loads, run.stdout.splitlines())
     told = race["races"][INSIDE]
-    assert told["unsure"] == 0
+    assert all(part["sure"] for part in told["intervals"])
     first, last = told["intervals"][0], told["intervals"][-1]
     assert (first["first"], first["like"]) == (0, ["before"])
     assert (last["last"], last["like"]) == (told["blocks"] - 1, ["after"])
