@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.live.running import SEEDS, eventdiff
+from tests.live.running import KERNELS, SEEDS, eventdiff
 
 INSIDE = "original+inside"
 RACE = """\
@@ -89,3 +89,12 @@ def test_a_build_without_callbacks_has_no_races(cache: Path, tmp_path: Path) -> 
     assert run.stderr.count("\n") == 1
     plain = eventdiff(cache, "live", "run", "--variants", "yadong", file)
     assert "cannot have" in plain.stdout
+
+
+def test_what_cannot_be_instrumented(own_cache: Path) -> None:
+    image = f"linux-{KERNELS[0]}"
+    for name, why in ((image, "an image without source"), ("nosuch", "no such variant")):
+        run = eventdiff(own_cache, "live", "setup", "--instrument", name)
+        assert run.returncode == 2
+        assert f"--instrument {name}: {why}" in run.stderr
+        assert run.stderr.count("\n") == 1
