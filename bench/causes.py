@@ -3,7 +3,8 @@
 Each change is explored on both vendors, within bounds; what shows is grouped, and the findings are
 counted. Then two changes are made in one variant. Each divergence class there is laid to the change
 that shows the same alone, if one does; a finding with classes of one change and of the other mixes
-them. A change is lost that has no class and whose function no finding names.
+them. A change that has no class, and whose function no finding names, is hidden by the other if
+the variant shows the same without it; else it is lost.
 
     python -m bench.causes [--json]
 """
@@ -69,13 +70,15 @@ PAIRS: Final = ((8, 9), (0, 4), (3, 13), (2, 14), (5, 6), (4, 7), (8, 10), (11, 
 
 class Told(NamedTuple):
     """What became of a variant with `changes`. findings: their titles. mixed: how many mix two
-    changes. lost: how many changes none of the findings is about."""
+    changes. lost: how many changes none of the findings is about. hidden: how many change nothing
+    beside the others."""
 
     changes: tuple[str, ...]
     signatures: int
     findings: tuple[str, ...]
     mixed: int
     lost: int
+    hidden: int
 
 
 def text_of(function: str, changes: Sequence[Change]) -> str:
@@ -125,6 +128,11 @@ def forms_of(vendor: Vendor, variants: Sequence[Variant]) -> list[Form]:
     return list(found.values())
 
 
+def all_forms(variants: Sequence[Variant]) -> list[Form]:
+    """Of both vendors."""
+    return [form for vendor in VENDORS for form in forms_of(vendor, variants)]
+
+
 def tell(changes: tuple[Change, ...]) -> Told:
     """Explore a variant with `changes`, group, and lay what is found to the changes."""
     with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
@@ -138,17 +146,21 @@ def tell(changes: tuple[Change, ...]) -> Told:
             ends = {one: end_of(variant, form.schedule) for one, variant in alone.items()}
             return frozenset(one for one, other in ends.items() if alike(other, end, form))
 
-        findings = grouped(made, [form for vendor in VENDORS for form in forms_of(vendor, made)])
+        findings = grouped(made, all_forms(made))
         laid = [{laid_to(form) for form in finding.forms} for finding in findings]
-    named = {name for finding in findings for name in finding.functions}
-    shown = {change for some in laid for one in some for change in one}
-    shown |= {change for change in changes if change.function in named}
+        named = {name for finding in findings for name in finding.functions}
+        shown = {change for some in laid for one in some for change in one}
+        shown |= {change for change in changes if change.function in named}
+        untold = [change for change in changes if change not in shown]
+        without = [[one for one in changes if one != change] for change in untold]
+        hidden = [not all_forms((loaded(some, Path(folder)), made[1])) for some in without]
     return Told(
         tuple(f"{one.function}: {one.new.strip()}" for one in changes),
         sum(len(one.forms) for one in findings),
         tuple(one.title for one in findings),
         sum(len([one for one in some if len(one) == 1]) > 1 for some in laid),
-        len(set(changes) - shown),
+        hidden.count(False),
+        hidden.count(True),
     )
 
 
@@ -177,7 +189,8 @@ def main() -> None:
     many = f"{median(counts):g} findings in the median, {max(counts)} at most"
     print(f"{len(counts)} changes: {many}, {counts.count(0)} not found")
     wrong = f"{sum(told.mixed for told in results)} findings mix two changes"
-    print(f"{len(PAIRS)} pairs: {wrong}, {sum(told.lost for told in results)} changes are lost")
+    lost, hidden = sum(told.lost for told in results), sum(told.hidden for told in results)
+    print(f"{len(PAIRS)} pairs: {wrong}, {lost} changes are lost, {hidden} hidden by the other")
 
 
 def text(told: Told) -> str:
@@ -185,7 +198,7 @@ def text(told: Told) -> str:
     made = "; ".join(told.changes)
     lines = [f"{made}: {told.signatures} signatures", *(f"    {one}" for one in told.findings)]
     if len(told.changes) > 1:
-        lines.append(f"    {told.mixed} mixed, {told.lost} lost")
+        lines.append(f"    {told.mixed} mixed, {told.lost} lost, {told.hidden} hidden")
     return "\n".join(lines)
 
 

@@ -132,7 +132,19 @@ def test_what_was_found_before_ctrl_c_is_told(tmp_path: Path) -> None:
     write_report(tmp_path, review, facts)
     (finding,) = review_json(review)["findings"]
     assert finding["repeats"] == [0, 0]
-    assert "shown in 0 of 0 runs" in next(tmp_path.glob("*/trace.txt")).read_text()
+    trace = next(tmp_path.glob("*/trace.txt")).read_text()
+    assert "not run again yet" in trace
+    assert finding["breaks"] == {"paolo": "sipi-kept"}
+    assert "breaks sipi-kept: paolo" in trace
+
+
+def test_a_review_that_ran_nothing_claims_nothing(tmp_path: Path) -> None:
+    review = Review(("original", "paolo"), interrupted=True)
+    write_report(tmp_path, review, Facts({"original": "5.10", "paolo": "5.10"}, {}, {}))
+    for name in ("summary.md", "tested.txt"):
+        said = (tmp_path / name).read_text()
+        assert "interrupted before it ran anything" in " ".join(said.split())
+        assert "No difference" not in said
 
 
 def sipi_then_hlt() -> Schedule:

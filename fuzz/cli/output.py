@@ -7,9 +7,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from fuzz.live.run import Telling
 from fuzz.schedule.schedule import printable
+
+PAUSE: Final = 60.0
+"""Seconds to the first line where there is no terminal."""
+GROWTH: Final = 1.5
+"""How much longer it is to each next one."""
+LONGEST_PAUSE: Final = 3600.0
 
 
 def escape_unencodable() -> None:
@@ -42,6 +49,23 @@ def show_line(text: str = "") -> None:
     """Rewrite a terminal's last line; "" clears it. Nothing where stderr is no terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def seldom() -> Callable[[str], None]:
+    """A function that says a line on stderr if it is time: after a minute, then ever more seldom.
+    Nothing on a terminal, which is shown more."""
+    if sys.stderr is None or sys.stderr.isatty():
+        return lambda _: None
+    pause, due = PAUSE, time.monotonic() + PAUSE
+
+    def say(line: str) -> None:
+        nonlocal pause, due
+        if time.monotonic() >= due:
+            complain(line)
+            pause = min(pause * GROWTH, LONGEST_PAUSE)
+            due = time.monotonic() + pause
+
+    return say
 
 
 @contextmanager

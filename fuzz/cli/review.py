@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fuzz.cli.fuzz import duration
 from fuzz.cli.kernels import add_cache, add_mirror, trial, variants_in
-from fuzz.cli.output import TELLING, complain
+from fuzz.cli.output import TELLING, complain, seldom
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.report.folder import slug_of
 from fuzz.review.attribution import lay_to_hunks, lay_to_kernels
@@ -26,6 +26,7 @@ from variants.live.hunks import Hunk
 from variants.live.machines import qemu_version
 from variants.live.request import Request
 from variants.live.runner import Build
+from variants.live.same_code import same_code
 from variants.live.semantic import BASE
 from variants.live.setup import set_up
 from variants.live.subsets import patch_hunks
@@ -134,9 +135,10 @@ def do_compare(options: argparse.Namespace) -> int:
 
 
 def prepare(options: argparse.Namespace, request: Request) -> None:
-    """Set up what is missing, and say so."""
+    """Set up what is missing, and say what a patch changes."""
     for line in set_up(options.cache, request, trial):
-        print(line, file=sys.stderr, flush=True)
+        if any(line.startswith(f"{file.stem}: changes ") for file in request.patches):
+            print(line, file=sys.stderr, flush=True)
 
 
 def patch_and_base(options: argparse.Namespace, file: Path) -> tuple[str, str]:
@@ -159,14 +161,18 @@ def compared(options: argparse.Namespace, names: Sequence[str], hunks: Sequence[
     out = options.out or REPORTS / f"review-{slug_of('-'.join(names))}"
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock(options.time)
-    facts = facts_of(folder, names, of, left_out)
-    result = review(of, identities(of), chosen, folder, out, clock, TELLING)
+    facts = facts_of(folder, names, of, left_out)._replace(hunks=tuple(map(str, hunks)))
+    if hunks and same_code(*(of[name].modules for name in names)):
+        result = Review(tuple(names), same_code=True)
+    else:
+        result = review(of, identities(of), chosen, folder, out, clock, TELLING, seldom())
     write_report(out, result, facts)
-    try:
-        attribute(options, result, names, of, hunks)
-    except KeyboardInterrupt:
-        result.interrupted = True
-    write_report(out, result, facts)
+    if not result.interrupted:
+        try:
+            attribute(options, result, names, of, hunks)
+        except KeyboardInterrupt:
+            result.interrupted = True
+        write_report(out, result, facts)
     if options.json:
         print(json.dumps(review_json(result)))
     else:
@@ -227,6 +233,8 @@ def attribute(
 def status_of(result: Review) -> int:
     if result.found:
         return DIFFERENT
+    if result.same_code:
+        return SAME
     hunts = [one.hunt for one in result.reviewed.values()]
     sure = all(hunt.schedules and not hunt.unexplained for hunt in hunts)
     return SAME if sure and not result.interrupted else TROUBLE

@@ -7,6 +7,7 @@ messages, and whether one was sent is shown, so each has a set of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fuzz.judge import amd, intel
@@ -30,6 +31,9 @@ from variants.machine.step import IOCTL_OPS, TO_ALL, Step, Vendor, targets
 MANUALS: Final[dict[Vendor, Manual]] = {"svm": amd, "vmx": intel}
 MOST_BROKEN: Final = 3
 """How many rules one step may break for the judge to say which."""
+
+REMEMBERED: Final = 1 << 16
+"""Answers for one state that are remembered: sets of them have most in common."""
 
 Fits = frozenset[Vcpu]
 """The states of a processor that fit what was shown."""
@@ -115,10 +119,17 @@ def lost_on_the_way(before: Vcpu, rule: str, op: str) -> str:
     return "migration" if resumed or (before.migrated and strange) else rule
 
 
+@lru_cache(REMEMBERED)
 def candidates(
     bound: Bound, vcpu: Vcpu, step: Step, landing: tuple[Message, ...], shown: Observation
-) -> Iterator[Candidate]:
+) -> tuple[Candidate, ...]:
     """The behaviours of `vcpu` in `step` that show what was shown."""
+    return tuple(matching(bound, vcpu, step, landing, shown))
+
+
+def matching(
+    bound: Bound, vcpu: Vcpu, step: Step, landing: tuple[Message, ...], shown: Observation
+) -> Iterator[Candidate]:
     for run in runs(bound, vcpu, step, landing, shown):
         more = differences(run, vcpu, shown)
         if more is None:

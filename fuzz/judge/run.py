@@ -212,7 +212,7 @@ def ended(bound: Bound, run: Run) -> Iterator[Run]:
     late = vcpu.overdue.intersection(pending(vcpu))
     # A SIPI that does not end a HLT has been discarded.
     kept: Literal["", "kept"] = "kept" if vcpu.sipi_met and vcpu.activity != "hlt" else ""
-    vcpu = vcpu._replace(overdue=late, sipi_met=kept)
+    vcpu = vcpu._replace(overdue=late, sipi_met=kept, sipi_vector=vcpu.sipi_vector if kept else 0)
     if run.gone:
         vcpu = vcpu._replace(migrated=False, forced=False)
     for after in land(bound.manual, vcpu, run.landing):

@@ -28,12 +28,15 @@ from variants.machine.step import Step, Vendor
 CHUNKS: Final = {"svm": (100, 300), "vmx": (60, 180)}
 """Schedules that are run at a time: few at first, to know what to go around."""
 AGAIN: Final = 3
-"""How often a schedule is run again without what it showed."""
+"""How often a schedule is run again without what it showed: once at once, and again after the
+covering set, with the mutations."""
+WORTH: Final = 8
+"""Steps that are not compared, after which it is run again."""
 SHORTEST: Final = 3
 """Steps of a schedule that is still worth running again."""
 AT_ONCE: Final = 16
 """Differences that are minimised at a time."""
-MUTATIONS: Final = {"svm": 400, "vmx": 200}
+MUTATIONS: Final = {"svm": 300, "vmx": 150}
 FRUITLESS: Final = 3
 """Rounds of mutations that show no new difference, after which the search ends: contexts are too
 many for that."""
@@ -69,6 +72,7 @@ class Hunt:
         self.contexts: set[Context] = set()
         self.pool: list[Schedule] = []
         self.again: list[tuple[Schedule, int]] = []
+        self.later: list[tuple[Schedule, int]] = []
         self.ran: set[tuple[int, tuple[Step, ...]]] = set()
         self.schedules = 0
         self.parted = 0
@@ -84,12 +88,16 @@ class Hunt:
             yield done
 
     def search(self) -> Iterator[int]:
-        """Mutate what showed something new until no difference comes; yields after each round how
-        many contexts are known."""
+        """Mutate what showed something new, and go around what is known once more, until no
+        difference comes; yields after each round how many contexts are known."""
         fruitless = 0
+        most = MUTATIONS[self.vendor]
         while self.pool and fruitless < FRUITLESS and self.proposing():
             known = len(self.found)
-            self.look_at(mutations(self.pool, MUTATIONS[self.vendor], self.random))
+            again, self.later = self.later[: most // 2], self.later[most // 2 :]
+            fresh = mutations(self.pool, most - len(again), self.random)
+            self.again += again
+            self.look_at(fresh)
             fruitless = fruitless + 1 if len(self.found) == known else 0
             yield len(self.contexts)
 
@@ -122,9 +130,9 @@ class Hunt:
             if not traces:
                 self.ran.discard(as_key(one))
                 self.again.append((self.steered(one), turn))
-            elif at and turn < AGAIN:
+            elif at and turn < AGAIN and len(one.steps) - at[0] > WORTH:
                 other = around(one, first_of(traces), triggers, self.random, at)
-                self.again.append((other, turn + 1))
+                (self.later if turn else self.again).append((other, turn + 1))
 
     def is_new(self, schedule: Schedule) -> bool:
         """Is it worth running, and was not run yet? Says so once."""

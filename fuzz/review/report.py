@@ -3,10 +3,12 @@ mail."""
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fuzz.judge.monitor import judge
+from fuzz.judge.rules import BY_ID, Rule
 from fuzz.live.run import known, live_splits
 from fuzz.live.text import live_text
 from fuzz.report.folder import slug_of
@@ -21,23 +23,26 @@ from variants.machine.step import Vendor
 
 NOT_TESTED: Final = "silicon, vGIF, AVIC/APICv, messages that land while KVM runs"
 SAYS: Final = {
-    "warn": "the kernel warns",
-    "nested_exit": "VM exit to L1",
-    "ends": "the kernel",
+    "outcome": "",
+    "warn": "the kernel warns: ",
+    "nested_exit": "VM exit to L1: ",
+    "ends": "the kernel: ",
 }
+"""What fields are called in a title, where their names do not say it."""
 
 
 class Facts(NamedTuple):
     """What a report says beside what was found.
 
     versions: of the kernels, by variant. emulators: by vendor. left_out: vendors that were not run,
-    and why. patch: the file, "" if kernels are compared.
+    and why. patch: the file, "" if kernels are compared; hunks: all that it has.
     """
 
     versions: Mapping[str, str]
     emulators: Mapping[Vendor, str]
     left_out: Mapping[Vendor, str]
     patch: str = ""
+    hunks: tuple[str, ...] = ()
 
 
 def title(found: Found) -> str:
@@ -45,8 +50,24 @@ def title(found: Found) -> str:
     step = found.shortest.schedule.steps[-1]
     what = f"{step.op} {step.mode}" if step.op == "set-mp-state" else step.op
     shown = zip(found.mark.groups, found.mark.values, strict=True)
-    said = ", ".join(f"{' and '.join(group)}: {value}" for group, value in shown)
-    return f"{what}: {SAYS.get(found.mark.field, found.mark.field)}: {said}"
+    said = ", ".join(f"{' and '.join(group)} {value}" for group, value in shown)
+    return f"{what}: {SAYS.get(found.mark.field, f'{found.mark.field}: ')}{said}"
+
+
+def broken_by(found: Found) -> dict[str, Rule]:
+    """The rule of the manuals that a variant breaks first in the shortest schedule, by variant."""
+    way = found.shortest
+    broken = {}
+    for name, trace in way.traces.items():
+        _, ruling = next(judge(way.schedule, known(trace)), (0, None))
+        if ruling and not ruling.open:
+            broken[name] = BY_ID[ruling.rule]
+    return broken
+
+
+def laid(found: Found) -> str:
+    """What a difference is laid to, "" if to nothing yet."""
+    return f"by {'; '.join(found.hunks)}" if found.hunks else found.between
 
 
 def finding_json(vendor: Vendor, found: Found) -> dict[str, Any]:
@@ -59,6 +80,7 @@ def finding_json(vendor: Vendor, found: Found) -> dict[str, Any]:
         "groups": [list(group) for group in found.mark.groups],
         "hunks": list(found.hunks),
         "between": found.between,
+        "breaks": {name: rule.id for name, rule in broken_by(found).items()},
         "repeats": list(way.repeats),
         "minimal": way.minimal,
         "explains": found.explains,
@@ -111,14 +133,34 @@ def mail_paragraph(review: Review, facts: Facts) -> str:
     what = facts.patch or " and ".join(f"{one} ({facts.versions[one]})" for one in others)
     lines = [f"Tested: {what} against {base} ({version}) on real KVM with eventdiff."]
     lines += [f"{ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
-    if review.found:
-        differ = [f"{vendor} {title(found)}" for vendor, found in review.found]
-        lines.append(f"Differs in: {'; '.join(differ)}.")
-    else:
-        lines.append("No difference.")
+    lines += [f"{one}." for one in (*by_place(review, facts), *how_it_ended(review))]
     left_out = [f"{vendor.upper()} ({why})" for vendor, why in facts.left_out.items()]
     lines.append(f"Not tested: {', '.join([*left_out, NOT_TESTED])}.")
-    return textwrap.fill(" ".join(lines), 72) + "\n"
+    return textwrap.fill(" ".join(lines), 72, break_on_hyphens=False) + "\n"
+
+
+def by_place(review: Review, facts: Facts) -> Iterator[str]:
+    """The differences, together where they are laid to the same."""
+    places: dict[str, list[str]] = {}
+    for vendor, found in review.found:
+        places.setdefault(laid(found), []).append(f"{vendor} {title(found)}")
+    for place, titles in places.items():
+        yield f"Differs{place and f', {place}'}: {'; '.join(titles)}"
+    blamed = [hunk for _, found in review.found for hunk in found.hunks]
+    others = [hunk for hunk in facts.hunks if not any(hunk in one for one in blamed)]
+    if blamed and others:
+        yield f"Nothing is laid to {'; '.join(others)}"
+
+
+def how_it_ended(review: Review) -> Iterator[str]:
+    """What is to be known of a review that found nothing, or was cut off."""
+    ran = sum(one.hunt.schedules for one in review.reviewed.values())
+    if review.same_code:
+        yield "No code changes: it is built the same"
+    if review.interrupted:
+        yield "The review was interrupted" + ("" if ran else " before it ran anything")
+    if not review.found and ran:
+        yield "No difference" + (" so far" if review.interrupted else "")
 
 
 def finding_text(vendor: Vendor, found: Found) -> str:
@@ -126,9 +168,18 @@ def finding_text(vendor: Vendor, found: Found) -> str:
     way = found.shortest
     lines = [live_text(named(vendor, found, way), way.traces, live_splits(way.traces)).rstrip()]
     showed, times = way.repeats
-    sure = "1-minimal" if way.minimal else "not minimised to the end"
+    sure = "no step can be left out" if way.minimal else "not minimised to the end"
+    again = (
+        f"shown in {showed} of {times} runs, each in a fresh VM" if times else "not run again yet"
+    )
+    rules = broken_by(found)
     facts = [
-        f"shown in {showed} of {times} runs, each in a fresh VM; {sure}",
+        f"{again}; {sure}",
+        *(
+            f"breaks {rule.id}: {name}: {rule.says} [{rule.citation}]"
+            for name, rule in rules.items()
+        ),
+        *([] if rules else ["breaks no rule of the manuals"]),
         f"explains {found.explains} schedules of the review"
         + (f", {found.by_looks} of them by their looks alone" if found.by_looks else ""),
         *(f"without this hunk it is gone: {hunk}" for hunk in found.hunks),
@@ -151,9 +202,13 @@ def summary(review: Review, facts: Facts) -> str:
     lines = [f"# {facts.patch or ', '.join(others)} against {base}", ""]
     lines += [f"- {ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
     lines += [f"- {vendor.upper()} was not run: {why}." for vendor, why in facts.left_out.items()]
+    lines += [f"- {one}." for one in how_it_ended(review)]
     if review.interrupted:
-        lines.append("- Interrupted: the same command goes on.")
-    columns = ("vendor", "what differs", "steps", "shown", "explains", "where", "reproducer")
+        lines.append("- The same command goes on.")
+    if not review.found:
+        return "\n".join([*lines, ""])
+    lines += ["", *(f"{one}.  " for one in by_place(review, facts))]
+    columns = ("vendor", "what differs", "steps", "shown", "explains", "breaks", "trace")
     lines += ["", f"| {' | '.join(columns)} |", "| " + " | ".join("---" for _ in columns) + " |"]
     for vendor, found in review.found:
         name = name_of(vendor, found)
@@ -164,12 +219,10 @@ def summary(review: Review, facts: Facts) -> str:
             str(len(way.schedule.steps)),
             f"{way.repeats[0]} of {way.repeats[1]}",
             str(found.explains),
-            "; ".join(found.hunks) or found.between,
+            "; ".join(f"{who}: {rule.id}" for who, rule in broken_by(found).items()),
             f"[trace]({name}/trace.txt)",
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    if not review.found:
-        lines += ["", "No difference."]
     return "\n".join([*lines, ""])
 
 
@@ -181,10 +234,12 @@ def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
         way = found.shortest
         lines += ["", f"{vendor}: {title(found)}"]
         lines += [f"    {step_yaml(step)}" for step in way.schedule.steps]
+        lines += [f"  breaks {rule.id}: {name}" for name, rule in broken_by(found).items()]
         lines += [f"  gone without {hunk}" for hunk in found.hunks]
         lines += [f"  {found.between}"] if found.between else []
         lines.append(f"  {out / name_of(vendor, found)}")
-    return [*lines, "", "no difference" if not review.found else f"see {out / 'summary.md'}"]
+    ended = [one[0].lower() + one[1:] for one in how_it_ended(review)]
+    return [*lines, "", *ended, *([f"see {out / 'summary.md'}"] if review.found else [])]
 
 
 def write_report(out: Path, review: Review, facts: Facts) -> None:

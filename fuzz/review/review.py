@@ -59,12 +59,14 @@ class Reviewed:
 
 @dataclass
 class Review:
-    """names: the variants, the base first. reviewed: by vendor, as far as it went."""
+    """names: the variants, the base first. reviewed: by vendor, as far as it went. same_code: they
+    are built the same, so that nothing was run."""
 
     names: tuple[str, ...]
     reviewed: dict[Vendor, Reviewed] = field(default_factory=dict)
     interrupted: bool = False
     seconds: float = 0
+    same_code: bool = False
 
     @property
     def found(self) -> list[tuple[Vendor, Found]]:
@@ -85,18 +87,19 @@ def review(
     out: Path,
     clock: Clock,
     telling: Telling,
+    saying: Callable[[str], None],
 ) -> Review:
     """Search for what `builds` do differently, the first being the base.
 
     identities: what tells one build from another. cache: where covering sets are kept. out: where
-    the journal is; what is in it is not run again. Ctrl-C ends the search early. Raises LiveError,
-    OSError, OtherBuilds.
+    the journal is; what is in it is not run again. saying: told now and then how far it is. Ctrl-C
+    ends it early, with what it has. Raises LiveError, OSError, OtherBuilds.
     """
     result = Review(tuple(builds))
     status = ""
 
     def ticking(what: str) -> AbstractContextManager[Callable[[], None]]:
-        return telling.ticking(f"{status}{what}")
+        return telling.ticking(f"{status}; {what}")
 
     told = telling._replace(ticking=ticking)
 
@@ -112,16 +115,16 @@ def review(
                 hunt = Hunt(vendor, journal, clock.proposing, clock.explaining)
                 result.reviewed[vendor] = Reviewed(hunt, whole)
             clock.begin()
+            status = progress(result, clock)
             for _ in steps(result):
                 status = progress(result, clock)
+                saying(status)
+            for vendor, one in result.reviewed.items():
+                status = f"{vendor}: minimising {len(one.hunt.found)} differences"
+                saying(status)
+                one.hunt.finish()
         except KeyboardInterrupt:
             result.interrupted = True
-        for vendor, one in result.reviewed.items():
-            status = f"{vendor}: minimising {len(one.hunt.found)} differences; "
-            try:
-                one.hunt.finish()
-            except KeyboardInterrupt:
-                result.interrupted = True
     result.seconds = clock.elapsed
     return result
 
@@ -157,4 +160,4 @@ def progress(result: Review, clock: Clock) -> str:
     left = clock.elapsed * (whole - done) / done if done else 0
     if clock.seconds is not None:
         left = min(left, max(0, clock.seconds - clock.elapsed))
-    return f"{done}/{whole} schedules, {found} differences, about {left:.0f} s left; "
+    return f"{done}/{whole} schedules, {found} differences, about {left:.0f} s left"

@@ -97,7 +97,9 @@ def patches_on(request: Request, known: Mapping[str, Entry | Base]) -> str:
         raise LiveError(f"--on {on}: a change itself; name the kernel that it is for")
     if not entry and not is_kernel(on):
         kernels = [name for name, one in known.items() if isinstance(one, Base) or not one.on]
-        raise LiveError(f"--on {on}: no such kernel, only {', '.join(kernels)}")
+        meant = f"{KERNEL}{on.removeprefix('v')}"
+        which = f"is it {meant}?" if is_kernel(meant) else f"only {', '.join(kernels)}"
+        raise LiveError(f"--on {on}: no such kernel, {which}")
     return on
 
 
