@@ -50,11 +50,13 @@ static bool land(struct kvm_vcpu *vcpu, u32 icr)
 		.trig_mode = (icr & APIC_INT_LEVELTRIG) != 0,
 	};
 	bool in_guest = READ_ONCE(vcpu->mode) == IN_GUEST_MODE, kicked;
+	int cpu;
 
 	kvm_apic_set_irq(vcpu, &irq, NULL);
 	kicked = in_guest && READ_ONCE(vcpu->mode) == EXITING_GUEST_MODE;
 	if (kicked) {
-		smp_send_reschedule(get_cpu());
+		cpu = get_cpu(); /* not as an argument: a macro may take that twice */
+		smp_send_reschedule(cpu);
 		put_cpu();
 	}
 	return kicked;
