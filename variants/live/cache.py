@@ -62,7 +62,8 @@ def instrumented_entry(folder: Path, name: str, entry: Entry) -> Entry:
     """A variant's build with a callback in each block. Raises LiveError if there is none."""
     modules = instrumented_place(folder, name, Path(entry.modules).name)
     if not modules.exists():
-        raise LiveError(f"{name} is not instrumented: {COMMAND} --instrument {name}")
+        again = f"run `eventdiff live setup --instrument {name}`"
+        raise LiveError(f"{name} is not instrumented: {again}")
     return replace(entry, modules=str(modules.relative_to(folder)))
 
 

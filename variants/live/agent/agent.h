@@ -81,6 +81,7 @@ void vmcs_fields(struct vm *vm, struct vcpu *v);
 /* run.c */
 void tick_init(void);
 void run_init(void);
+void run_slower(int times);
 enum ran run_vcpu(struct vcpu *v, bool *ticked);
 
 /* migrate.c */

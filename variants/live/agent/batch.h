@@ -66,6 +66,7 @@ void system_end(int output) __attribute__((noreturn));
 int run_schedule(struct vm *vm, struct schedule *s, struct coverage *coverage, FILE *out);
 
 /* inside.c */
+bool inside_is_there(void);
 void inside_open(void);
 void inside_layout(int output);
 uint32_t inside_address(const char *module, const char *section);

@@ -18,6 +18,12 @@
 static int device = -1;
 static struct inside *inside;
 
+/* Has KVM callbacks? */
+bool inside_is_there(void)
+{
+	return !access("/dev/" INSIDE_DEVICE, F_OK);
+}
+
 void inside_open(void)
 {
 	if (device >= 0)
@@ -169,7 +175,7 @@ void inside_layout(int output)
 {
 	static const char *const modules[] = { "kvm", "kvm_amd", "kvm_intel" };
 
-	if (access("/dev/" INSIDE_DEVICE, F_OK))
+	if (!inside_is_there())
 		return;
 	for (unsigned i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
 		put_sections(output, modules[i]);

@@ -106,7 +106,8 @@ void notrace __sanitizer_cov_trace_pc(void)
 	busy = true;
 	if (area->count < INSIDE_ROOM)
 		area->pc[area->count] = pc;
-	at_block(area->count, pc);
+	if (area->messages)
+		at_block(area->count, pc);
 	area->count++;
 	busy = false;
 }
