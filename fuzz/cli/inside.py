@@ -13,11 +13,12 @@ from fuzz.live.cover import covering
 from fuzz.live.coverage import coverage_json, event_path, reached_by, table
 from fuzz.live.races import Agreement, points_of, races_in, run_races
 from fuzz.live.races_text import races_json, races_text
-from fuzz.live.run import MORE_THAN_CORES
+from fuzz.live.run import MORE_THAN_CORES, why
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
 from variants.catalogue import built_in
 from variants.live.cache import builds, cache_folder
+from variants.live.emulator import LiveError
 from variants.live.inside import SUFFIX, read_blocks
 from variants.live.runner import VENDOR_MODULE, Build
 from variants.live.semantic import BASE
@@ -49,13 +50,17 @@ def instrumented_builds(options: argparse.Namespace) -> dict[str, Build]:
 
 def do_races(options: argparse.Namespace) -> int:
     """The races of schedules: 1 if a message has an outcome that it has neither before nor after
-    the step, 2 if what was told did not show again."""
+    the step, 2 if what was told did not show again or a run broke off."""
     kernels = instrumented_builds(options)
     found = [
         race
         for path in files_in(options.files)
         for race in races_in(read_schedule(path, blocks=True))
     ]
+    if not found:
+        raise LiveError(
+            "no message to one other vCPU, of those that take a step, in these schedules"
+        )
     status = SAME
     for vendor in VENDORS:
         mine = [race for race in found if race.schedule.vendor == vendor]
@@ -73,8 +78,8 @@ def do_races(options: argparse.Namespace) -> int:
                 agreements[name] = agreements[name].plus(of_race[name], points)
             for one in of_race.values():
                 neither = any(not part.like for part in one.intervals)
-                sure = all(part.sure for part in one.intervals)
-                status = max(status, TROUBLE if not sure else DIFFERENT if neither else SAME)
+                wrong = any(not part.sure or why(part.trace) for part in one.intervals)
+                status = max(status, TROUBLE if wrong else DIFFERENT if neither else SAME)
             if options.json:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:
@@ -95,7 +100,9 @@ def machines_of(vendor: Vendor, kernels: Iterable[str]) -> dict[str, Machine]:
 
 
 def do_coverage(options: argparse.Namespace) -> int:
-    """Which blocks of the event path are reached: a table for each vendor and variant."""
+    """Which blocks of the event path are reached: a table for each vendor and variant; 2 if a run
+    broke off."""
+    status = SAME
     kernels = instrumented_builds(options)
     given = [read_schedule(path) for path in files_in(options.files)]
     for vendor in VENDORS:
@@ -106,7 +113,8 @@ def do_coverage(options: argparse.Namespace) -> int:
             schedules = list(covering_set.schedules)
         if not schedules:
             continue
-        reached = reached_by(schedules, kernels, TELLING, MORE_THAN_CORES)
+        reached, whole = reached_by(schedules, kernels, TELLING, MORE_THAN_CORES)
+        status = status if whole else TROUBLE
         modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
         for name, build in kernels.items():
             functions = event_path(build, reached[name], modules)
@@ -116,4 +124,4 @@ def do_coverage(options: argparse.Namespace) -> int:
                 continue
             print(f"{vendor}, {name}, {len(schedules)} schedules:\n")
             print("\n".join([*table(functions), ""]), flush=True)
-    return SAME
+    return status

@@ -52,8 +52,9 @@ def reached_by(
     builds: Mapping[str, Build],
     telling: Telling,
     parallel: int,
-) -> dict[str, Counter[Place]]:
-    """By variant, how many of `schedules`, all of one vendor, reach each block.
+) -> tuple[dict[str, Counter[Place]], bool]:
+    """By variant, how many of `schedules`, all of one vendor, reach each block; and whether all
+    ran to their ends.
 
     Raises LiveError when nothing can be run.
     """
@@ -66,10 +67,11 @@ def reached_by(
     for name, report in reports.items():
         for trouble in report.troubles:
             telling.trouble(f"live {name}: {trouble}")
+    whole = all(one.word == "ok" for report in reports.values() for one in report.ended.values())
     return {
         name: Counter(place for ended in report.ended.values() for place in ended.reached)
         for name, report in reports.items()
-    }
+    }, whole
 
 
 def event_path(
