@@ -59,8 +59,9 @@ class Try(NamedTuple):
     place: Place = NOWHERE
 
 
-Run = Callable[[Sequence[Try], bool], list[Ended]]
-"""Runs tries, in fresh VMs or in kept ones."""
+Run = Callable[[Sequence[Try], int], list[Ended]]
+"""Runs tries, each in a VM of its own: what a step passes depends on what its VM has run before.
+The number says what to tell (`inside` of `encode`)."""
 
 
 class Shown(NamedTuple):
@@ -82,7 +83,7 @@ class Interval(NamedTuple):
 
     landings: how many of them were taken. like: `before`, `after`, both or neither: what it has
     that comes before the step, or after it. rules: those of the manuals that it breaks, with their
-    steps, and neither of these does. sure: the first and the last showed it in fresh VMs too.
+    steps, and neither of these does. sure: the first and the last showed it twice.
     """
 
     first: Try
@@ -163,7 +164,8 @@ def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list
     events: the blocks of the event path. Each of them is taken; of the others every `STRIDE`-th,
     and all between two that had other outcomes.
     """
-    ended = iter(run([Try(race, at) for race in races for at in (None, at_block(NEVER))], True))
+    edge = [Try(race, at) for race in races for at in (None, at_block(NEVER))]
+    ended = iter(run(edge, LANDED | PASSED))
     edges, every = [], []
     for race in races:
         early, late = next(ended), next(ended)
@@ -173,14 +175,14 @@ def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list
     landings: list[dict[int, Landing]] = [{} for _ in races]
     for further in (partial(sparse, events=events), between):
         todo = [further(tries[number], landings[number]) for number in range(len(races))]
-        ended = iter(run([tries[n][at] for n, some in enumerate(todo) for at in some], False))
+        ended = iter(run([tries[n][at] for n, some in enumerate(todo) for at in some], LANDED))
         for number, some in enumerate(todo):
             for at in some:
                 one = tries[number][at]
                 landings[number][at] = Landing(one, shown(one.race, next(ended)))
     groups = [grouped([found[at] for at in sorted(found)]) for found in landings]
     ends = [[end for group in some for end in (group[0], group[-1])] for some in groups]
-    ended = iter(run([one.tried for some in ends for one in some], True))
+    ended = iter(run([one.tried for some in ends for one in some], LANDED))
     again = [
         [shown(one.tried.race, next(ended)).trace == one.shown.trace for one in some]
         for some in ends
@@ -224,12 +226,11 @@ def grouped(landings: Sequence[Landing]) -> list[list[Landing]]:
 def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
     """Runs tries on a build."""
 
-    def run(tries: Sequence[Try], fresh: bool) -> list[Ended]:
+    def run(tries: Sequence[Try], inside: int) -> list[Ended]:
         if not tries:
             return []
         plain = [with_at(one) for one in tries]
         vendor = tries[0].race.schedule.vendor
-        inside = LANDED | (PASSED if fresh else 0)
         with telling.ticking(f"{vendor}: {len(plain)} landings on {name}") as tick:
             _, reports = run_variants(
                 plain,
@@ -237,7 +238,6 @@ def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
                 vendor,
                 1,
                 tick,
-                fresh,
                 guests=those,
                 inside=inside,
                 landings={name: landing},

@@ -44,7 +44,7 @@ def interval_text(race: Race, told: Told, part: Interval, blocks: Blocks) -> str
     what = f"as {' and '.join(part.like)}" if part.like else f"neither: {apart(race, told, part)}"
     rules = "".join(f"; breaks {rule} in step {step}" for step, rule in part.rules)
     ends = " .. ".join(where(blocks[one.place]) for one in (part.first, part.last))
-    unsure = "" if part.sure else "; not so in a fresh VM"
+    unsure = "" if part.sure else "; not so again"
     return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}{unsure}  [{ends}]"
 
 
