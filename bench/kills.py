@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,25 +72,39 @@ def run(out: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command(out, *options), capture_output=True, text=True, cwd=ROOT)
 
 
+def commands() -> dict[int, str]:
+    """By process that runs, its command line."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # It has ended meanwhile.
+            if line := (entry / "cmdline").read_text(errors="replace"):
+                found[int(entry.name)] = line
+    return found
+
+
 def processes_of(out: Path) -> list[int]:
     """The processes that work in `out`."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(out) in (entry / "cmdline").read_text(errors="replace"):
-                found.append(int(entry.name))
-        except OSError:
-            pass  # It has ended meanwhile.
-    return found
+    return [process for process, line in commands().items() if str(out) in line]
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that `process` has started."""
+    told = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    return [int(number) for line in told for number in line.split()]
+
+
+def wait_until(gone: Callable[[], bool]) -> None:
+    """Wait until processes are gone. Raises TimeoutError."""
+    end = time.monotonic() + SOON
+    while not gone():
+        if time.monotonic() > end:
+            raise TimeoutError("processes are left")
+        time.sleep(0.05)
 
 
 def wait_until_alone(out: Path) -> None:
     """Wait until no process works in `out`. Raises TimeoutError."""
-    end = time.monotonic() + SOON
-    while left := processes_of(out):
-        if time.monotonic() > end:
-            raise TimeoutError(f"processes {left} still work in {out}")
-        time.sleep(0.05)
+    wait_until(lambda: not processes_of(out))
 
 
 def kill_after(out: Path, seconds: float, number: signal.Signals = signal.SIGKILL) -> None:

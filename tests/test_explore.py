@@ -12,7 +12,7 @@ from fuzz.cli.main import main
 from fuzz.compare.compared import compared
 from fuzz.compare.joint import start
 from fuzz.compare.naive import compare
-from fuzz.explore.exhaustive import Explored, explore
+from fuzz.explore.exhaustive import Explored, explore, merged, parts
 from fuzz.explore.plain import plain_search
 from fuzz.explore.search import Search
 from fuzz.memory.automaton import Automaton
@@ -44,7 +44,8 @@ def quiet(*_: int) -> None:
 
 
 def run(vendor: Vendor, alphabet: Alphabet, depth: int | None) -> Explored:
-    return explore(compared(vendor, VARIANTS), (alphabet,), depth, quiet)
+    subject = compared(vendor, VARIANTS)
+    return merged([explore(subject, one, depth, quiet) for one in parts([alphabet])])
 
 
 def lengths(explored: Explored) -> dict[str, int]:
@@ -193,7 +194,7 @@ def test_what_is_hidden_on_an_ap_may_show_on_the_bsp() -> None:
     mine = Variant("mine", "nothing of it is seen on an AP", (kvm_apic_accept_events,))
     subject = compared("svm", (VARIANTS[0], mine))
     alphabet = Alphabet((Step("nop", 0), Step("hlt", 0)), (SIPI,), ())
-    explored = explore(subject, (alphabet,), None, quiet)
+    explored = explore(subject, alphabet, None, quiet)
     ((name, later),) = explored.shown.items()
     assert explored.fixpoint
     assert explored.found[name].schedule.steps[-1].on == 1

@@ -18,7 +18,7 @@ from fuzz.memory.automaton import Automaton
 from fuzz.schedule import codes as as_codes
 from fuzz.schedule import text as as_text
 from fuzz.schedule.alphabet import families_of
-from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import is_yaml, schedule_in
 from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError
 from tests.strategies import schedules
@@ -171,6 +171,27 @@ def test_what_inputs_have_in_common_is_walked_once(codes: list[int], seeds: list
         shared = [node.joint for node in walker.walk(data)]
         assert shared == [node.joint for node in Walker(walker.automaton).walk(data)]
         assert len(shared) == len(schedule_of_input(data).steps)
+
+
+SIPI_TO_ITSELF = (Step("icr", 1, 1, "sipi", 0x12),)
+"""paolo keeps it."""
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=9))
+def test_inputs_are_gone_on_with_where_variants_differ_inside(seeds: list[int]) -> None:
+    """The places are those at which a schedule that ends there shows a latent divergence."""
+    walker = Walker(Automaton(compared("vmx", choose("", []))))
+    mutate, data = Mutator("vmx", walker), fuzz_input(Schedule("vmx", 2, SIPI_TO_ITSELF))
+    assert walker.latent(data, 2) == [1]
+    for seed in seeds:
+        data = mutate(data, 0, seed)
+    ends = [
+        number
+        for number in range(len(data) // 2)
+        for _, found in walker.automaton.compare(schedule_of_input(data[: 2 + 2 * number]))
+        if found.signature.kind == "latent"
+    ]
+    assert walker.latent(data, MAX_INPUT_STEPS + 1) == list(dict.fromkeys(ends))
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=20))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.kills import processes_of, wait_until_alone
+from bench.kills import children_of, commands, wait_until
 from fuzz.cli.main import main
 from fuzz.compare import watch
 
@@ -139,13 +139,12 @@ def test_a_campaign_with_a_variant_of_ones_own_can_be_interrupted(tmp_path: Path
 
 
 def test_explorers_end_with_the_one_that_started_them(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "fuzz.cli", "explore", "--out", str(out)]
+    command = [sys.executable, "-m", "fuzz.cli", "explore", "--out", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT) as process:
-        while len(processes_of(out)) < 3:
+        while len(children := children_of(process.pid)) < 2:
             time.sleep(0.05)
         process.kill()
-    wait_until_alone(out)
+    wait_until(lambda: not commands().keys() & set(children))
 
 
 def test_output_that_cannot_be_written_is_trouble() -> None:

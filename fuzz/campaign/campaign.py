@@ -1,53 +1,43 @@
-"""A campaign: fuzzer processes, and the one that collects, minimises and reports.
+"""A campaign: a crew that fuzzes, and the process that collects, minimises and reports.
 
-Each process fuzzes one vendor. It writes what it finds to the campaign's folder; this process
-minimises each finding as it comes and writes its report before it announces it. Ctrl-C ends the
-campaign as the time limit does, with everything found so far reported; a second one, and whatever
-else ends this process, leaves a folder that the next session goes on with.
+What the crew finds is written to the campaign's folder; this process minimises each finding as it
+comes and writes its report before it announces it. Ctrl-C ends the campaign as the time limit does,
+with everything found so far reported; a second one, and whatever else ends this process, leaves a
+folder that the next session goes on with.
 """
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
-from math import inf
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from fuzz.campaign.collector import Collector, Ran, now
 from fuzz.campaign.corpus import bound
 from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, counts_in, enter, make_room, rotate
-from fuzz.campaign.processes import (
-    GRACE,
-    Fuzzer,
-    Task,
-    counted,
-    gone_wrong,
-    seed_of,
-    start,
-    stop,
-)
-from fuzz.campaign.statistics import Statistics, coverage_told
+from fuzz.campaign.inputs import add_inputs
+from fuzz.campaign.statistics import Statistics
+from fuzz.campaign.status import Noting
 from fuzz.compare.compared import StepError
 from fuzz.compare.signature import Form
 from fuzz.compare.watch import HangError
 from fuzz.explore.certificate import hashes
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import Outcome, verdicts_in, write_traces
+from fuzz.schedule.schedule import Schedule
 from variants.machine.step import Vendor
 from variants.variant import Variant
 
 SWEEP: Final = 60.0
 """Seconds between two looks at what inputs and logs take."""
 TICK: Final = 0.2
-"""Seconds between two looks at the processes."""
+"""Seconds between two looks at the crew."""
 
-Progress = Callable[[int, float, int], None]
-"""Told the schedules, the seconds and the signatures so far."""
+Progress = Callable[[], None]
+"""Called when the folder tells anew how the campaign stands."""
 
 
 class Ends(NamedTuple):
@@ -62,8 +52,8 @@ class Ends(NamedTuple):
     wanted: frozenset[str] | None = None
 
     def reached(self, quiet: float, found: Iterable[str]) -> bool:
-        """Is it time to end, but for `seconds`, which the processes keep themselves? quiet: for how
-        long nothing was new. found: the signatures so far."""
+        """Is it time to end, but for `seconds`, which the crew keeps itself? quiet: for how long
+        nothing was new. found: the signatures so far."""
         if self.quiet is not None and quiet >= self.quiet:
             return True
         return self.wanted is not None and self.wanted <= set(found)
@@ -72,7 +62,8 @@ class Ends(NamedTuple):
 class Settings(NamedTuple):
     """variants: what is compared, and `options`, which choose them. resume: go on
     with the campaign in `out`. seed: 0 lets libFuzzer choose. mix: also fuzz what no exploration
-    has covered. max_corpus: bytes that the inputs kept for a vendor may take."""
+    has covered. max_corpus: bytes that the inputs kept for a vendor may take. expected: all
+    signatures there are, if that is known. given: schedules to begin with."""
 
     vendors: tuple[Vendor, ...]
     ends: Ends
@@ -83,10 +74,36 @@ class Settings(NamedTuple):
     seed: int
     mix: bool
     max_corpus: int
+    expected: frozenset[str] | None = None
+    given: Sequence[Schedule] = ()
+
+
+class Crew(Protocol):
+    """Who fuzzes for a campaign. What it finds is in the campaign's folder: inputs in `corpus`,
+    findings and counts in `work`."""
+
+    def works(self) -> bool:
+        """Is there more to come? Called again and again: does what is due."""
+
+    def wrong(self) -> str:
+        """What has gone wrong, in one line; "" if nothing has."""
+
+    def alive(self) -> int:
+        """How many fuzz at the moment."""
+
+    def coverage(self) -> int:
+        """How many counters were hit."""
+
+    def stop(self) -> None:
+        """End what still runs. Then all that was found is in the folder."""
+
+
+Recruit = Callable[[Settings, int], Crew]
+"""Gives a session its crew, which begins at once. The number is the session's."""
 
 
 class FuzzerError(Exception):
-    """A variant or a fuzzer process failed; what was found before is reported."""
+    """A variant or the crew failed; what was found before is reported."""
 
 
 @contextmanager
@@ -151,6 +168,7 @@ def clock(out: Path, before: Before) -> Ran:
 def run(
     automata: dict[Vendor, Automaton],
     settings: Settings,
+    recruit: Recruit,
     announce: Callable[[Form], None],
     progress: Progress,
 ) -> Outcome:
@@ -169,14 +187,13 @@ def run(
         collector.write_summary()
         # campaign.json has the counts of earlier sessions now.
         make_room(out, settings.vendors, before.sessions + 1)
+        add_inputs(out / CORPUS, settings.given, settings.mix)
         collector.report()
-        fuzzers: list[Fuzzer] = []
-        stack.callback(stop, fuzzers)
-        for fuzzer in started(settings, before.sessions + 1):
-            fuzzers.append(fuzzer)
-        trouble = fuzz(
-            settings, fuzzers, collector, Statistics(out, before.seconds), asked, progress
-        )
+        crew = recruit(settings, before.sessions + 1)
+        stack.callback(crew.stop)
+        statistics = Statistics(out, before.seconds)
+        pulse = noting(settings, before.seconds)
+        trouble = fuzz(settings, crew, collector, statistics, pulse, asked, progress)
         collector.write_summary()
         outcome = collector.outcome()
         if trouble:
@@ -187,60 +204,58 @@ def run(
 
 def fuzz(
     settings: Settings,
-    fuzzers: Sequence[Fuzzer],
+    crew: Crew,
     collector: Collector,
     statistics: Statistics,
+    pulse: Noting,
     asked: Callable[[], bool],
     progress: Progress,
 ) -> str:
-    """Take in what `fuzzers` find until it is time to end, and all that is left then; what went
+    """Take in what `crew` finds until it is time to end, and all that is left then; what went
     wrong, "" if nothing did. asked: if the session was asked to end."""
-    out, ends, trouble, swept = settings.out, settings.ends, "", 0.0
-    deadline = inf if ends.seconds is None else time.time() + ends.seconds + GRACE
-    own = ", ".join(file for name, file in pairwise(settings.options) if name == "--variant")
+    out, trouble, swept = settings.out, "", 0.0
 
     def note() -> float:
         """Tell how far the campaign is; for how many seconds nothing was new."""
         schedules, seconds = collector.ran()
-        coverage = coverage_told({one.log: one.vendor for one in fuzzers})
-        statistics.note(seconds, schedules, len(collector.best), coverage, out / CORPUS)
-        progress(schedules, seconds, len(collector.best))
-        return seconds - statistics.new_at
-
-    def unsettled(fuzzer: Fuzzer) -> bool:
-        """Does it run, and may hang? One with many inputs to begin with looks at its time late."""
-        return fuzzer.process.poll() is None and counted(fuzzer) <= deadline
-
-    def wrong() -> str:
-        """What is wrong with one of the processes, if anything is."""
-        at = time.time()
-        late = [at > max(deadline, counted(fuzzer) + GRACE) for fuzzer in fuzzers]
-        said = [gone_wrong(*one, own) for one in zip(fuzzers, late, strict=True)]
-        return next(filter(None, said), "")
+        statistics.note(seconds, schedules, len(collector.best), crew.coverage(), out / CORPUS)
+        quiet = seconds - statistics.new_at
+        most, found = statistics.last.coverage, frozenset(map(str, collector.best))
+        if pulse.note((schedules, seconds), quiet, crew.alive(), most, found):
+            progress()
+        return quiet
 
     try:
-        while not trouble and any(map(unsettled, fuzzers)):
-            if asked() or ends.reached(note(), map(str, collector.best)):
+        while not trouble and crew.works():
+            if asked() or settings.ends.reached(note(), map(str, collector.best)):
                 break
             time.sleep(TICK)
             if time.monotonic() - swept > SWEEP:
                 swept = time.monotonic()
                 sweep(settings, collector.automata)
             collector.collect(out / WORK)
-            trouble = wrong()
+            trouble = crew.wrong()
         # Also of one that has died since.
-        trouble = trouble or wrong()
-        stop(fuzzers)
+        trouble = trouble or crew.wrong()
+        crew.stop()
         while collector.collect(out / WORK):
             note()
         if not trouble:
             collector.breaking.take_corpus(sorted((out / CORPUS).iterdir()))
     except (StepError, HangError) as error:
         trouble = str(error)
-    stop(fuzzers)
-    statistics.due = 0.0
+    crew.stop()
+    statistics.due = pulse.due = 0.0
     note()
     return trouble
+
+
+def noting(settings: Settings, seconds: float) -> Noting:
+    """What notes how a session stands that begins in second `seconds` of its campaign."""
+    timed, until_quiet, wanted = settings.ends
+    end = None if timed is None else seconds + timed
+    expected = settings.expected if wanted is None else wanted
+    return Noting(settings.out, end, until_quiet, expected, wanted is not None)
 
 
 def sweep(settings: Settings, automata: Mapping[Vendor, Automaton]) -> None:
@@ -248,14 +263,3 @@ def sweep(settings: Settings, automata: Mapping[Vendor, Automaton]) -> None:
     for vendor, automaton in automata.items():
         bound(settings.out / CORPUS / vendor, automaton.uncached, settings.max_corpus)
     rotate(settings.out / LOG)
-
-
-def started(settings: Settings, session: int) -> Iterator[Fuzzer]:
-    """Start the fuzzer processes: one a core, and at least one a vendor."""
-    options = (*settings.options, *(["--mix"] if settings.mix else []))
-    for number in range(max(len(settings.vendors), os.cpu_count() or 1)):
-        vendor = settings.vendors[number % len(settings.vendors)]
-        name = f"{session}-{vendor}-{number}"
-        seed = seed_of(settings.seed, number)
-        task = Task(vendor, name, options, settings.ends.seconds or 0, seed)
-        yield start(task, settings.out)

@@ -78,6 +78,7 @@ class Collector:
         self.best: dict[Signature, Form] = {}
         self.first: dict[Signature, First] = {}
         self.gone: list[Mapping[str, Any]] = []
+        self.settled: dict[str, Schedule] = {}
         self.new: list[Form] = []
         self.told: dict[Signature, Form] = {}
         subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
@@ -112,14 +113,19 @@ class Collector:
                 self.minimize(automaton, schedule, divergence.signature)
             elif name == told["signature"]:
                 self.best[divergence.signature] = Form(divergence, schedule)
+                self.settled[name] = schedule
                 self.breaking.take(schedule)
 
     def collect(self, work: Path) -> bool:
         """Take in what processes have written to `work`, for a second or so, and report it. Was
-        there anything?"""
+        there anything?
+
+        New signatures come first: most inputs show again what is known, and each takes its time.
+        """
         began, taken = time.monotonic(), []
-        for path in sorted(work.glob("*.json")):
-            found = json.loads(path.read_text())
+        written = [(path, json.loads(path.read_text())) for path in sorted(work.glob("*.json"))]
+        known = set(map(str, self.best))
+        for path, found in sorted(written, key=lambda one: one[1]["signature"] in known):
             self.take(bytes.fromhex(found["input"]), found["signature"])
             taken.append(path)
             if time.monotonic() - began > BATCH:
@@ -138,17 +144,18 @@ class Collector:
 
     def take(self, data: bytes, told: str) -> None:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
-        first time.
+        first time. What an earlier session has minimised only shorter inputs are good for.
 
         A latent divergence shows only where a schedule ends: look for the prefix that does.
         """
         schedule = schedule_of_input(data)
         automaton = self.automata[schedule.vendor]
         shown = signatures(automaton, schedule)
+        settled = told in self.settled and size(self.settled[told]) <= size(schedule)
         for one in sorted(shown, key=str):
-            if str(one) == told or one not in self.best:
+            if one not in self.best or (str(one) == told and not settled):
                 self.minimize(automaton, schedule, one)
-        if told in map(str, shown):
+        if settled or told in map(str, shown):
             return
         for end in range(len(schedule.steps)):
             prefix = schedule._replace(steps=schedule.steps[:end])

@@ -36,6 +36,11 @@ def taken(corpus: Path) -> int:
     return sum(-(-size // BLOCK) * BLOCK for size in sizes(corpus).values())
 
 
+def shortest_first(corpus: Path) -> list[Path]:
+    """The inputs of a corpus in the order in which they are worth keeping. Raises OSError."""
+    return [path for path, _ in sorted(sizes(corpus).items(), key=lambda one: (one[1], one[0]))]
+
+
 def bound(corpus: Path, subject: Compared, most: int) -> None:
     """Make a corpus smaller if it takes more than `most` bytes. Raises OSError.
 
@@ -43,20 +48,31 @@ def bound(corpus: Path, subject: Compared, most: int) -> None:
     """
     if taken(corpus) <= most:
         return
-    paths = [path for path, _ in sorted(sizes(corpus).items(), key=lambda one: (one[1], one[0]))]
-    left = list(covering(paths, Walker(Automaton(subject, counting=ByOutline()))))
+    paths = shortest_first(corpus)
+    left = list(covering(paths, Cover(subject)))
     while left and len(left) * BLOCK > most * SLACK:
         left.pop()
     for path in set(paths) - set(left):
         path.unlink(missing_ok=True)
 
 
-def covering(paths: Sequence[Path], walker: Walker) -> Iterator[Path]:
-    """Those of `paths` that hit a counter which the ones before them do not."""
-    hit: set[int] = set()
+class Cover:
+    """Which counters inputs hit together. subject: what fuzzers of them compare."""
+
+    def __init__(self, subject: Compared) -> None:
+        self.hit: set[int] = set()
+        self._walker = Walker(Automaton(subject, counting=ByOutline()))
+
+    def grows(self, data: bytes) -> bool:
+        """Take an input in; did it hit a counter that none before it has?"""
+        before = len(self.hit)
+        self.hit.update(node.counter for node in self._walker.walk(data))
+        return len(self.hit) > before
+
+
+def covering(paths: Sequence[Path], cover: Cover) -> Iterator[Path]:
+    """Those of `paths` that hit a counter which `cover` and the ones before them do not."""
     for path in paths:
         with suppress(FileNotFoundError):
-            counters = {node.counter for node in walker.walk(path.read_bytes())}
-            if counters - hit:
+            if cover.grows(path.read_bytes()):
                 yield path
-            hit |= counters

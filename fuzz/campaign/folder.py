@@ -29,6 +29,8 @@ CORPUS: Final = "corpus"
 LOG: Final = "log"
 WORK: Final = "work"
 """Where fuzzer processes write what the campaign has not taken in yet, and their counts."""
+STATUS: Final = "status"
+"""In `WORK`, as JSON: how the session stands."""
 LOCK: Final = "lock"
 NAMED_BY_CONTENT: Final = re.compile("[0-9a-f]{40}")
 """Names of the inputs that libFuzzer keeps: their SHA-1."""
@@ -88,13 +90,30 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other campaigns out of `folder`. Raises FolderError if one runs there, and OSError."""
     path = folder / LOCK
     with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderError(f"{folder}: a campaign is running there") from None
+        for pause in (0.05, 0.1, 0.2, 0.0):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # Is it one that only looks?
+                time.sleep(pause)
+        else:
+            raise FolderError(f"{folder}: a campaign is running there")
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
             raise FolderError(f"{folder}: another campaign has just begun there")
         yield
+
+
+def is_running(folder: Path) -> bool:
+    """Does a campaign run in `folder`? Raises OSError."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def aside(folder: Path) -> Path:
@@ -136,10 +155,11 @@ def counts_in(work: Path, session: int) -> list[tuple[int, float]]:
 
 def make_room(folder: Path, vendors: Sequence[Vendor], session: int) -> None:
     """Make the folders below `folder`, with the seeds, and drop the counts of earlier sessions,
-    which campaign.json has, and their page. Raises OSError."""
+    which campaign.json has, and what else was theirs. Raises OSError."""
     for name in (LOG, WORK):
         (folder / name).mkdir(exist_ok=True)
-    (folder / PAGE).unlink(missing_ok=True)
+    for path in (folder / PAGE, folder / WORK / STATUS):
+        path.unlink(missing_ok=True)
     for vendor in vendors:
         corpus = folder / CORPUS / vendor
         corpus.mkdir(parents=True, exist_ok=True)

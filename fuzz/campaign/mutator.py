@@ -24,10 +24,12 @@ MAX_STEPS: Final = 16
 NEW_HEADER: Final = 0.01
 """How often to give an input another number of vCPUs."""
 THREE_VCPUS: Final = 0.5
-GROWN: Final = 0.6
+GROWN: Final = 0.85
 """How often to go on from the beginning of an input rather than change it anywhere."""
+LATENT: Final = 0.8
+"""How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
-"""How often that beginning is all of it."""
+"""How often it is all of it, else."""
 MOST_ADDED: Final = 6
 DROPPED: Final = 0.4
 REPLACED: Final = 0.25
@@ -48,6 +50,8 @@ RACING_SIPI: Final = 0.5
 """How often it is INIT, and SIPI."""
 RACE: Final = "race"
 """The family of `at` steps."""
+CROSSED: Final = 4
+"""Of so many crossovers one is made: libFuzzer asks for as many as for mutations."""
 DRAWN_FAMILIES: Final = (RACE,) * 6 + ("", *FAMILIES)
 """What an input gets beside the usual steps that has nothing yet."""
 ALL_POINTS: Final = tuple(POINTS)
@@ -55,6 +59,7 @@ HEADER_BYTES: Final = 2
 CODE_BYTES: Final = 2
 
 T = TypeVar("T")
+Mutation = Callable[[bytes, int, int], bytes]
 Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
@@ -177,13 +182,23 @@ class Mutator:
         if self._draw() >= GROWN:
             data = beginning(self._changed(data), MAX_STEPS)
             return data if self.mix else unmixed(data)
-        # Near the end more often than not: that is where the input led somewhere new.
-        steps = steps_in(data)
-        kept = steps if self._draw() < KEPT_WHOLE else max(self._below(steps), self._below(steps))
+        begun = beginning(data, self._kept(data))
         more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
         if self.walker:
-            return self._grown(self.walker, beginning(data, kept), more)
-        return self._grown_blindly(beginning(data, kept), more)
+            return self._grown(self.walker, begun, more)
+        return self._grown_blindly(begun, more)
+
+    def _kept(self, data: bytes) -> int:
+        """How many steps of `data` to go on from."""
+        steps = steps_in(data)
+        if self.walker and self._draw() < LATENT:
+            self.note(data)
+            if some := self.walker.latent(data, MAX_STEPS):
+                return self._pick(some)
+        if steps < MAX_STEPS and self._draw() < KEPT_WHOLE:
+            return steps
+        # Near the end more often than not: that is where the input led somewhere new.
+        return max(self._below(steps), self._below(steps))
 
     def _below(self, bound: int) -> int:
         return int(self._draw() * bound)
@@ -283,6 +298,17 @@ class Mutator:
         start = self._below(steps + 1)
         repeated = rest(beginning(data, start + 1 + self._below(3)), start)
         return before + repeated + rest(data, here)
+
+
+def seldom(crossover: Crossover, mutate: Mutation) -> Crossover:
+    """A crossover function that mostly mutates, as finds more."""
+
+    def crossed(one: bytes, other: bytes, size: int, seed: int) -> bytes:
+        if (seed >> 16) % CROSSED:
+            return mutate(one, size, seed)
+        return crossover(one, other, size, seed)
+
+    return crossed
 
 
 def crossover_of(mix: bool) -> Crossover:

@@ -39,15 +39,19 @@ class Task(NamedTuple):
     seed: int
 
 
+def environment() -> dict[str, str]:
+    """The environment of a Python process that imports what this one imports."""
+    imports = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    return {**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"}
+
+
 def start(task: Task, folder: Path) -> Fuzzer:
-    """Start a process of the campaign in `folder`. It imports what this process imports, and ends
-    with it. Raises OSError."""
+    """Start a process of the campaign in `folder`. It ends with this one. Raises OSError."""
     work = folder.resolve() / WORK
     command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", task.vendor]
     command += [*task.options, "--findings", str(work), "--name", task.name]
     command += ["--parent", str(os.getpid()), "--", f"-max_total_time={task.seconds}"]
     command += ["-rss_limit_mb=0", f"-seed={task.seed}", str(work.parent / CORPUS / task.vendor)]
-    imports = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     # The same few logs in each session, the last one's kept.
     path = folder / LOG / f"{task.name.partition('-')[2]}.log"
     begin_anew(path)
@@ -58,7 +62,7 @@ def start(task: Task, folder: Path) -> Fuzzer:
             stdout=log,
             stderr=log,
             cwd=work,
-            env={**os.environ, "PYTHONPATH": imports, "PYTHONHASHSEED": "0"},
+            env=environment(),
             start_new_session=True,
         )
     return Fuzzer(process, path, work / f"{task.name}.count", task.vendor)

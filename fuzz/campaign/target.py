@@ -15,14 +15,22 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
-from fuzz.campaign.mutator import CODE_BYTES, HEADER_BYTES, MAX_STEPS, Mutator, crossover_of
+from fuzz.campaign.mutator import (
+    CODE_BYTES,
+    HEADER_BYTES,
+    MAX_STEPS,
+    Mutation,
+    Mutator,
+    crossover_of,
+    seldom,
+)
 from fuzz.campaign.parent import end_with
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -44,7 +52,10 @@ def coverage_counters(count: int) -> memoryview:
     for name in ("custom_mutator", "custom_crossover"):
         importlib.import_module(f"atheris.{name}")
     sys.setdlopenflags(flags)
-    core = ctypes.CDLL(importlib.import_module("atheris.core_with_libfuzzer").__file__)
+    core = ctypes.CDLL(None)
+    if not hasattr(core, "LLVMFuzzerRunDriver"):
+        # Not preloaded: Atheris brings its own.
+        core = ctypes.CDLL(importlib.import_module("atheris.core_with_libfuzzer").__file__)
     buffer = (ctypes.c_uint8 * count)()
     start = ctypes.addressof(buffer)
     core.__sanitizer_cov_8bit_counters_init(ctypes.c_void_p(start), ctypes.c_void_p(start + count))
@@ -57,13 +68,16 @@ def coverage_counters(count: int) -> memoryview:
     return memoryview(buffer).cast("B")
 
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 KEPT: list[object] = []
 """What libFuzzer holds pointers to."""
 
+MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
+"""Bytes. The mutator walks one code more than it keeps: a message and the step that it lands in."""
 
-INPUTS_A_SIGNATURE = 2
+INPUTS_A_SIGNATURE: Final = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
 of what they lead to."""
 
@@ -135,8 +149,36 @@ def target(findings: Findings, run: Callable[[bytes], None]) -> Callable[[bytes]
     return counted
 
 
+def guarded(call: Callable[P, R]) -> Callable[P, R]:
+    """Atheris hangs when a mutator raises, as a variant may make it, or libFuzzer does over an
+    option: end instead."""
+
+    def guard(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return call(*arguments, **named)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    return guard
+
+
+def hand_over(
+    arguments: Sequence[str], run: Callable[[bytes], None], mutate: Mutation, mix: bool
+) -> None:
+    """Hand over to libFuzzer, which ends the process. arguments: its own."""
+    atheris.Setup(
+        [sys.argv[0], f"-max_len={MAX_INPUT}", *arguments],
+        run,
+        custom_mutator=guarded(mutate),
+        custom_crossover=guarded(seldom(crossover_of(mix), mutate)),
+    )
+    atheris.Fuzz()
+
+
 def main() -> None:
-    """Parse the campaign's arguments and hand over to libFuzzer, which ends the process."""
+    """Parse the campaign's arguments and fuzz."""
     parser = argparse.ArgumentParser(prog="fuzz.campaign.target")
     parser.add_argument("--vendor", choices=VENDORS, required=True)
     parser.add_argument("--variants", default="")
@@ -162,31 +204,12 @@ def main() -> None:
     def note(data: bytes) -> None:
         findings.current = data
 
-    def guarded(call: Callable[..., R]) -> Callable[..., R]:
-        """Atheris hangs when a mutator raises, as a variant may make it, or libFuzzer does over
-        an option: end instead."""
-
-        def guard(*arguments: Any) -> R:
-            try:
-                return call(*arguments)
-            except BaseException:
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)
-
-        return guard
-
-    # No timeout of libFuzzer's: it would take SIGALRM from the watch.
-    always = (f"-max_len={HEADER_BYTES + CODE_BYTES * MAX_STEPS}", "-reload=5", "-timeout=0")
-    atheris.Setup(
-        [sys.argv[0], *always, *options.libfuzzer],
-        target(findings, run),
-        custom_mutator=guarded(Mutator(options.vendor, walker, note, options.mix)),
-        custom_crossover=crossover_of(options.mix),
-    )
     faulthandler.register(ASK, all_threads=False)
+    # No timeout of libFuzzer's: it would take SIGALRM from the watch.
+    arguments = ["-reload=5", "-timeout=0", *options.libfuzzer]
+    mutator = Mutator(options.vendor, walker, note, options.mix)
     with watched():
-        guarded(atheris.Fuzz)()
+        guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,13 @@ class Walker:
                 node = node.get(move.message[members] if move.to else move.action)
         return node is not None
 
+    def latent(self, data: bytes, most: int) -> list[int]:
+        """After how many codes of an input, fewer than `most`, variants are alike in all that they
+        have shown and not inside."""
+        self.walk(data)
+        trail = enumerate(self._trail[:most])
+        return [number for number, (vm, *_) in trail if any(node.latent for node in vm)]
+
     def walk(self, data: bytes) -> list[Node]:
         """Run an input from the start; gives a node for each step."""
         self.automaton.make_room()

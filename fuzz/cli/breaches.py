@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fuzz.cli.cluster import joined
 from fuzz.cli.output import show_line
-from fuzz.cli.pool import interruptible, side_by_side
+from fuzz.cli.pool import side_by_side
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
-from fuzz.compare.watch import watched
 from fuzz.explore.breaches import Breaches, breaches
 from fuzz.judge.rules import BY_ID
 from fuzz.report.rulings import breach_json, by_rule, wrapped
@@ -25,24 +25,22 @@ class Request(NamedTuple):
 
     vendor: Vendor
     variants: str
-    files: tuple[str, ...]
     number: int
     alphabets: tuple[Alphabet, ...]
     depth: int | None
 
 
-def run(request: Request) -> Breaches:
+def run(request: Request, files: Sequence[str]) -> Breaches:
     """Walk one variant; on a terminal, say now and then how far it is."""
     began = time.monotonic()
-    variant = choose(request.variants, request.files, least=1)[request.number]
+    variant = choose(request.variants, files, least=1)[request.number]
 
     def progress(depth: int, states: int, _transitions: int, found: int) -> None:
         who = f"{request.vendor} {variant.name} {time.monotonic() - began:.0f} s"
         show_line(f"{who}: depth {depth}, {states} states, {found} classes")
 
-    with interruptible(), watched():
-        subject = compared(request.vendor, [variant])
-        explored = breaches(subject, request.alphabets, request.depth, progress)
+    subject = compared(request.vendor, [variant])
+    explored = breaches(subject, request.alphabets, request.depth, progress)
     show_line()
     return explored
 
@@ -52,11 +50,13 @@ def do_judge(options: argparse.Namespace, alphabets: Mapping[Vendor, tuple[Alpha
     files = tuple(options.variant)
     names = [one.name for one in choose(options.variants, files, least=1)]
     requests = [
-        Request(vendor, options.variants, files, number, some, options.depth)
+        Request(vendor, options.variants, number, some, options.depth)
         for vendor, some in alphabets.items()
         for number in range(len(names))
     ]
-    explored = side_by_side(run, requests, files)
+    with joined(options) as client:
+        done = side_by_side(run, requests, files, client)
+    explored = [one for one in done if one]
     print(json.dumps(breaches_json(explored)) if options.json else breaches_text(explored, names))
     if len(explored) < len(requests) or any(one.interrupted for one in explored):
         raise KeyboardInterrupt

@@ -1,22 +1,24 @@
-"""`eventdiff explore`: options, processes (one a vendor), output."""
+"""`eventdiff explore`: options, processes (one a vendor and alphabet), output."""
 
 import argparse
 import json
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fuzz.cli import breaches
+from fuzz.cli.cluster import add_arguments as add_cluster
+from fuzz.cli.cluster import joined
 from fuzz.cli.output import show_line
-from fuzz.cli.pool import interruptible, side_by_side
+from fuzz.cli.pool import side_by_side
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
 from fuzz.compare.compared import compared
-from fuzz.compare.watch import watched
 from fuzz.explore.certificate import certificate, differences, result
-from fuzz.explore.exhaustive import Explored, explore
+from fuzz.explore.exhaustive import UNEXPLORED, Explored, explore, merged, parts
 from fuzz.findings.finding import grouped
 from fuzz.page.page import PAGE
 from fuzz.report.folder import findings_json, summary, write_form, write_traces
@@ -51,12 +53,11 @@ class AlphabetError(Exception):
 
 
 class Request(NamedTuple):
-    """One vendor's exploration."""
+    """A vendor's exploration with one alphabet."""
 
     vendor: Vendor
     variants: str
-    files: tuple[str, ...]
-    alphabets: tuple[Alphabet, ...]
+    alphabet: Alphabet
     depth: int | None
 
 
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-races", action="store_true", help="leave out `at` steps")
     parser.add_argument("--out", type=Path, default=Path("reports/explored"), metavar="DIR")
     parser.add_argument("--check", type=Path, metavar="CERTIFICATE", help="explore again, compare")
+    add_cluster(parser.add_mutually_exclusive_group())
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--all", action="store_true", help="list all findings, and what latent ones lead to"
@@ -104,7 +106,7 @@ def alphabets(steps: str, vendor: Vendor, races: bool) -> tuple[Alphabet, ...]:
     return (alphabet_of(vendor, chosen, races),)
 
 
-def run(request: Request) -> Explored:
+def run(request: Request, files: Sequence[str]) -> Explored:
     """Explore; on a terminal, say now and then how far it is."""
     began = time.monotonic()
 
@@ -113,9 +115,8 @@ def run(request: Request) -> Explored:
         line = f"{request.vendor} {elapsed:.0f} s: depth {depth}, {states} states, "
         show_line(f"{line}{transitions / elapsed:,.0f} transitions/s, {signatures} signatures")
 
-    with interruptible(), watched():
-        subject = compared(request.vendor, choose(request.variants, request.files))
-        explored = explore(subject, request.alphabets, request.depth, progress)
+    subject = compared(request.vendor, choose(request.variants, files))
+    explored = explore(subject, request.alphabet, request.depth, progress)
     show_line()
     return explored
 
@@ -140,17 +141,24 @@ def do_explore(options: argparse.Namespace) -> int:
         asked = {key: certified[key] for key in asked}
     named, *files = asked["variant_options"]
     steps, races, bound = asked["steps"], asked["races"], asked["bound"]
-    requests = [
-        Request(vendor, named, tuple(files), alphabets(steps, vendor, races), bound)
-        for vendor in asked["vendors"]
-    ]
+    chosen = {vendor: alphabets(steps, vendor, races) for vendor in asked["vendors"]}
     variants = choose(named, files)
     if not options.check:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / PAGE).unlink(missing_ok=True)
-    explored = dict(zip(asked["vendors"], side_by_side(run, requests, files), strict=False))
-    certified_of = {one.vendor: one.alphabets for one in requests}
-    found = {**certificate(variants, certified_of, asked), **result(explored)}
+    requests = {
+        vendor: [Request(vendor, named, part, bound) for part in parts(some)]
+        for vendor, some in chosen.items()
+    }
+    # Races first: they take the longest.
+    tasks = sorted(chain(*requests.values()), key=lambda one: not one.alphabet.points)
+    with joined(options) as client:
+        done = dict(zip(tasks, side_by_side(run, tasks, files, client), strict=True))
+    explored = {
+        vendor: merged([done[one] or UNEXPLORED for one in some])
+        for vendor, some in requests.items()
+    }
+    found = {**certificate(variants, chosen, asked), **result(explored)}
     if options.check:
         wrong = differences(certified, found)
         same = f"{printable(str(options.check))}: explored again, all the same"

@@ -1,39 +1,54 @@
 """`eventdiff fuzz`: a campaign's options and output."""
 
 import argparse
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fuzz.campaign.campaign import Ends, Settings, run
+from fuzz.campaign.campaign import Ends, FuzzerError, Recruit, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
+from fuzz.campaign.inputs import given_in
+from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
+from fuzz.cli import cluster
 from fuzz.cli.explore import read_certificate
 from fuzz.cli.live_replay import built_of
-from fuzz.cli.output import TELLING, show_line
+from fuzz.cli.output import TELLING, complain
 from fuzz.cli.reports import finish
 from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.cli.variants import complain_of_races
+from fuzz.cli.view import watching
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
+from fuzz.explore.certificate import hashes
 from fuzz.findings.known import read_known
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
 from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
-from fuzz.schedule.schedule import printable
+from fuzz.report.junit import write_junit
+from fuzz.schedule.schedule import Schedule, printable
+from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
+from variants.variant import Variant
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 EXAMPLES: Final = """\
 examples:
   eventdiff fuzz --time 10m --vendor svm --out reports/mine
   eventdiff fuzz --out reports/mine --resume --until-quiet 6h
+  eventdiff fuzz --corpus traces --corpus reports/other
   eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/other
 
 Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.html has them all,
 by cause and by who is right. Ctrl-C ends a campaign with all its reports; --resume goes on, also
 with one that was killed. Without --out the campaign of before is kept aside.
 """
+CERTIFICATE: Final = CORPUS / "exhaustive.json"
 LATEST: Final = Path("reports/latest")
 SECONDS: Final = 60
 """How long to fuzz if nothing else ends it."""
@@ -62,10 +77,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with the campaign in --out")
     there.add_argument("--fresh", action="store_true", help="keep it aside and begin anew")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="begin with what is there too: schedules, a libFuzzer corpus, another campaign",
+    )
     parser.add_argument("--vendor", choices=VENDORS, help="one vendor only")
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="repeat libFuzzer's choices"
     )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=cluster.workers,
+        metavar="N",
+        help="fuzzer processes (one a core, at least one a vendor)",
+    )
+    cluster.add_arguments(where)
     parser.add_argument(
         "--mix",
         action="store_true",
@@ -76,6 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="signatures that make no difference to the exit status, as in corpus/known.yaml",
+    )
+    parser.add_argument(
+        "--junit", type=Path, metavar="FILE", help="write JUnit XML: what is not known has failed"
     )
     parser.add_argument(
         "--max-corpus-mb",
@@ -148,15 +182,50 @@ def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
     nothing."""
     wanted = None
     if options.until_complete:
-        told = read_certificate(options.until_complete).get("signatures", ())
-        names = (one["signature"] for one in told)
-        wanted = frozenset(name for name in names if name.partition(":")[0] in vendors)
+        wanted = signatures_in(read_certificate(options.until_complete), vendors)
         if not wanted:
             raise FolderError(f"{options.until_complete}: no signatures of {', '.join(vendors)}")
     timed = options.time
     if timed is None and options.until_quiet is None and wanted is None:
         timed = SECONDS
     return Ends(timed, options.until_quiet, wanted)
+
+
+def given_by(place: Path, vendors: Sequence[Vendor]) -> Sequence[Schedule]:
+    """The schedules in `place`. Raises FolderError, and OSError."""
+    schedules, wrong = given_in(place)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if wrong[1:] else ""
+        complain(f"left out: {wrong[0]}{more}")
+    if not any(one.vendor in vendors for one in schedules):
+        raise FolderError(f"{place}: no schedules of {', '.join(vendors)}")
+    return schedules
+
+
+def certified(vendors: tuple[Vendor, ...], variants: Sequence[Variant]) -> frozenset[str] | None:
+    """All signatures there are, where the project's certificate is of what is compared."""
+    try:
+        told = read_certificate(CERTIFICATE)
+    except OSError:
+        return None  # A package carries none.
+    if not hashes(variants).items() <= told.items():
+        return None
+    return signatures_in(told, vendors)
+
+
+def signatures_in(certificate: Mapping[str, Any], vendors: Sequence[Vendor]) -> frozenset[str]:
+    """Those of `vendors`."""
+    names = (str(one["signature"]) for one in certificate.get("signatures", ()))
+    return frozenset(name for name in names if name.partition(":")[0] in vendors)
+
+
+def recruiting(client: "Client | None", workers: int | None) -> Recruit:
+    """How to get a crew: processes here, or a cluster."""
+    if client is None:
+        return partial(hire, workers=workers)
+    from fuzz.campaign.cluster import Cluster  # Not without its library.
+
+    return partial(Cluster, client)
 
 
 def do_fuzz(options: argparse.Namespace) -> int:
@@ -166,15 +235,15 @@ def do_fuzz(options: argparse.Namespace) -> int:
     variants = choose(options.variants, options.variant)
     kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
+    if options.workers and options.workers < len(vendors):
+        what = f"{len(vendors)} vendors take {len(vendors)} or more; --vendor chooses one"
+        raise FuzzerError(f"--workers {options.workers}: {what}")
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
     given = variant_options(options)
     ends = ends_of(options, vendors)
     known = read_known(options.known) if options.known else {}
+    schedules = [one for place in options.corpus for one in given_by(place, vendors)]
     fresh = options.fresh or (options.out is None and not options.resume)
-    if fresh and holds_campaign(out):
-        place = keep_aside(out)
-        if not options.json:
-            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
     settings = Settings(
         vendors,
         ends,
@@ -185,11 +254,12 @@ def do_fuzz(options: argparse.Namespace) -> int:
         options.seed,
         options.mix,
         options.max_corpus_mb << 20,
+        certified(vendors, variants),
+        schedules,
     )
 
     def announce(form: Form) -> None:
         if not options.json:
-            show_line()
             signature = form.signature
             folder = printable(str(out / slug(signature)))
             print(signature)
@@ -197,12 +267,15 @@ def do_fuzz(options: argparse.Namespace) -> int:
                 print(f"    known: {printable(one.title)}")
             print(f"    {folder}", flush=True)
 
-    def progress(schedules: int, elapsed: float, signatures: int) -> None:
-        show_line(f"{elapsed:3.0f} s, {schedules} schedules, {signatures} signatures")
-
-    outcome = run(automata, settings, announce, progress)
+    with cluster.joined(options) as client:
+        if fresh and holds_campaign(out):
+            place = keep_aside(out)
+            if not options.json:
+                print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
+        recruit = recruiting(client, options.workers)
+        with watching(out) as progress:
+            outcome = run(automata, settings, recruit, announce, progress)
     where = printable(str(out))
-    show_line()
     if options.confirm:
         confirm(outcome, automata, kernels, out, given, TELLING)
     said = finish(out, options.all)
@@ -212,6 +285,8 @@ def do_fuzz(options: argparse.Namespace) -> int:
         print("\n" + said, end="")
         if gone := len(outcome.record.gone):
             print(f"\n{gone} signatures found before no longer show; see {where}/summary.md")
+    if options.junit:
+        write_junit(options.junit, outcome.forms, known, out)
     complain_of_races(variants, outcome.forms)
     new = [form for form in outcome.forms if str(form.signature) not in known]
     if options.known and not options.json:

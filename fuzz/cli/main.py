@@ -13,14 +13,17 @@ from fuzz.cli import (
     explore,
     export,
     fuzz,
+    import_trace,
     judge,
     live,
     reports,
     review,
     schedules,
     variants,
+    view,
 )
 from fuzz.cli.apart import Ended, apart
+from fuzz.cli.cluster import ClusterError
 from fuzz.cli.output import complain, escape_unencodable
 from fuzz.cli.pool import ExplorerError
 from fuzz.cli.status import TROUBLE
@@ -30,6 +33,7 @@ from fuzz.findings.known import KnownError
 from fuzz.page.read import FolderError
 from fuzz.review.journal import OtherBuilds
 from fuzz.schedule.schedule import ScheduleError
+from fuzz.trace.read import TraceError
 from variants.catalogue import VariantError, describe, offered
 from variants.live.emulator import LiveError
 from variants.variant import LinkError
@@ -87,11 +91,15 @@ def parser() -> Parser:
     judge.add_arguments(command("judge", about, comparing))
     variants.add_arguments(command("variants", "List variants, compare two, start a new one."))
     schedules.add_convert(command("convert", "Convert a schedule from YAML to bytes or back."))
+    about = "Make seed schedules of a recorded trace of KVM."
+    import_trace.add_arguments(command("import-trace", about))
     about = "Write a schedule as a C program that tests a host's KVM."
     export.add_arguments(command("export", about))
     about = "Show what a campaign or an exploration found, or one finding whole."
     reports.add_show(command("show", about))
     reports.add_report(command("report", "Write the page of a campaign or an exploration again."))
+    about = "Tell how a campaign stands that runs elsewhere, or has ended."
+    view.add_arguments(command("status", about))
     about = "Tell what two campaigns or explorations found differently."
     compare.add_arguments(command("compare", about))
     review.add_parser(commands)
@@ -107,8 +115,10 @@ COMMANDS = {
     "judge": judge.do_judge,
     "variants": variants.do_variants,
     "convert": schedules.do_convert,
+    "import-trace": import_trace.do_import,
     "export": export.do_export,
     "compare": compare.do_compare,
+    "status": view.do_status,
     "show": reports.do_show,
     "report": reports.do_report,
     "review": review.do_review,
@@ -118,7 +128,8 @@ COMMANDS = {
 
 ERRORS = (
     *(ScheduleError, VariantError, LinkError, StepError, HangError, LiveError, FuzzerError),
-    *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError),
+    *(explore.AlphabetError, ExplorerError, OtherBuilds, FolderError, KnownError, TraceError),
+    ClusterError,
 )
 """What is said in one line."""
 

@@ -47,21 +47,24 @@ def write(data: bytes) -> None:
 
 def show_line(text: str = "") -> None:
     """Rewrite a terminal's last line; "" clears it. Nothing where stderr is no terminal."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if on_terminal():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def seldom() -> Callable[[str], None]:
-    """A function that says a line on stderr if it is time: after a minute, then ever more seldom.
-    Nothing on a terminal, which is shown more."""
-    if sys.stderr is None or sys.stderr.isatty():
-        return lambda _: None
+def on_terminal() -> bool:
+    """Is there a terminal to show on how things go?"""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def seldom() -> Callable[[Callable[[], str]], None]:
+    """A function that says a line on stderr if it is time: after a minute, then ever more
+    seldom. It is given what makes the line."""
     pause, due = PAUSE, time.monotonic() + PAUSE
 
-    def say(line: str) -> None:
+    def say(line: Callable[[], str]) -> None:
         nonlocal pause, due
         if time.monotonic() >= due:
-            complain(line)
+            complain(line())
             pause = min(pause * GROWTH, LONGEST_PAUSE)
             due = time.monotonic() + pause
 

@@ -5,13 +5,13 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from fuzz.cli.fuzz import duration
 from fuzz.cli.kernels import add_cache, add_mirror, trial, variants_in
-from fuzz.cli.output import TELLING, complain, seldom
+from fuzz.cli.output import TELLING, complain, on_terminal, seldom
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.report.folder import slug_of
 from fuzz.review.attribution import lay_to_hunks, lay_to_kernels
@@ -165,7 +165,7 @@ def compared(options: argparse.Namespace, names: Sequence[str], hunks: Sequence[
     if hunks and same_code(*(of[name].modules for name in names)):
         result = Review(tuple(names), same_code=True)
     else:
-        result = review(of, identities(of), chosen, folder, out, clock, TELLING, seldom())
+        result = review(of, identities(of), chosen, folder, out, clock, TELLING, saying())
     write_report(out, result, facts)
     if not result.interrupted:
         try:
@@ -180,6 +180,12 @@ def compared(options: argparse.Namespace, names: Sequence[str], hunks: Sequence[
     if result.interrupted:
         complain("interrupted: the same command goes on")
     return status_of(result)
+
+
+def saying() -> Callable[[str], None]:
+    """A function that says now and then how far it is; a terminal shows that all the time."""
+    say = seldom()
+    return lambda line: None if on_terminal() else say(lambda: line)
 
 
 def vendors_of(

@@ -71,24 +71,22 @@ class Prefix(NamedTuple):
     before: tuple[Step, ...] = ()
 
 
-def explore(
-    compared: Compared,
-    alphabets: Sequence[Alphabet],
-    max_depth: int | None,
-    progress: Progress,
-) -> Explored:
-    """Explore with each of `alphabets` until nothing is new, or to schedules of `max_depth` steps.
+UNEXPLORED: Final = Explored(0, 0, 0, False, True, {}, {})
+"""An exploration that was interrupted before it began."""
+
+
+def parts(alphabets: Iterable[Alphabet]) -> tuple[Alphabet, ...]:
+    """The alphabets to explore, each by itself, for an exploration with `alphabets`.
 
     Of schedules for a signature, one that real KVM can run is better than a shorter one with `at`
     steps. So an alphabet with races is explored without them too.
-
-    KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
     """
-    calm = [alphabet._replace(points=()) for alphabet in alphabets]
-    done: list[Explored] = []
-    for alphabet in dict.fromkeys((*calm, *alphabets)):
-        if not any(one.interrupted for one in done):
-            done.append(explore_all(compared, alphabet, max_depth, progress))
+    some = tuple(alphabets)
+    return tuple(dict.fromkeys((*(one._replace(points=()) for one in some), *some)))
+
+
+def merged(done: Sequence[Explored]) -> Explored:
+    """What explorations of one vendor have found together."""
     found: dict[Signature, Form] = {}
     shown: dict[Signature, Form | None] = {}
     for one in done:
@@ -119,10 +117,13 @@ def better(known: Form | None, other: Form) -> Form:
     return other if known is None or rank(other.schedule) < rank(known.schedule) else known
 
 
-def explore_all(
+def explore(
     compared: Compared, alphabet: Alphabet, max_depth: int | None, progress: Progress
 ) -> Explored:
-    """Explore with the whole alphabet at once."""
+    """Explore with `alphabet` until nothing is new, or to schedules of `max_depth` steps.
+
+    KeyboardInterrupt ends it early, with what was found so far and no fixpoint.
+    """
     tables = Tables(compared, alphabet.steps)
     searches: list[tuple[Prefix, Search]] = []
     interrupted = False

@@ -5,6 +5,7 @@ from typing import Final
 
 CORPUS: Final = Path(__file__).parent.parent / "corpus"
 SEEDS: Final = CORPUS / "seeds"
+KNOWN: Final = CORPUS / "known.yaml"
 GOLDEN: Final = CORPUS / "golden"
 """A shortest reproducer of each signature of corpus/exhaustive.json."""
 

@@ -27,6 +27,7 @@ class Atlas:
 
     def __init__(self, compared: Compared) -> None:
         self.compared = compared
+        *self._calm, self._raced = usual_alphabets(compared.vendor, races=True)
         self._searches: dict[Alphabet, list[tuple[Prefix, Search]]] = {}
 
     def shortest(self, signature: Signature, known: Schedule) -> Schedule | None:
@@ -35,10 +36,8 @@ class Atlas:
 
         With races it is looked for among the usual steps, without them with each family as well.
         """
-        racing = races(known)
-        *calm, raced = usual_alphabets(self.compared.vendor, races=True)
         found: Schedule | None = None
-        for alphabet in (raced,) if racing else calm:
+        for alphabet in [self._raced] if races(known) else self._calm:
             for prefix, search in self._searched(alphabet):
                 most = len(found.steps) - 1 if found else len(known.steps)
                 path = look_up(search, signature, most)

@@ -1,0 +1,228 @@
+"""A crew on a Dask cluster: rounds, one at a time for each thread of its workers.
+
+Dask keeps the workers, gives them rounds and brings back what they found. A worker that dies costs
+its round; one that joins gets the next. What a round has found is written to the campaign's folder
+as fuzzer processes do: inputs, then findings, then the count. So a campaign that is cut off loses
+what rounds have not brought back, and counts nothing twice.
+"""
+
+import hashlib
+import json
+import pickle
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from typing import Final
+
+from distributed import CancelledError, Client, Event, Future, KilledWorker
+
+from fuzz.campaign.campaign import Settings
+from fuzz.campaign.corpus import Cover, covering, shortest_first
+from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_of, program
+from fuzz.campaign.folder import CORPUS, WORK
+from fuzz.campaign.processes import GRACE, seed_of
+from fuzz.campaign.rounds import Done, Finding, Round, run
+from fuzz.compare.compared import compared
+from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.file import write_whole
+from fuzz.schedule.schedule import races
+from variants.catalogue import describe
+from variants.machine.step import Vendor
+
+SHORTEST: Final = 5
+LONGEST: Final = 60
+"""Seconds of a round. The first are short, so that all soon know what each has found."""
+SHARE: Final = 0.25
+"""What share of the session so far a round takes."""
+LOOK: Final = 1.0
+"""Seconds between two looks at how many threads there are."""
+MOST_KILLED: Final = 10
+"""Rounds in a row that killed their workers, each several: then it is no accident."""
+WAYS: Final = 2
+"""How many inputs to take for a signature, with and without races, besides shorter ones."""
+
+
+class Corpus:
+    """The inputs kept for a vendor, in `folder`."""
+
+    def __init__(self, folder: Path, cover: Cover) -> None:
+        """Raises OSError."""
+        self.folder = folder
+        self.cover = cover
+        self._held: dict[str, bytes] = {}
+        for _ in covering(shortest_first(folder), cover):
+            pass
+
+    def inputs(self) -> tuple[bytes, ...]:
+        """What is there now: the campaign drops some. Raises OSError."""
+        paths = list(self.folder.iterdir())
+        self._held = {one.name: self._held.get(one.name) or one.read_bytes() for one in paths}
+        return tuple(self._held.values())
+
+    def take(self, inputs: Iterable[bytes]) -> None:
+        """Keep those that hit a counter which none before has, as libFuzzer's merge would. Raises
+        OSError."""
+        for data in sorted(inputs, key=lambda one: (len(one), one)):
+            if self.cover.grows(data):
+                write_whole(self.folder / hashlib.sha1(data).hexdigest(), data)
+
+
+class Cluster:
+    """The crew of a session. client: of the cluster."""
+
+    def __init__(self, client: Client, settings: Settings, session: int) -> None:
+        """Raises OSError."""
+        assert client.scheduler
+        self.client = client
+        self._scheduler = client.scheduler
+        self.settings = settings
+        self.session = session
+        self._own = own_of(own_files(settings.options))
+        self._corpora = {
+            vendor: Corpus(
+                settings.out / CORPUS / vendor, Cover(compared(vendor, settings.variants))
+            )
+            for vendor in settings.vendors
+        }
+        self._began = time.monotonic()
+        seconds = settings.ends.seconds
+        self._deadline = inf if seconds is None else self._began + seconds
+        self._ended = Event(client=client)
+        self._asked = dict.fromkeys(settings.vendors, 0)
+        self._rounds: dict[Future[Done], Vendor] = {}
+        self._threads, self._looked = 0, -inf
+        self._runs = self._written = self._killed = 0
+        self._lengths: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+        self._gone = self._ran = False
+        self._wrong = ""
+
+    def works(self) -> bool:
+        self._look()
+        self._take_in()
+        left = self._deadline - time.monotonic()
+        while not self._wrong and left >= 1 and len(self._rounds) < self._threads:
+            self._ask(left)
+        if self._wrong or left >= 1 or (self._rounds and left > -GRACE):
+            return not self._wrong
+        if not self._ran:
+            self._wrong = f"no round has come to an end; the cluster has {self._threads} threads"
+        return False
+
+    def wrong(self) -> str:
+        return self._wrong
+
+    def alive(self) -> int:
+        return len(self._rounds)
+
+    def coverage(self) -> int:
+        return sum(len(corpus.cover.hit) for corpus in self._corpora.values())
+
+    def stop(self) -> None:
+        if self._rounds and self._there():
+            with suppress(OSError):
+                self._ended.set()
+            end = time.monotonic() + GRACE
+            while self._rounds and self._there() and time.monotonic() < end:
+                time.sleep(0.1)
+                self._take_in()
+            with suppress(OSError):
+                self._ended.clear()
+        self._rounds.clear()
+
+    def _there(self) -> bool:
+        """Is the scheduler there?"""
+        return not self._gone and bool(self.client.status == "running")
+
+    def _look(self) -> None:
+        """See how many threads there are."""
+        if self._gone or time.monotonic() < self._looked + LOOK:
+            return
+        self._looked, self._threads = time.monotonic(), 0
+        # Then Dask has tried to reach it again.
+        self._gone = self.client.status == "closed"
+        try:
+            if self._there():
+                identity = self._scheduler.identity
+                told = self.client.sync(identity, n_workers=0, callback_timeout=PATIENCE)
+                self._threads = told["total_threads"]
+        except TimeoutError:
+            self._gone = True
+        except OSError:
+            pass
+        if self._gone:
+            what = f"the scheduler at {self._scheduler.address} is gone"
+            self._wrong = f"{what}: --resume goes on without it"
+
+    def _ask(self, left: float) -> None:
+        """Have a round done. left: seconds of the session."""
+        vendor = min(self._asked, key=self._asked.__getitem__)
+        self._asked[vendor] += 1
+        length = min(LONGEST, max(SHORTEST, (time.monotonic() - self._began) * SHARE))
+        words = self.settings.options
+        chosen = [*words[: words.index("--variant")]] if self._own else [*words]
+        asked = Round(
+            program(),
+            vendor,
+            (*chosen, *(["--mix"] if self.settings.mix else [])),
+            self._own,
+            self._corpora[vendor].inputs(),
+            seed_of(self.settings.seed, sum(self._asked.values())),
+            int(length if left > 1.5 * length else left),
+        )
+        call = pickle.dumps(Call(run, asked, self._ended))
+        self._rounds[self.client.submit(pickle.loads, call, pure=False)] = vendor
+
+    def _take_in(self) -> None:
+        """Take in the rounds that are over."""
+        for future in [one for one in self._rounds if one.done()]:
+            vendor = self._rounds.pop(future)
+            if future.status == "error":
+                self._failed(future.exception(timeout=PATIENCE))
+            elif done := result_of(future):
+                self._keep(vendor, done)
+
+    def _failed(self, error: BaseException) -> None:
+        """Note that a round has come to nothing."""
+        if isinstance(error, WorkerError):
+            self._wrong = str(error)
+        elif not isinstance(error, KilledWorker):
+            self._wrong = f"a worker cannot fuzz, is eventdiff installed there? {describe(error)}"
+        else:
+            self._killed += 1
+            if self._killed == MOST_KILLED:
+                self._wrong = f"the workers that had the last {MOST_KILLED} rounds all died"
+
+    def _keep(self, vendor: Vendor, done: Done) -> None:
+        """Write down what a round has found, and that it was run."""
+        work = self.settings.out / WORK
+        self._killed, self._ran = 0, True
+        self._corpora[vendor].take(done.inputs)
+        for found in sorted(done.findings, key=lambda one: len(one.input)):
+            if self._wanted(found):
+                self._written += 1
+                told = {"signature": found.signature, "input": found.input.hex()}
+                name = f"{self.session}-{vendor}-cluster-{self._written}.json"
+                write_whole(work / name, json.dumps(told))
+        self._runs += done.runs
+        elapsed = time.monotonic() - self._began
+        write_whole(work / f"{self.session}-cluster.count", f"{self._runs} {elapsed:.3f}")
+        self._wrong = self._wrong or done.wrong
+
+    def _wanted(self, found: Finding) -> bool:
+        """Is it worth minimising? Each round finds most signatures again."""
+        lengths = self._lengths[found.signature, races(schedule_of_input(found.input))]
+        if len(lengths) >= WAYS and len(found.input) >= min(lengths):
+            return False
+        lengths.append(len(found.input))
+        return True
+
+
+def result_of(future: Future[Done]) -> Done | None:
+    """What a round has brought back; None if that is lost."""
+    try:
+        return future.result(timeout=PATIENCE)
+    except (CancelledError, OSError):
+        return None
