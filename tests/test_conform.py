@@ -177,8 +177,8 @@ def test_the_agent_is_told_of_every_step_and_its_vcpu(schedule: Schedule) -> Non
     plain = schedule_json(schedule)
     head, *lines = protocol.encode(7, plain).splitlines()
     count = len(schedule.steps)
-    assert head == f"S 7 {int(schedule.vendor == 'vmx')} {schedule.vcpus} {count} 0 0"
+    assert head == f"S 7 {int(schedule.vendor == 'vmx')} {schedule.vcpus} {count} 0 0 0"
     for step, described, line in zip(schedule.steps, plain["steps"], lines, strict=True):
-        number, on, *_ = map(int, line.split())
-        assert (number, on) == (protocol.COMMANDS[step.op], step.on)
+        number, on, *_, at = line.split()
+        assert (int(number), int(on), at) == (protocol.COMMANDS[step.op], step.on, "-")
         assert acting(step.op, described[step.op]) == step.on

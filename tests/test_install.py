@@ -27,6 +27,7 @@ def package_files() -> set[str]:
         *ROOT.glob("variants/py.typed"),
         *ROOT.glob("variants/*/kernel.cocci"),
         *ROOT.glob("variants/live/agent/*"),
+        *ROOT.glob("variants/live/kernel/*"),
         *ROOT.glob("variants/live/reproducer/*"),
         *ROOT.glob("variants/live/*.config"),
         *ROOT.glob("fuzz/page/page.*"),

@@ -26,6 +26,7 @@ examples:
   eventdiff live setup --kernel-patch mine.patch --on linux-6.12    # and the variant `mine`
   eventdiff live setup --kernel-patch series.mbox --each            # and series@1, series@2, ..
   eventdiff live setup --kernel-tree ~/linux          # and `linux`, that tree as it is now
+  eventdiff live setup --instrument linux-6.12        # and linux-6.12+inside: see docs/inside.md
 
 What is set up stays until `eventdiff live remove`; what has been built before is not built again.
 The environment's EVENTDIFF_CACHE is another way to choose the cache.
@@ -72,6 +73,13 @@ def add_parsers(subcommands: "argparse._SubParsersAction[Any]") -> None:
     )
     setup.add_argument(
         "--each", action="store_true", help="each patch of a series as a variant too: mine@1, .."
+    )
+    setup.add_argument(
+        "--instrument",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="the live variant NAME with a callback in each basic block as well, as NAME+inside",
     )
     setup.add_argument("--refresh", action="store_true", help="ask the mirror for newer kernels")
     add_mirror(setup)
@@ -123,6 +131,7 @@ def do_setup(options: argparse.Namespace) -> int:
         options.each,
         options.mirror,
         options.refresh,
+        tuple(options.instrument),
     )
     for line in set_up(options.cache, request, trial):
         print(line, flush=True)

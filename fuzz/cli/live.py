@@ -5,7 +5,7 @@ import json
 import signal
 from typing import Any
 
-from fuzz.cli import conform, kernels, review
+from fuzz.cli import conform, inside, kernels, review
 from fuzz.cli.kernels import add_cache
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
@@ -13,7 +13,7 @@ from fuzz.compare.traces import traces_json
 from fuzz.live.run import breaks, live_splits, run_live
 from fuzz.live.text import live_text
 from fuzz.schedule.file import files_in, read_schedule
-from fuzz.schedule.schedule import Schedule, races
+from fuzz.schedule.schedule import Schedule
 from variants.live.cache import builds, host_agent, names_set_up
 from variants.live.emulator import LiveError
 from variants.live.host import HostAgent, host_vendor
@@ -54,7 +54,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "run", help=about, description=about, epilog=RUN_EPILOG, formatter_class=raw
     )
     run.add_argument(
-        "files", nargs="+", metavar="FILE", help="schedules, or folders of them (*.yaml)"
+        "files", nargs="*", metavar="FILE", help="schedules, or folders of them (*.yaml)"
     )
     run.add_argument("--variants", default="", metavar="A,B,..", help="(all that are set up)")
     run.add_argument(
@@ -63,9 +63,16 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="on this host's own KVM, if it can nest, as variant `host`; "
         "--variants says what to compare it with",
     )
+    run.add_argument(
+        "--coverage",
+        action="store_true",
+        help="instead of traces: the basic blocks of KVM's event path that the schedules reach, on "
+        "instrumented builds (live setup --instrument); without FILE those of the covering set",
+    )
     run.add_argument("--json", action="store_true", help="one object a line")
     add_cache(run)
 
+    inside.add_races(subcommands)
     review.add_compare(subcommands)
     conform.add_parser(subcommands)
 
@@ -89,7 +96,11 @@ def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
 
 
 def do_run(options: argparse.Namespace) -> int:
-    schedules = [read_schedule(path) for path in files_in(options.files)]
+    if options.coverage:
+        return inside.do_coverage(options)
+    if not options.files:
+        raise LiveError("name the schedules to run")
+    schedules = [read_schedule(path, blocks=True) for path in files_in(options.files)]
     kernels: dict[str, Build | HostAgent] = {}
     if options.host:
         schedules = of_host(schedules)
@@ -112,8 +123,8 @@ def do_run(options: argparse.Namespace) -> int:
             print(json.dumps(shown), flush=True)
             continue
         gap = "\n" if number else ""
-        if races(schedule):
-            print(f"{gap}{schedule.name}: model only: a race (`at`)")
+        if not traces:
+            print(f"{gap}{schedule.name}: not run: a race (`at`) that these builds cannot have")
         else:
             print(gap + live_text(schedule, traces, found), end="", flush=True)
     return status
@@ -122,6 +133,7 @@ def do_run(options: argparse.Namespace) -> int:
 COMMANDS = {
     **kernels.COMMANDS,
     "run": do_run,
+    "races": inside.do_races,
     "compare": review.do_compare,
     "conform": conform.do_conform,
 }

@@ -13,7 +13,10 @@ from fuzz.schedule.text import schedule_json
 from variants.live.bochs import Version
 from variants.live.guests import Guests
 from variants.live.host import HostAgent
+from variants.live.inside import is_instrumented
+from variants.live.landing import landing
 from variants.live.observe import why_broken
+from variants.live.protocol import LANDED, NOT_INSIDE, Landing, Refused, encode, nowhere
 from variants.live.runner import NOT_RUN, Build, run_variants
 from variants.machine.step import VENDORS
 
@@ -46,7 +49,8 @@ def run_live(
     parts: Parts = lambda _, live: bool(live_splits(live)),
     seed: int = 1,
 ) -> list[Traces]:
-    """Each schedule's traces by variant, in order; {} for one with a race.
+    """Each schedule's traces by variant, in order; {} for one with a race that the builds cannot
+    have (`can_run`).
 
     parallel: emulators at a time. parts: is what a schedule showed to be told of? Then it is run
     again in a VM of its own, and that counts. seed: of the choice of others to run so too. Where a
@@ -57,7 +61,7 @@ def run_live(
         mine = [
             number
             for number, schedule in enumerate(schedules)
-            if schedule.vendor == vendor and not races(schedule)
+            if schedule.vendor == vendor and can_run(schedule, builds)
         ]
 
         def run(numbers: Sequence[int], fresh: bool) -> list[Traces]:
@@ -71,6 +75,24 @@ def run_live(
         for number, traces in settled.items():
             found[number] = traces
     return found
+
+
+def can_run(schedule: Schedule, builds: Mapping[str, Build | HostAgent]) -> bool:
+    """Has the schedule no race, or can all builds have it?"""
+    if not races(schedule):
+        return True
+    try:
+        for one in builds.values():
+            encode(0, schedule_json(schedule), landing=landing_on(one))
+    except Refused:
+        return False
+    return True
+
+
+def landing_on(build: Build | HostAgent) -> Landing:
+    """Where messages land that come while a vCPU is in KVM's loop."""
+    instrumented = isinstance(build, Build) and is_instrumented(build.modules)
+    return landing if instrumented else nowhere
 
 
 def settle(
@@ -118,10 +140,12 @@ def run_once(
     """
     vendor, plain = schedules[0].vendor, [schedule_json(schedule) for schedule in schedules]
     where = " in fresh VMs" if fresh else ""
+    inside = LANDED if any(map(races, schedules)) else NOT_INSIDE
+    landings = {name: landing_on(build) for name, build in builds.items()}
     what = f"{vendor}: {len(plain)} schedules on {' '.join(builds)}{where}"
     with telling.ticking(what) as tick:
         traces, reports = run_variants(
-            plain, builds, vendor, parallel, tick, fresh, most_broken, guests
+            plain, builds, vendor, parallel, tick, fresh, most_broken, guests, inside, landings
         )
     for name, report in reports.items():
         for trouble in report.troubles:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from fuzz.report.inside import Inside
+from fuzz.schedule.schedule import block_of
 from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import TO_ALL, TO_OTHERS, TO_SELF, Step
@@ -76,6 +77,8 @@ def message(step: Step) -> str:
 
 def lands(step: Step) -> str:
     """Where the write of a step with `at` lands."""
+    if (block := block_of(step.at)) is not None:
+        return f"lands in the target's next step, at its block {block}"
     where = next(words for point, words in POINTS.items() if point == step.at)
     return f"lands in the target's next step, at {step.at} ({where})"
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Final
 
 from fuzz.schedule.order import POINT_ORDER
-from fuzz.schedule.schedule import Schedule, ScheduleError, check, step_problem
+from fuzz.schedule.schedule import Schedule, ScheduleError, block_of, check, step_problem
 from variants.machine.step import (
     ACTIVITIES,
     EXITING,
@@ -120,6 +120,8 @@ def pack(codes: list[int]) -> bytes:
 def encode(schedule: Schedule) -> bytes:
     """`schedule` as bytes; `decode` gives back an equal one. Raises ScheduleError."""
     check(schedule)
+    if any(block_of(step.at) is not None for step in schedule.steps):
+        raise ScheduleError("a message at a block cannot be written as bytes")
     codes = [code for step in schedule.steps for code in encode_step(step)]
     if len(codes) >= 1 << 13:
         raise ScheduleError(f"{len(codes)} codes, expected {(1 << 13) - 1} at most")

@@ -9,7 +9,7 @@ from stat import S_IMODE, S_ISREG
 from typing import Final
 
 from fuzz.schedule import codes, text
-from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError, printable
+from fuzz.schedule.schedule import MAX_STEPS, Schedule, ScheduleError, block_of, printable
 
 MAX_BYTES: Final = 512 << 10
 """Of a schedule's file. The longest schedule has some 360 KB as YAML."""
@@ -55,9 +55,16 @@ def schedule_in(data: bytes, path: str) -> Schedule:
         raise ScheduleError(f"{path}: {error}") from None
 
 
-def read_schedule(path: str) -> Schedule:
-    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named."""
-    return schedule_in(read_data(path), path)
+def read_schedule(path: str, blocks: bool = False) -> Schedule:
+    """The schedule in `path`, YAML or bytes. Raises ScheduleError with the file named.
+
+    blocks: may messages land at basic blocks of real KVM? Models have none.
+    """
+    schedule = schedule_in(read_data(path), path)
+    for number, step in enumerate(schedule.steps):
+        if not blocks and block_of(step.at) is not None:
+            raise ScheduleError(f"{path}: step {number}: only live runs know blocks")
+    return schedule
 
 
 def files_in(paths: list[str]) -> list[str]:

@@ -23,6 +23,11 @@ NO_TEXT: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
 and paragraph separators. Unicode's categories."""
 
 
+BLOCK: Final = "block:"
+"""How `at` begins that is no point of the models': then the number of a basic block comes, of
+those that the target's next step reaches in an instrumented KVM."""
+
+
 class ScheduleError(Exception):
     """Bad input: one line that says what is wrong and where."""
 
@@ -76,8 +81,13 @@ def check(schedule: Schedule) -> None:
 
 
 def races(schedule: Schedule) -> bool:
-    """Has the schedule `at` steps? Only models run these."""
+    """Has the schedule `at` steps? Models run these, or instrumented builds of real KVM."""
     return any(step.at for step in schedule.steps)
+
+
+def block_of(at: str) -> int | None:
+    """The basic block that `at` names; None if it is a point of the models'."""
+    return int(at.removeprefix(BLOCK)) if at.startswith(BLOCK) else None
 
 
 def own_part(step: Step) -> Step:

@@ -7,9 +7,11 @@ from typing import Any, Final, NoReturn
 import yaml
 
 from fuzz.schedule.schedule import (
+    BLOCK,
     MAX_STEPS,
     Schedule,
     ScheduleError,
+    block_of,
     printable,
     step_problem,
     text_problem,
@@ -31,6 +33,7 @@ from variants.machine.step import (
 )
 
 FORMAT: Final = 1
+MOST_BLOCKS: Final = (1 << 31) - 1
 KEYS: Final = ("format", "name", "about", "vendor", "vcpus", "steps")
 
 Read = Callable[[yaml.Node], Any]
@@ -127,6 +130,16 @@ def read_mp_state(node: yaml.Node) -> str:
     return text
 
 
+def read_at(node: yaml.Node) -> str:
+    """A point of the models', or {block: K}."""
+    if not isinstance(node, yaml.MappingNode):
+        return read_word(tuple(POINTS))(node)
+    given = read_mapping(node, ("block",), "at")
+    if not given:
+        fail(node, "at needs block")
+    return f"{BLOCK}{read_int(0, MOST_BLOCKS)(given['block'])}"
+
+
 read_vcpu = read_int(0, MAX_VCPUS - 1)
 """A vCPU number; whether the schedule has so many is checked with the whole step."""
 
@@ -137,7 +150,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, Read, Any]]]] = {
         "to": ("to", read_target, REQUIRED),
         "mode": ("mode", read_word(ICR_MODES), REQUIRED),
         "vector": ("vector", read_int(0, 0xFF), 0),
-        "at": ("at", read_word(tuple(POINTS)), ""),
+        "at": ("at", read_at, ""),
     },
     "vmlaunch": {
         "on": ("on", read_vcpu, REQUIRED),
@@ -258,6 +271,8 @@ def step_json(step: Step) -> dict[str, dict[str, Any]]:
             value = next(word for word, number in SHORTHANDS.items() if number == value)
         elif field == "controls":
             value = list(value)
+        elif field == "at" and (block := block_of(value)) is not None:
+            value = {"block": block}
         arguments[name] = value
     return {step.op: arguments}
 
@@ -270,6 +285,8 @@ def step_yaml(step: Step) -> str:
             value = f"{value:#04x}"
         elif isinstance(value, list):
             value = f"[{', '.join(value)}]"
+        elif isinstance(value, dict):
+            value = f"{{{', '.join(f'{key}: {one}' for key, one in value.items())}}}"
         parts.append(f"{name}: {value}")
     return f"{step.op}: {{{', '.join(parts)}}}"
 

@@ -28,7 +28,8 @@ def cache(request: pytest.FixtureRequest) -> Path:
     capturing = request.config.pluginmanager.getplugin("capturemanager")
     try:
         with capturing.global_and_fixture_disabled():
-            for line in set_up(None, Request(kernels=KERNELS), trial):
+            wanted = Request(kernels=KERNELS, instrument=("original",))
+            for line in set_up(None, wanted, trial):
                 print(f"live setup: {line}", flush=True)
     except Unavailable as error:
         pytest.skip(f"no live runs here: {error}")

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from variants.live.agent_build import agent_key
 from variants.live.emulator import LiveError
-from variants.live.entries import COMMAND, Entry, Setup, read_setup
+from variants.live.entries import COMMAND, Entry, Setup, canonical, read_setup
 from variants.live.host import HostAgent
+from variants.live.inside import SUFFIX, instrumented_place
 from variants.live.patches import patch_key, read_patch
 from variants.live.runner import Build
 from variants.live.semantic import source_key, variant_names
@@ -32,11 +34,14 @@ def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
     check_agent(setup)
     found = {}
     for name in names:
-        entry = setup.entry(name)
+        plain = name.removesuffix(SUFFIX)
+        entry = setup.entry(plain)
         if not entry:
             there = ", ".join(setup.variants)
             raise LiveError(f"no live variant {name!r}, only {there}; see `eventdiff live setup`")
-        check_fresh(name, entry)
+        check_fresh(plain, entry)
+        if plain != name:
+            entry = instrumented_entry(folder, canonical(plain), entry)
         found[name] = build_of(folder, setup, entry)
     return found
 
@@ -51,6 +56,15 @@ def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
         folder / setup.agent,
         folder / setup.bochs if setup.bochs else None,
     )
+
+
+def instrumented_entry(folder: Path, name: str, entry: Entry) -> Entry:
+    """A variant's build with a callback in each block. Raises LiveError if there is none."""
+    modules = instrumented_place(folder, name, Path(entry.modules).name)
+    if not modules.exists():
+        again = f"run `eventdiff live setup --instrument {name}`"
+        raise LiveError(f"{name} is not instrumented: {again}")
+    return replace(entry, modules=str(modules.relative_to(folder)))
 
 
 def host_agent(chosen: Path | None) -> HostAgent:

@@ -3,9 +3,11 @@
 The agent's side is `agent/main.c` (input, framing) and `agent/schedule.c` (the R lines).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from variants.live.layout import Layout, Place, hits, place
 
 Schedule = Mapping[str, Any]
 """A schedule as the plain data of its YAML (format 1)."""
@@ -35,6 +37,12 @@ ACTIVITIES: Final = ("active", "hlt", "shutdown", "wait-for-sipi")
 INTERCEPTS: Final = {"intr": 1, "nmi": 2, "smi": 4, "init": 8}
 EXITING: Final = {"intr": 1, "nmi": 8}
 PIN_BASED_ALWAYS: Final = 0x16
+NOT_INSIDE: Final = 0
+COVERAGE: Final = 1
+LANDED: Final = 2
+PASSED: Final = 4
+"""What of an instrumented KVM to tell, as bits: the blocks that a schedule reaches; where messages
+landed in a step; the blocks of a step in which one may have, in order."""
 USUAL: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ran", "dead", "port", "executed", "woke", "boot", "smm", "flags"), "0"),
     **dict.fromkeys(("mp", "latched"), "-1"),
@@ -49,39 +57,59 @@ class Refused(Exception):
     """A schedule that cannot run live, and why."""
 
 
+Landing = Callable[[Any], str]
+"""Where `at` of an `icr` is in KVM's code, as the agent reads it (`parse_at` in agent/main.c)."""
+
+
+def nowhere(at: object) -> NoReturn:
+    """The `Landing` of a KVM without callbacks."""
+    raise Refused("a step with `at` is for models and for instrumented builds")
+
+
 @dataclass
 class Ended:
     """What the agent printed about one schedule.
 
-    word is ok, died or hung; "" if it is missing.
+    word is ok, died or hung; "" if it is missing. reached: the blocks of an instrumented KVM, if
+    they were asked for; layout: where that KVM was.
     """
 
     lines: list[Raw] = field(default_factory=list)
     word: str = ""
     milliseconds: int = 0
+    reached: frozenset[Place] = frozenset()
+    layout: Layout = ()
 
 
-def encode(number: int, schedule: Schedule, *, aloud: bool = False, fresh: bool = False) -> str:
+def encode(
+    number: int,
+    schedule: Schedule,
+    *,
+    aloud: bool = False,
+    fresh: bool = False,
+    inside: int = NOT_INSIDE,
+    landing: Landing = nowhere,
+) -> str:
     """The agent's input for one schedule.
 
-    aloud: print each step as soon as it is done. fresh: run it in a VM of its own.
+    aloud: print each step as soon as it is done. fresh: run it in a VM of its own. inside: what
+    of an instrumented KVM to tell. Raises Refused.
     """
-    steps = [encode_step(step) for step in schedule["steps"]]
+    steps = [encode_step(step, landing) for step in schedule["steps"]]
     vmx = int(schedule["vendor"] == "vmx")
-    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d} {fresh:d}"
+    head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d} {fresh:d} {inside}"
     return "\n".join([head, *steps]) + "\n"
 
 
-def encode_step(step: Mapping[str, Mapping[str, Any]]) -> str:
-    op, *arguments = encoded(step)
-    return " ".join(map(str, (COMMANDS[op], *arguments)))
+def encode_step(step: Mapping[str, Mapping[str, Any]], landing: Landing) -> str:
+    ((op, args),) = step.items()
+    at = landing(args["at"]) if args.get("at") else "-"
+    return " ".join(map(str, (COMMANDS[op], *encoded(step)[1:], at)))
 
 
 def encoded(step: Mapping[str, Mapping[str, Any]]) -> tuple[str, int, int, int, int]:
-    """A step's word, and its `on`, `to`, `arg0` and `arg1` of agent/step.h. Raises Refused."""
+    """A step's word, and its `on`, `to`, `arg0` and `arg1` of agent/step.h."""
     ((op, args),) = step.items()
-    if args.get("at"):
-        raise Refused("a step with `at` is for models only")
     on, to, arg0, arg1 = args.get("on", 0), 0, 0, 0
     match op:
         case "icr":
@@ -111,13 +139,22 @@ def decode(text: str) -> tuple[dict[int, Ended], int | None, bool]:
     ended: dict[int, Ended] = {}
     current: int | None = None
     done = False
+    layout: Layout = ()
+    blocks: list[Place] = []
     for line in text.replace("\r", "").split("\n")[:-1]:
         word, _, rest = line.partition(" ")
         if word == "B" and rest.isdigit():
             current = int(rest)
-            ended[current] = Ended()
+            ended[current] = Ended(layout=layout)
         elif word == "R" and current is not None:
             ended[current].lines.append(raw(rest))
+        elif word == "M":
+            module, section, base = rest.split()
+            layout = (*layout, (int(base, 16), module, section))
+        elif word == "C" and current is not None:
+            found, hit = rest.split(" ")
+            blocks += [place(layout, int(pc, 16)) for pc in found.split(",") if pc]
+            ended[current].reached = frozenset(blocks[number] for number in hits(hit))
         elif word == "E" and current is not None:
             _, end, milliseconds = rest.split()
             ended[current].word, ended[current].milliseconds = end, int(milliseconds)

@@ -20,6 +20,7 @@ class Request:
     kernels: series (6.12) or versions (6.12.117). tree: a Linux tree. patches: files, to be
     applied to the variant `on`; "" is the tree or, without one, the newest kernel. each: every
     patch of a series as a variant too. mirror: Debian's archive. refresh: look for newer kernels.
+    instrument: variants to be had with a callback in each block as well.
     """
 
     kernels: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Request:
     each: bool = False
     mirror: str | None = None
     refresh: bool = False
+    instrument: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import gzip
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -15,7 +15,7 @@ from variants.live.host import HostAgent, host
 from variants.live.initramfs import boot_image
 from variants.live.machines import bochs, qemu
 from variants.live.observe import Observation, trace
-from variants.live.protocol import Ended, Schedule, encode
+from variants.live.protocol import NOT_INSIDE, Ended, Landing, Schedule, encode, nowhere
 
 BATCH: Final = 400
 NOT_RUN: Final = "not run, for others ended the emulator"
@@ -39,11 +39,12 @@ class Build:
 
 @dataclass
 class Report:
-    """What went wrong in a run, one line each, and what it took."""
+    """What went wrong in a run, one line each, what it took, and by number what was printed."""
 
     troubles: list[str]
     boots: int = 0
     milliseconds: int = 0
+    ended: dict[int, Ended] = field(default_factory=dict)
 
 
 def run_batch(
@@ -87,6 +88,8 @@ def run(
     fresh: bool = True,
     most_broken: int | None = None,
     guests: Guests | None = None,
+    inside: int = NOT_INSIDE,
+    landing: Landing = nowhere,
 ) -> list[list[Observation]]:
     """The traces of `schedules`, all of one vendor, in order.
 
@@ -95,7 +98,7 @@ def run(
     new boot, and so does that one, once more, if the emulator ended in it. That time the agent
     prints each step at once: a trace that breaks off again does so at the step under way.
     most_broken: how many may end the emulator, two boots each; what is left then is `NOT_RUN`.
-    guests: run short batches in these, where one is up.
+    guests: run short batches in these, where one is up. inside, landing: as in `encode`.
     """
     report = report if report is not None else Report([])
     stop = stop or Event()
@@ -111,6 +114,8 @@ def run(
                 schedules[number],
                 aloud=number in broken,
                 fresh=fresh or number in broken,
+                inside=inside,
+                landing=landing,
             )
             for number in batch
         )
@@ -143,6 +148,7 @@ def run(
         if most_broken is not None and len(broken & results.keys()) >= most_broken:
             results |= {number: Ended(word=NOT_RUN) for number in todo}
             todo = []
+    report.ended = results
     return [trace(schedule, results[number]) for number, schedule in enumerate(schedules)]
 
 
@@ -159,17 +165,30 @@ def run_variants(
     fresh: bool = True,
     most_broken: int | None = None,
     guests: Guests | None = None,
+    inside: int = NOT_INSIDE,
+    landings: Mapping[str, Landing] | None = None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
     """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
 
-    Whatever ends it early, Ctrl-C too, ends the emulators and removes their scratch folders.
+    landings: where each variant's `at` are. Whatever ends it early, Ctrl-C too, ends the emulators
+    and removes their scratch folders.
     """
     reports = {name: Report([]) for name in builds}
     stop = Event()
     with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
         futures = {
             name: pool.submit(
-                run, schedules, build, vendor, reports[name], stop, fresh, most_broken, guests
+                run,
+                schedules,
+                build,
+                vendor,
+                reports[name],
+                stop,
+                fresh,
+                most_broken,
+                guests,
+                inside,
+                (landings or {}).get(name, nowhere),
             )
             for name, build in builds.items()
         }

@@ -14,16 +14,26 @@ from variants.live.bochs import newer_bochs
 from variants.live.cache import build_of, cache_folder
 from variants.live.debian import STOCK, fetch_kernel
 from variants.live.emulator import LiveError
-from variants.live.entries import SETUP, Entry, Setup, in_order, read_setup, setup_text, version_of
+from variants.live.entries import (
+    SETUP,
+    Entry,
+    Setup,
+    canonical,
+    in_order,
+    read_setup,
+    setup_text,
+    version_of,
+)
 from variants.live.entries import STOCK as CAME_WITH
+from variants.live.inside import SUFFIX, build_instrumented, read_blocks
 from variants.live.kbuild import build_modules
 from variants.live.offers import Offer, chosen, offers_of
 from variants.live.patched import build_patched, kept_patch, said_of
-from variants.live.patches import KernelPatch, patch_key
+from variants.live.patches import KernelPatch, apply_patch, patch_key
 from variants.live.request import Base, Request, bases_of, patches_of
 from variants.live.requirements import check_machine
 from variants.live.runner import Build
-from variants.live.semantic import BASE, build_variant, source_key, variant_names
+from variants.live.semantic import BASE, build_variant, source_key, transform, variant_names
 from variants.live.storage import bound
 from variants.live.trees import kernel_of_tree
 
@@ -76,6 +86,8 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
                 variants |= own_entries(store, kernel)
         variants = in_order(variants)
         setup = Setup(setup.agent, setup.agent_key, setup.bochs, variants)
+        for name in request.instrument:
+            yield from instrumented(store, setup, canonical(name), trial)
         store.record(SETUP, setup_text(setup))
         yield f"ready: {', '.join(variants)} ({time.monotonic() - start:.0f} s)"
         yield bound(store, setup)
@@ -132,22 +144,63 @@ def tried(store: Store, setup: Setup, name: str, entry: Entry, trial: Trial) -> 
     if entry.modules == stock.modules or not (store.folder / stock.modules).is_dir():
         yield f"{name}: Linux {version_of(kernel)}{'' if entry.tree else ', as it came'}"
         return
+    pair = {f"{name}{CAME_WITH}": stock, name: entry}
+    told = alike(store, setup, pair, "the modules it came with", trial)
+    yield f"{name}: Linux {version_of(kernel)}, rebuilt: {told}"
+
+
+def alike(store: Store, setup: Setup, pair: Mapping[str, Entry], model: str, trial: Trial) -> str:
+    """Hold a build, the second, against that which it is to be like; tried once.
+
+    model: what the first is called. Raises LiveError if they part.
+    """
+    name, entry = list(pair.items())[1]
+    kernel = store.folder / entry.kernel
 
     def run(folder: Path) -> None:
-        pair = {f"{name}{CAME_WITH}": stock, name: entry}
-        count, differing = trial(
-            {one: build_of(store.folder, setup, of) for one, of in pair.items()}
-        )
+        builds = {one: build_of(store.folder, setup, of) for one, of in pair.items()}
+        count, differing = trial(builds)
         if differing:
             raise LiveError(
                 f"{name}: Linux {version_of(kernel)} rebuilt is not what it was: "
                 f"{len(differing)} of {count} schedules differ, {differing[0]} for one"
             )
-        (folder / "told").write_text(f"0 of {count} schedules differ from the modules it came with")
+        (folder / "told").write_text(f"0 of {count} schedules differ from {model}")
 
-    key = key_of(kernel.name, Path(entry.modules).name)
-    told = (store.artefact(f"trial-{key}", run) / "told").read_text()
-    yield f"{name}: Linux {version_of(kernel)}, rebuilt: {told}"
+    rebuilt = (Path(of.modules).name for of in pair.values())
+    key = key_of(kernel.name, *(one for one in rebuilt if one != STOCK))
+    return (store.artefact(f"trial-{key}", run) / "told").read_text()
+
+
+def instrumented(store: Store, setup: Setup, name: str, trial: Trial) -> Iterator[str]:
+    """Build a variant with a callback in each block, and hold it against the one without.
+
+    Raises LiveError if there is no such variant, it has no source, or the two part.
+    """
+    entry = setup.variants.get(name)
+    if not entry:
+        raise LiveError(f"--instrument {name}: no such variant, only {', '.join(setup.variants)}")
+    kernel, plain = store.folder / entry.kernel, store.folder / entry.modules
+    if not (kernel / "source").is_dir():
+        raise LiveError(f"--instrument {name}: an image without source; see `live kernels`")
+    modules = build_instrumented(store, name, kernel, plain, change_of(store, name, entry))
+    pair = {name: entry, f"{name}{SUFFIX}": replace(entry, modules=store.within(modules))}
+    told = alike(store, setup, pair, name, trial)
+    yield f"{name}{SUFFIX}: {len(read_blocks(modules))} blocks; {told}"
+
+
+def change_of(store: Store, name: str, entry: Entry) -> Callable[[Path, Path], None]:
+    """What a variant's build does to KVM's source, to do it again."""
+    kernel = store.folder / entry.kernel
+
+    def change(tree: Path, _: Path) -> None:
+        if entry.patch:
+            patch = kept_patch(store.folder / entry.modules)
+            apply_patch(patch, tree, store.log(f"patch-{name}"))
+        elif entry.on:
+            transform(store, name, kernel / "source", tree)
+
+    return change
 
 
 def add_patch(

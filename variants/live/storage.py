@@ -12,6 +12,7 @@ from variants.live.cache import cache_folder
 from variants.live.debian import ABOUT
 from variants.live.emulator import LiveError
 from variants.live.entries import SETUP, Entry, Setup, canonical, read_setup, setup_text
+from variants.live.inside import instrumented_place
 from variants.live.semantic import BASE
 
 LIMIT_MB: Final = 2000
@@ -33,6 +34,10 @@ def used(folder: Path, setup: Setup) -> set[Path]:
     """The folders of the cache that what is set up needs."""
     entries = setup.variants.values()
     names = {setup.agent, setup.bochs}
+    for name, entry in setup.variants.items():
+        twin = instrumented_place(folder, name, Path(entry.modules).name)
+        if twin.exists():
+            names.add(str(twin.relative_to(folder)))
     names |= {path for one in entries for path in (one.kernel, one.modules)}
     found: set[Path] = set()
     while names:

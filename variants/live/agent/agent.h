@@ -81,12 +81,16 @@ void vmcs_fields(struct vm *vm, struct vcpu *v);
 /* run.c */
 void tick_init(void);
 void run_init(void);
+void run_slower(int times);
 enum ran run_vcpu(struct vcpu *v, bool *ticked);
 
 /* migrate.c */
 int save_restore(struct vm *vm, struct vcpu *v);
 
 /* step.c */
+void step_begin(struct vm *vm, const struct step *step, struct shown *shown);
+void step_take(struct vm *vm, const struct step *step, struct shown *shown);
+void step_look(struct vm *vm, const struct step *step, struct shown *shown);
 void run_step(struct vm *vm, const struct step *step, struct shown *shown);
 
 /* kmsg.c */

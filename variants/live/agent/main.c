@@ -1,9 +1,14 @@
 /* init of the guest system, or a plain program on a host: reads schedules, has them run, prints.
  *
- * Input, one schedule after another, all of one vendor:  S number vmx vcpus nsteps aloud fresh,
- *   then nsteps lines  op on to arg0 arg1.   fresh: in a VM of its own.
+ * Input, one schedule after another, all of one vendor:
+ *   S number vmx vcpus nsteps aloud fresh inside, then nsteps lines  op on to arg0 arg1 at.
+ *   fresh: in a VM of its own. inside: which blocks of an instrumented KVM are reached. at: `-`,
+ *   or where in the target's next step the write lands, as parse_at has it.
  * Output: B number, R lines (schedule.c), E number ok|died|hung; D at the end. A second B with the
  *   same number takes back the lines since the first.
+ * With `inside`: M lines at the beginning, where KVM's modules are, and before each E a C line: the
+ *   addresses of blocks that no schedule has reached before, which numbers them all, and in hex which
+ *   this one has.
  * Where there is a second serial port, further batches come by it (line.c).
  */
 #include "batch.h"
@@ -11,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <termios.h>
@@ -43,20 +49,50 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* `-`, or AT, or AT@MODULE:SECTION+OFFSET,.. with as many places as one likes. */
+static void parse_at(char *text, struct landing *p)
+{
+	char *place = strchr(text, '@');
+
+	p->armed = text[0] != '-';
+	p->at = p->armed ? strtoul(text, NULL, 10) : 0;
+	p->places = 0;
+	for (place = place ? strtok(place + 1, ",") : NULL; place && p->places < INSIDE_PLACES;
+	     place = strtok(NULL, ",")) {
+		char *section = strchr(place, ':'), *offset = strchr(place, '+');
+
+		*section++ = *offset++ = 0;
+		p->place[p->places++] = inside_address(place, section) + strtoul(offset, NULL, 16);
+	}
+}
+
 static bool parse(FILE *in, struct schedule *s)
 {
-	if (fscanf(in, " S %d %d %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps,
-		   &s->aloud, &s->fresh) != 6)
+	if (fscanf(in, " S %d %d %d %d %d %d %d", &s->number, &s->vmx, &s->vcpus, &s->nsteps,
+		   &s->aloud, &s->fresh, &s->inside) != 7)
 		return false;
 	if (s->vcpus > MAX_VCPUS || s->nsteps > MAX_STEPS)
 		return false;
 	for (int i = 0; i < s->nsteps; i++) {
 		struct step *p = &s->steps[i];
+		char at[1024];
 
-		if (fscanf(in, "%d %d %d %u %u", &p->op, &p->on, &p->to, &p->arg0, &p->arg1) != 5)
+		if (fscanf(in, "%d %d %d %u %u %1023s", &p->op, &p->on, &p->to, &p->arg0,
+			   &p->arg1, at) != 6)
 			return false;
+		parse_at(at, &s->landings[i]);
 	}
 	return true;
+}
+
+static void say_coverage(struct coverage *c)
+{
+	static char text[MAX_BLOCKS * 12];
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	coverage_put(c, out);
+	fclose(out);
+	say(text, strlen(text));
 }
 
 /* Runs a schedule. Its lines stay in the text until it has ended, as output would disturb its
@@ -75,10 +111,13 @@ static void run_one(struct worker *w)
 		snprintf(line, sizeof(line), "B %d\n", number);
 		say(line, strlen(line));
 		start = now_ms();
+		memset(w->coverage->hit, 0, sizeof(w->coverage->hit));
 		ended = worker_run(w);
 		milliseconds = now_ms() - start;
 	} while (ended == ENDED_TICKED && ++tries < TRIES);
 	say(w->text, strlen(w->text));
+	if (w->schedule->inside & COVERAGE)
+		say_coverage(w->coverage);
 	snprintf(line, sizeof(line), "E %d %s %ld\n", number, words[ended], milliseconds);
 	say(line, strlen(line));
 }
@@ -96,6 +135,8 @@ static void *shared(size_t size)
 static void run_batch(struct worker *w, FILE *in)
 {
 	tick_init();
+	memset(w->coverage, 0, sizeof(*w->coverage));
+	inside_layout(output);
 	while (parse(in, w->schedule))
 		run_one(w);
 	say("D\n", 2);
@@ -106,7 +147,7 @@ int main(int argc, char **argv)
 {
 	bool init = getpid() == 1;
 	struct worker worker = { .schedule = shared(sizeof(struct schedule)), .text = shared(ROOM),
-				 .room = ROOM };
+				 .coverage = shared(sizeof(struct coverage)), .room = ROOM };
 	int line = -1;
 	FILE *in;
 

@@ -29,6 +29,7 @@
 #define TICK_NS 4000000L
 #define STEP_NS 300000L /* room for one step */
 
+static int times_slower = 1;
 static _Atomic int armed, asleep;
 static int state_fd, main_tid;
 
@@ -84,6 +85,12 @@ void run_init(void)
 		die("watcher");
 }
 
+/* KVM takes so many times longer for a step. */
+void run_slower(int times)
+{
+	times_slower = times;
+}
+
 static long ns_of(clockid_t clock)
 {
 	struct timespec t;
@@ -113,14 +120,14 @@ void tick_init(void)
 /* Let a tick that is due pass first, so that none falls into the step. */
 static void after_tick(void)
 {
-	while (since_tick() < TICK_NS / 50 || since_tick() > TICK_NS - STEP_NS)
+	while (since_tick() < TICK_NS / 50 || since_tick() > TICK_NS - times_slower * STEP_NS)
 		;
 }
 
 /* ticked: a timer fell into the step all the same, so KVM's loop may have taken an extra turn. */
 enum ran run_vcpu(struct vcpu *v, bool *ticked)
 {
-	struct itimerval on = { { 0, AGAIN_US }, { 0, BUSY_US } }, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerval on = { { 0, AGAIN_US }, { 0, times_slower * BUSY_US } }, off = { { 0, 0 }, { 0, 0 } };
 	long start, phase, ran;
 	bool interrupted = false;
 	int r, error;
@@ -137,7 +144,7 @@ enum ran run_vcpu(struct vcpu *v, bool *ticked)
 		r = ioctl(v->fd, KVM_RUN, 0);
 		if (!r || (errno != EAGAIN && errno != EINTR) || asleep)
 			break;
-		if (errno == EINTR && ns_of(CLOCK_THREAD_CPUTIME_ID) - ran >= BUSY_NS)
+		if (errno == EINTR && ns_of(CLOCK_THREAD_CPUTIME_ID) - ran >= times_slower * BUSY_NS)
 			break;
 		interrupted |= errno == EINTR;
 	}

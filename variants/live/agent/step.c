@@ -103,24 +103,40 @@ static void nested_exit(struct vm *vm, struct vcpu *v, struct nested *now, bool 
 	v->guest_mode = guest_mode;
 }
 
-void run_step(struct vm *vm, const struct step *step, struct shown *shown)
+/* Before a step: the guest is told of it. */
+void step_begin(struct vm *vm, const struct step *step, struct shown *shown)
 {
-	static struct nested now;
 	struct vcpu *v = &vm->vcpu[step->on];
 
 	*shown = (struct shown){ .ran = -1, .mp_state = -1, .latched = -1 };
 	*mb32(v, MB_NTAKEN) = *mb32(v, MB_WOKE) = *mb32(v, MB_FAULT) = 0;
+	if (step->op < OP_SMI && !v->dead)
+		command(vm, v, step);
+}
+
+/* The step: the ioctl that it is. */
+void step_take(struct vm *vm, const struct step *step, struct shown *shown)
+{
+	struct vcpu *v = &vm->vcpu[step->on];
+
 	if (step->op >= OP_SMI) {
 		if (host_step(vm, v, step, shown))
 			v->dead = 2;
 	} else if (!v->dead) {
-		command(vm, v, step);
 		shown->ran = run_vcpu(v, &shown->ticked);
 		shown->port = shown->ran == RAN_EXIT ? v->run->io.port : 0;
 		v->smm = v->run->flags & KVM_RUN_X86_SMM;
 		if (shown->ran == RAN_SHUTDOWN || shown->ran == RAN_ERROR)
 			v->dead = shown->ran == RAN_SHUTDOWN ? 1 : 2;
 	}
+}
+
+/* What it shows. */
+void step_look(struct vm *vm, const struct step *step, struct shown *shown)
+{
+	static struct nested now;
+	struct vcpu *v = &vm->vcpu[step->on];
+
 	look(v, &now);
 	nested_exit(vm, v, &now, shown->port == PORT_EXIT, shown);
 	if (shown->exit && shown->port != PORT_EXIT)
@@ -139,4 +155,11 @@ void run_step(struct vm *vm, const struct step *step, struct shown *shown)
 		shown->taken[shown->ntaken] = *mb32(v, MB_TAKEN + 4 * shown->ntaken);
 		shown->ntaken++;
 	}
+}
+
+void run_step(struct vm *vm, const struct step *step, struct shown *shown)
+{
+	step_begin(vm, step, shown);
+	step_take(vm, step, shown);
+	step_look(vm, step, shown);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define LIMIT_MS 20000 /* of one schedule */
+#define INSTRUMENTED 8 /* times slower */
 
 static void work(struct worker *w, int asked, int answer)
 {
@@ -18,16 +19,20 @@ static void work(struct worker *w, int asked, int answer)
 	char came_to;
 
 	run_init();
+	if (inside_is_there())
+		run_slower(INSTRUMENTED);
 	vm_create(&vm, w->kvm, s->vmx);
 	kmsg_start();
 	while (read(asked, &came_to, 1) == 1) {
 		FILE *out = s->aloud ? fdopen(dup(w->output), "w") : fmemopen(w->text, w->room, "w");
 
 		memory_reset(&vm);
+		if (s->inside)
+			inside_open();
 #ifdef COMPARE_MEMORY
 		memory_compare(&vm);
 #endif
-		came_to = run_schedule(&vm, s, out);
+		came_to = run_schedule(&vm, s, w->coverage, out);
 		fclose(out);
 		if (write(answer, &came_to, 1) != 1)
 			break;

@@ -1,0 +1,127 @@
+"""`eventdiff live races` and `live run --coverage`: KVM from inside, on instrumented builds."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from fuzz.cli.kernels import add_cache
+from fuzz.cli.output import TELLING
+from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
+from fuzz.compare.compared import compared
+from fuzz.live.cover import covering
+from fuzz.live.coverage import coverage_json, event_path, reached_by, table
+from fuzz.live.races import Agreement, points_of, races_in, run_races
+from fuzz.live.races_text import races_json, races_text
+from fuzz.live.run import MORE_THAN_CORES, why
+from fuzz.schedule.file import files_in, read_schedule
+from fuzz.schedule.schedule import races
+from variants.catalogue import built_in
+from variants.live.cache import builds, cache_folder
+from variants.live.emulator import LiveError
+from variants.live.inside import SUFFIX, read_blocks
+from variants.live.runner import VENDOR_MODULE, Build
+from variants.live.semantic import BASE
+from variants.machine.machine import Machine
+from variants.machine.step import VENDORS, Vendor
+
+
+def add_races(subcommands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `races` to the sub-commands of `eventdiff live`."""
+    about = "A message at each basic block of a step, on instrumented builds: what comes of it."
+    racing = subcommands.add_parser("races", help=about, description=about)
+    racing.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="schedules, or folders of them: the messages with `at`; of a schedule without, each "
+        "message to one other vCPU, during that vCPU's step before it and the one after",
+    )
+    racing.add_argument("--variants", default="", metavar="A,B,..", help=f"({BASE})")
+    racing.add_argument("--json", action="store_true", help="one object a line")
+    add_cache(racing)
+
+
+def instrumented_builds(options: argparse.Namespace) -> dict[str, Build]:
+    """Those of --variants, or of the base."""
+    names = (options.variants or BASE).split(",")
+    return builds(options.cache, [name.removesuffix(SUFFIX) + SUFFIX for name in names])
+
+
+def do_races(options: argparse.Namespace) -> int:
+    """The races of schedules: 1 if a message has an outcome that it has neither before nor after
+    the step, 2 if what was told did not show again or a run broke off."""
+    kernels = instrumented_builds(options)
+    found = [
+        race
+        for path in files_in(options.files)
+        for race in races_in(read_schedule(path, blocks=True))
+    ]
+    if not found:
+        raise LiveError(
+            "no message to one other vCPU, of those that take a step, in these schedules"
+        )
+    status = SAME
+    for vendor in VENDORS:
+        mine = [race for race in found if race.schedule.vendor == vendor]
+        told = run_races(mine, kernels, TELLING) if mine else {}
+        blocks = {
+            name: {block.place: block for block in read_blocks(build.modules)}
+            for name, build in kernels.items()
+        }
+        machines = machines_of(vendor, kernels)
+        agreements = dict.fromkeys(machines, Agreement())
+        for number, race in enumerate(mine):
+            models = {name: points_of(race, machine) for name, machine in machines.items()}
+            of_race = {name: of_all[number] for name, of_all in told.items()}
+            for name, points in models.items():
+                agreements[name] = agreements[name].plus(of_race[name], points)
+            for one in of_race.values():
+                neither = any(not part.like for part in one.intervals)
+                wrong = any(not part.sure or why(part.trace) for part in one.intervals)
+                status = max(status, TROUBLE if wrong else DIFFERENT if neither else SAME)
+            if options.json:
+                print(json.dumps(races_json(race, of_race, blocks)), flush=True)
+            else:
+                print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
+        for name, agreement in agreements.items() if mine and not options.json else ():
+            print(f"{vendor}, {len(mine)} races, {name}: {agreement}")
+    return status
+
+
+def machines_of(vendor: Vendor, kernels: Iterable[str]) -> dict[str, Machine]:
+    """The project's own models of instrumented builds, by the builds' names."""
+    own = built_in()
+    modelled = [name for name in kernels if name.removesuffix(SUFFIX) in own]
+    if not modelled:
+        return {}
+    subject = compared(vendor, [own[name.removesuffix(SUFFIX)] for name in modelled])
+    return dict(zip(modelled, subject.machines, strict=True))
+
+
+def do_coverage(options: argparse.Namespace) -> int:
+    """Which blocks of the event path are reached: a table for each vendor and variant; 2 if a run
+    broke off."""
+    status = SAME
+    kernels = instrumented_builds(options)
+    given = [read_schedule(path) for path in files_in(options.files)]
+    for vendor in VENDORS:
+        schedules = [one for one in given if one.vendor == vendor and not races(one)]
+        if not options.files:
+            with TELLING.ticking(f"{vendor}: making the covering set") as tick:
+                covering_set = covering(vendor, cache_folder(options.cache).resolve(), tick)
+            schedules = list(covering_set.schedules)
+        if not schedules:
+            continue
+        reached, whole = reached_by(schedules, kernels, TELLING, MORE_THAN_CORES)
+        status = status if whole else TROUBLE
+        modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
+        for name, build in kernels.items():
+            functions = event_path(build, reached[name], modules)
+            if options.json:
+                about = {"variant": name, "vendor": vendor, "schedules": len(schedules)}
+                print(json.dumps({**about, "functions": coverage_json(functions)}), flush=True)
+                continue
+            print(f"{vendor}, {name}, {len(schedules)} schedules:\n")
+            print("\n".join([*table(functions), ""]), flush=True)
+    return status

@@ -1,0 +1,136 @@
+"""Which basic blocks of KVM's event path schedules reach, on instrumented builds."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from fuzz.live.run import Telling
+from fuzz.schedule.schedule import Schedule
+from fuzz.schedule.text import schedule_json
+from variants.live.inside import Block, read_blocks
+from variants.live.layout import Place
+from variants.live.protocol import COVERAGE
+from variants.live.runner import Build, run_variants
+
+EVENT_PATH: Final = (
+    *("vcpu_run", "kvm_vcpu_running", "vcpu_block", "kvm_vcpu_block", "kvm_vcpu_check_block"),
+    *("kvm_vcpu_halt", "kvm_arch_vcpu_runnable", "kvm_vcpu_has_events"),
+    *("kvm_apic_accept_events", "kvm_check_nested_events", "svm_check_nested_events"),
+    *("vmx_check_nested_events", "svm_apic_init_signal_blocked", "vmx_apic_init_signal_blocked"),
+    *("vcpu_enter_guest", "inject_pending_event", "kvm_check_and_inject_events"),
+    *(
+        "process_nmi",
+        "process_smi",
+        "process_smi_request",
+        "enter_smm",
+        "emulator_leave_smm",
+    ),
+    *("svm_enter_smm", "svm_leave_smm", "vmx_enter_smm", "vmx_leave_smm", "svm_set_gif"),
+    *("__apic_accept_irq", "kvm_lapic_reset", "kvm_vcpu_reset", "svm_vcpu_reset", "vmx_vcpu_reset"),
+    *("kvm_arch_vcpu_ioctl_get_mpstate", "kvm_arch_vcpu_ioctl_set_mpstate"),
+    *("kvm_vcpu_ioctl_x86_get_vcpu_events", "nested_svm_vmexit", "nested_vmx_vmexit"),
+)
+"""KVM's functions that decide what becomes of an event, of all kernels since 5.10."""
+TRACEPOINTS: Final = ("trace.h", "include/trace/")
+"""Their code runs where someone traces."""
+
+
+class Function(NamedTuple):
+    """A function's blocks: by where they are, how many schedules reach each."""
+
+    name: str
+    blocks: tuple[tuple[Block, int], ...]
+
+    @property
+    def reached(self) -> int:
+        return sum(schedules > 0 for _, schedules in self.blocks)
+
+
+def reached_by(
+    schedules: Sequence[Schedule],
+    builds: Mapping[str, Build],
+    telling: Telling,
+    parallel: int,
+) -> tuple[dict[str, Counter[Place]], bool]:
+    """By variant, how many of `schedules`, all of one vendor, reach each block; and whether all
+    ran to their ends.
+
+    Raises LiveError when nothing can be run.
+    """
+    plain = [schedule_json(schedule) for schedule in schedules]
+    vendor = schedules[0].vendor
+    with telling.ticking(f"{vendor}: {len(plain)} schedules on {' '.join(builds)}") as tick:
+        _, reports = run_variants(
+            plain, builds, vendor, parallel, tick, fresh=False, inside=COVERAGE
+        )
+    for name, report in reports.items():
+        for trouble in report.troubles:
+            telling.trouble(f"live {name}: {trouble}")
+    whole = all(one.word == "ok" for report in reports.values() for one in report.ended.values())
+    return {
+        name: Counter(place for ended in report.ended.values() for place in ended.reached)
+        for name, report in reports.items()
+    }, whole
+
+
+def event_path(
+    build: Build, reached: Mapping[Place, int], modules: Iterable[str]
+) -> list[Function]:
+    """The functions of `EVENT_PATH` that a build has, in that order, with what reaches them."""
+    blocks: dict[str, list[tuple[Block, int]]] = {name: [] for name in EVENT_PATH}
+    for block in read_blocks(build.modules):
+        function = function_of(block)
+        if function and block.place.module in modules:
+            blocks[function].append((block, reached.get(block.place, 0)))
+    return [Function(name, tuple(found)) for name, found in blocks.items() if found]
+
+
+def function_of(block: Block) -> str:
+    """The function of the event path that a block is in, inlined helpers included; "" if none."""
+    if any(part in block.frames[0].file for part in TRACEPOINTS):
+        return ""
+    return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
+
+
+def lines_missed(function: Function) -> str:
+    """The lines of a function with blocks that no schedule reaches; `*` where others are reached.
+
+    A block of a helper that is inlined is of the line that calls it.
+    """
+    lines: dict[int, list[bool]] = {}
+    for block, times in function.blocks:
+        frame = next(one for one in block.frames if one.function == function.name)
+        lines.setdefault(frame.line, []).append(times > 0)
+    missed = {line: any(reached) for line, reached in lines.items() if not all(reached)}
+    return ", ".join(f"{line}{'*' if missed[line] else ''}" for line in sorted(missed))
+
+
+def table(functions: Sequence[Function]) -> Iterator[str]:
+    """A row of Markdown for each function: blocks, schedules, the lines that none reaches."""
+    yield "| function | blocks reached | schedules | lines not reached |"
+    yield "| --- | --- | --- | --- |"
+    for one in functions:
+        frame = next(part for part in one.blocks[0][0].frames if part.function == one.name)
+        most = max(times for _, times in one.blocks)
+        missed = lines_missed(one) if most else "all"
+        row = f"{one.reached} of {len(one.blocks)} | {most} | {missed or '-'}"
+        yield f"| `{one.name}` ({Path(frame.file).name}) | {row} |"
+
+
+def coverage_json(functions: Sequence[Function]) -> list[dict[str, Any]]:
+    """For machines: every block of every function."""
+    return [
+        {
+            "function": one.name,
+            "blocks": [
+                {
+                    "place": str(block.place),
+                    "frames": [frame._asdict() for frame in block.frames],
+                    "schedules": times,
+                }
+                for block, times in one.blocks
+            ],
+        }
+        for one in functions
+    ]

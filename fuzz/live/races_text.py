@@ -1,0 +1,106 @@
+"""Races as text: for each build, at which blocks a message has which outcome."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fuzz.compare.traces import Trace, observation_json
+from fuzz.live.races import Interval, Points, Race, Told
+from fuzz.report.trace import short
+from fuzz.report.words import message
+from fuzz.report.words import told as in_words
+from variants.live.inside import Block
+from variants.live.layout import Place
+
+Blocks = Mapping[Place, Block]
+
+
+def races_text(
+    race: Race,
+    told: Mapping[str, Told],
+    blocks: Mapping[str, Blocks],
+    models: Mapping[str, Points],
+) -> Iterator[str]:
+    """A race's lines: what races with what, then the intervals of each build.
+
+    models: by build what its model shows, if it has one.
+    """
+    schedule = race.schedule
+    sent, step = schedule.steps[race.sent], schedule.steps[race.step]
+    yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
+    for name, one in told.items():
+        yield f"  {name}: {one.blocks} blocks"
+        for part in one.intervals:
+            yield f"    {interval_text(race, one, part, blocks[name])}"
+            if name in models:
+                yield f"{'':18}model: {', '.join(models[name].get(part.trace, ['at no point']))}"
+        shown = {part.trace for part in one.intervals}
+        for outcome, points in models.get(name, {}).items():
+            if outcome not in shown:
+                yield f"    at no block: the model's {', '.join(points)}"
+
+
+def interval_text(race: Race, told: Told, part: Interval, blocks: Blocks) -> str:
+    """An interval in a line: its blocks, their outcome, where it begins and ends."""
+    what = f"as {' and '.join(part.like)}" if part.like else f"neither: {apart(race, told, part)}"
+    rules = "".join(f"; breaks {rule} in step {step}" for step, rule in part.rules)
+    ends = " .. ".join(where(blocks[one.place]) for one in (part.first, part.last))
+    unsure = "" if part.sure else "; not so again"
+    return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}{unsure}  [{ends}]"
+
+
+def apart(race: Race, told: Told, part: Interval) -> str:
+    """From the step of the race on, each step that is unlike both edges, or like one alone."""
+    words = []
+    for step in range(race.step, len(part.trace)):
+        one, before, after = (
+            trace[step] if step < len(trace) else None
+            for trace in (part.trace, told.before, told.after)
+        )
+        like = "" if one not in (before, after) else "*"
+        if one and not (one == before == after):
+            words.append(f"{step} {short(one)}{like}")
+    return ", ".join(words)
+
+
+def where(block: Block) -> str:
+    """A block by its function and line, the innermost that is not a helper of a header."""
+    frame = next((one for one in block.frames if one.file.endswith(".c")), block.frames[0])
+    return f"{frame.function} {frame.file.rpartition('/')[2]}:{frame.line}"
+
+
+def races_json(
+    race: Race, told: Mapping[str, Told], blocks: Mapping[str, Blocks]
+) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "schedule": race.schedule.name,
+        "vendor": race.schedule.vendor,
+        "sent": race.sent,
+        "step": race.step,
+        "races": {
+            name: {
+                "blocks": one.blocks,
+                "before": trace_json(one.before),
+                "after": trace_json(one.after),
+                "intervals": [interval_json(part, blocks[name]) for part in one.intervals],
+            }
+            for name, one in told.items()
+        },
+    }
+
+
+def interval_json(part: Interval, blocks: Blocks) -> dict[str, Any]:
+    return {
+        "first": part.first.number,
+        "last": part.last.number,
+        "landings": part.landings,
+        "sure": part.sure,
+        "like": list(part.like),
+        "rules": [{"step": step, "rule": rule} for step, rule in part.rules],
+        "where": [where(blocks[one.place]) for one in (part.first, part.last)],
+        "trace": trace_json(part.trace),
+    }
+
+
+def trace_json(trace: Trace) -> Sequence[Any]:
+    return [observation_json(number, one) for number, one in enumerate(trace)]
