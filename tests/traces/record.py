@@ -29,7 +29,8 @@ def init() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "record"
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-static", f"-I{AGENT}", "-o", str(program)]
-        subprocess.run([*command, str(SOURCE), str(AGENT / "system.c")], check=True)
+        shared = [str(AGENT / name) for name in ("system.c", "die.c")]
+        subprocess.run([*command, str(SOURCE), *shared], check=True)
         return program.read_bytes()
 
 
