@@ -12,8 +12,10 @@ import sysconfig
 from pathlib import Path
 
 import jinja2
+import junitparser
 import markupsafe
 import pytest
+import rich
 import yaml
 
 from fuzz.cli.main import main
@@ -67,8 +69,11 @@ def system(cache: Path) -> bytes:
     python = Path(sys.executable).resolve()
     build = builds(cache, ["original"])["original"]
     files = {str(python): python} | tree(STDLIB, STDLIB)
-    for package in (yaml, jinja2, markupsafe):
+    for package in (yaml, jinja2, markupsafe, rich, junitparser):
         files |= tree(Path(str(package.__file__)).parent, STDLIB / package.__name__)
+    # It asks for its own version.
+    (facts,) = Path(str(junitparser.__file__)).parent.parent.glob("junitparser-*.dist-info")
+    files |= tree(facts, STDLIB / facts.name)
     for part in ("fuzz", "variants"):
         files |= tree(ROOT / part, Path("/", part))
     files |= {f"/seeds/{file.name}": file for file in SEEDS.glob("*.yaml")}
