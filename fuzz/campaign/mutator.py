@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final, TypeVar
 
+from fuzz.campaign.frontier import Outlines
 from fuzz.campaign.walker import Walker
 from fuzz.schedule.alphabet import FAMILIES, MESSAGES, UNRACED, families_of, vector_of
 from fuzz.schedule.codes import alphabet, codes_of, decode_step, encode_step, header, vcpus_of
@@ -26,11 +27,15 @@ NEW_HEADER: Final = 0.01
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
 """How often to go on from the beginning of an input rather than change it anywhere."""
+FRONTIER: Final = 0.6
+"""How often that input is one of the mutator's own, rather than libFuzzer's."""
 LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
 """How often it is all of it, else."""
 MOST_ADDED: Final = 6
+MOST_ADDED_THERE: Final = 2
+"""How many steps to add to libFuzzer's inputs, and to the mutator's own."""
 DROPPED: Final = 0.4
 REPLACED: Final = 0.25
 INSERTED: Final = 0.25
@@ -41,9 +46,9 @@ OTHER_VCPU: Final = 0.06
 """How often another vCPU acts next."""
 MESSAGE_WEIGHT: Final = 2
 """How much more often a message is drawn than a step."""
-TRIES: Final = 4
+TRIES: Final = 12
 """How often to draw for a step that has not been taken."""
-RACING: Final = 0.4
+RACING: Final = 0.7
 """How often a message may land inside a step that is added."""
 RACING_INIT: Final = 0.4
 RACING_SIPI: Final = 0.5
@@ -169,6 +174,7 @@ class Mutator:
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
+        self._alike, self._latent = Outlines(), Outlines()
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""
@@ -182,11 +188,17 @@ class Mutator:
         if self._draw() >= GROWN:
             data = beginning(self._changed(data), MAX_STEPS)
             return data if self.mix else unmixed(data)
+        if self.walker is None:
+            return self._grown_blindly(beginning(data, self._kept(data)), self._more(MOST_ADDED))
+        if self._alike and self._draw() < FRONTIER:
+            some = self._latent if self._latent and self._draw() < LATENT else self._alike
+            return self._grown(self.walker, some.pick(self._below), self._more(MOST_ADDED_THERE))
         begun = beginning(data, self._kept(data))
-        more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
-        if self.walker:
-            return self._grown(self.walker, begun, more)
-        return self._grown_blindly(begun, more)
+        return self._grown(self.walker, begun, self._more(MOST_ADDED))
+
+    def _more(self, most: int) -> int:
+        """How many steps to add, fewer more often."""
+        return 1 + int(self._draw() * self._draw() * most)
 
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
@@ -253,6 +265,10 @@ class Mutator:
                 self.note(data)
                 walker.step(code)
             last = codes[-1]
+            if RACE not in families(last):
+                node = walker.vm[on]
+                outlines = self._latent if node.latent else self._alike
+                outlines.add((node.counter, family), data)
         return beginning(data, MAX_STEPS)
 
     def _next(self, walker: Walker, on: int, family: str | None, waiting: bool) -> tuple[int, ...]:
