@@ -11,7 +11,8 @@ from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.compared import compared
 from fuzz.live.cover import covering
 from fuzz.live.coverage import coverage_json, event_path, reached_by, table
-from fuzz.live.races import Agreement, points_of, races_in, run_races
+from fuzz.live.race_models import Agreement, points_of
+from fuzz.live.races import races_in, run_races
 from fuzz.live.races_text import races_json, races_text
 from fuzz.live.run import MORE_THAN_CORES, why
 from fuzz.schedule.file import files_in, read_schedule

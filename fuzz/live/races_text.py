@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fuzz.compare.traces import Trace, observation_json
-from fuzz.live.races import Interval, Points, Race, Told
+from fuzz.live.race_models import Points
+from fuzz.live.races import Interval, Race, Told
 from fuzz.report.trace import short
 from fuzz.report.words import message
 from fuzz.report.words import told as in_words
