@@ -19,7 +19,7 @@ def points_of(race: Race, machine: Machine) -> Points:
     steps = race.schedule.steps
 
     def shows(at: str) -> Trace:
-        plain = [step._replace(at="") for step in steps]
+        plain = list(steps)
         plain[race.sent] = steps[race.sent]._replace(at=at)
         return trace_of(machine, race.schedule._replace(steps=tuple(plain)))
 
@@ -33,8 +33,8 @@ def points_of(race: Race, machine: Machine) -> Points:
 
 def passing(race: Race, machine: Machine) -> tuple[str, ...]:
     """The preemption points that the race's step passes while no message has landed."""
-    steps = [step._replace(at="") for step in race.schedule.steps]
-    steps[race.sent] = race.schedule.steps[race.sent]._replace(at="after")
+    steps = list(race.schedule.steps)
+    steps[race.sent] = steps[race.sent]._replace(at="after")
     state = initial_state(race.schedule.vcpus)
     for step in steps[: race.step]:
         state, _ = take_step(machine, state, step)

@@ -7,7 +7,7 @@ instrumented code that is the same moment, as far as the code can tell.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, takewhile
 from typing import Any, Final, NamedTuple
 
 from fuzz.compare.traces import Trace, observation_of
@@ -18,23 +18,26 @@ from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import schedule_json
 from variants.live.guests import Guests, guests
 from variants.live.inside import read_blocks
-from variants.live.landing import Landed, at_block, landed, landing, passed
+from variants.live.landing import NEVER, Landed, at_block, landed, landing_in, passed
 from variants.live.layout import NOWHERE, Place
 from variants.live.observe import trace
 from variants.live.protocol import LANDED, PASSED, Ended
 from variants.live.runner import Build, run_variants
+from variants.machine.step import targets
 
 TURNS: Final = 3
 """How often a block is taken that a step reaches again and again: a loop that spins goes on so."""
 STRIDE: Final = 16
 """Of blocks off the event path one in so many is taken at first."""
-NEVER: Final = 1 << 30
 AT: Final = "block"
 """A word for `at` while a race is not yet at a certain block."""
 
 
 class Race(NamedTuple):
-    """The step `sent` of the schedule, an `icr` with `at`, lands inside the next one."""
+    """The step `sent` of the schedule, an `icr` with `at`, lands inside the next one.
+
+    Other messages with `at` land where they are to.
+    """
 
     schedule: Schedule
     sent: int
@@ -93,12 +96,14 @@ class Interval(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A race on one build. blocks: how many its step has."""
+    """A race on one build. blocks: how many its step has. missed: how many landings were not at
+    their block, for it was not reached that time."""
 
     blocks: int
     before: Trace
     after: Trace
     intervals: tuple[Interval, ...]
+    missed: int
 
 
 def races_in(schedule: Schedule) -> list[Race]:
@@ -135,11 +140,11 @@ def raced(schedule: Schedule, number: int, step: int) -> Race:
 
 def with_at(one: Try) -> dict[str, Any]:
     """A try as plain data."""
-    race = one.race
-    steps = tuple(step._replace(at="") for step in race.schedule.steps)
-    plain = schedule_json(race.schedule._replace(steps=steps))
+    steps = list(one.race.schedule.steps)
+    steps[one.race.sent] = steps[one.race.sent]._replace(at="")
+    plain = schedule_json(one.race.schedule._replace(steps=tuple(steps)))
     if one.at is not None:
-        plain["steps"][race.sent]["icr"]["at"] = one.at
+        plain["steps"][one.race.sent]["icr"]["at"] = one.at
     return plain
 
 
@@ -191,7 +196,8 @@ def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list
             interval(race, edges[number], group, all([next(sure), next(sure)]))
             for group in groups[number]
         ]
-        told.append(Told(len(every[number]), *edges[number], tuple(intervals)))
+        missed = sum(one.shown.landed.place != one.tried.place for one in landings[number].values())
+        told.append(Told(len(every[number]), *edges[number], tuple(intervals), missed))
     return told
 
 
@@ -237,7 +243,7 @@ def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
                 tick,
                 guests=those,
                 inside=inside,
-                landings={name: landing},
+                landings={name: landing_in(build.modules)},
             )
         for trouble in reports[name].troubles:
             telling.trouble(f"live {name}: {trouble}")
@@ -250,9 +256,16 @@ def shown(race: Race, ended: Ended) -> Shown:
     """What a run of the race showed. A message whose step did not come to be has not landed."""
     observations = trace(with_at(Try(race, None)), ended)
     lines = ended.lines[race.step : race.step + 1]
-    there = landed(lines[0], ended.layout) if lines else []
+    there = landed(lines[0], ended.layout)[sent_before(race) :] if lines else []
     nowhere = Landed(-1, NOWHERE, False, False)
     return Shown(tuple(map(observation_of, observations)), there[0] if there else nowhere)
+
+
+def sent_before(race: Race) -> int:
+    """How many messages land in the same step and were sent before."""
+    on, vcpus = race.schedule.steps[race.step].on, race.schedule.vcpus
+    others = takewhile(lambda step: step.at, reversed(race.schedule.steps[: race.sent]))
+    return sum(step.on != on and on in targets(step, vcpus) for step in others)
 
 
 def blocks_of(race: Race, ended: Ended) -> list[Place]:

@@ -29,7 +29,8 @@ def races_text(
     sent, step = schedule.steps[race.sent], schedule.steps[race.step]
     yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
     for name, one in told.items():
-        yield f"  {name}: {one.blocks} blocks"
+        missed = f"; {one.missed} landings missed their block" if one.missed else ""
+        yield f"  {name}: {one.blocks} blocks{missed}"
         for part in one.intervals:
             yield f"    {interval_text(race, one, part, blocks[name])}"
             if name in models:
@@ -81,6 +82,7 @@ def races_json(
         "races": {
             name: {
                 "blocks": one.blocks,
+                "missed": one.missed,
                 "before": trace_json(one.before),
                 "after": trace_json(one.after),
                 "intervals": [interval_json(part, blocks[name]) for part in one.intervals],
