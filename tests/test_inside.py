@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.live.coverage import Function, function_of, table
-from fuzz.live.races import Landing, Race, Shown, between, chosen, races_in, sparse
+from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
+from fuzz.live.race_shrink import lost, smaller
+from fuzz.live.races import Interval, Told, between, chosen, sparse
 from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
-from fuzz.schedule.schedule import Schedule, ScheduleError, block_of
+from fuzz.schedule.order import weight
+from fuzz.schedule.schedule import Schedule, ScheduleError, block_of, check
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import dump, load, schedule_json
 from variants.live.inside import BLOCKS, TEXT, Block, Frame, place_of
@@ -209,6 +212,41 @@ def test_a_race_keeps_all_steps_of_its_schedule(file: Path) -> None:
 def test_a_schedule_with_a_race_has_that_alone() -> None:
     schedule = load(RACE)
     assert races_in(schedule) == [Race(schedule, 0)]
+
+
+def test_of_two_races_in_a_schedule_the_other_lands_where_it_is_to() -> None:
+    text = RACE.replace("- nop", "- icr: {from: 0, to: 1, mode: nmi, at: exit}\n- nop")
+    (race,) = races_in(load(text))
+    one, other = with_at(Try(race, at_block(3)))["steps"][:2]
+    assert (one["icr"]["at"], other["icr"]["at"]) == (at_block(12), at_block(3))
+
+
+@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))))
+def test_a_smaller_race_is_one_and_smaller(schedule: Schedule) -> None:
+    for race in races_in(schedule):
+        before = [weight(step) for step in without(race).steps]
+        for found in smaller(race):
+            check(without(found))
+            message, target = found.schedule.steps[found.sent : found.step + 1]
+            assert message.at
+            assert message.op == "icr"
+            assert message.to == target.on != message.on
+            after = [weight(step) for step in without(found).steps]
+            assert (len(after), after) < (len(before), before)
+
+
+def outcome(rules: tuple[str, ...]) -> Told:
+    """A race with one block, where a message breaks rules."""
+    (race,) = races_in(load(RACE))
+    one = Try(race, None)
+    part = Interval(one, one, 1, (), (), tuple((1, rule) for rule in rules), sure=True)
+    return Told(1, (), (), (part,), 0)
+
+
+def test_what_all_builds_lose_is_not_told() -> None:
+    told = {"old": outcome(("a",)), "new": outcome(("a", "b"))}
+    (found,) = lost(told)
+    assert (found.rule, list(found.first)) == ("b", ["new"])
 
 
 def test_of_a_block_that_spins_the_first_times_are_taken() -> None:

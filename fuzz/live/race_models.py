@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fuzz.compare.traces import Trace, trace_of
-from fuzz.live.races import Race, Told
+from fuzz.live.landings import Race
+from fuzz.live.races import Told
 from variants.machine.machine import Machine, initial_state
 from variants.machine.machine import step as take_step
 from variants.machine.points import POINTS
