@@ -15,7 +15,7 @@ from fuzz.live.landings import Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
 from fuzz.live.race_shrink import minimised
 from fuzz.live.races import run_races
-from fuzz.live.races_text import Blocks, races_json, races_text, smallest_text
+from fuzz.live.races_text import Blocks, races_json, races_text, smallest_text, totals
 from fuzz.live.run import MORE_THAN_CORES, why, why_not
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
@@ -94,8 +94,9 @@ def do_races(options: argparse.Namespace) -> int:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:
                 print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
-        for name, agreement in agreements.items() if mine and not options.json else ():
-            print(f"{vendor}, {len(mine)} races, {name}: {agreement}")
+        for name, of_all in told.items() if not options.json else ():
+            said = f"; {agreements[name]}" if name in agreements else ""
+            print(f"{vendor}, {name}: {totals(of_all)}{said}", flush=True)
     return status
 
 

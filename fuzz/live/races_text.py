@@ -68,6 +68,19 @@ def apart(race: Race, told: Told, part: Interval) -> str:
     return ", ".join(words)
 
 
+def totals(told: Sequence[Told]) -> str:
+    """What races came to on one build."""
+    landings = sum(part.landings for one in told for part in one.intervals)
+    outcomes = [{part.trace: part.like for part in one.intervals} for one in told]
+    neither = sum(not like for of_race in outcomes for like in of_race.values())
+    missed = sum(one.missed for one in told)
+    return (
+        f"{len(told)} races, {landings} landings, {sum(map(len, outcomes))} outcomes, {neither} of "
+        f"them neither as before nor as after"
+        + (f"; {missed} missed their block" if missed else "")
+    )
+
+
 def smallest_text(found: Smallest, blocks: Mapping[str, Blocks]) -> str:
     """A minimised race as YAML; what it is about says where it is lost, and by whom."""
     race, rule = found.race, found.lost.rule
