@@ -74,11 +74,9 @@ def totals(told: Sequence[Told]) -> str:
     outcomes = [{part.trace: part.like for part in one.intervals} for one in told]
     neither = sum(not like for of_race in outcomes for like in of_race.values())
     missed = sum(one.missed for one in told)
-    return (
-        f"{len(told)} races, {landings} landings, {sum(map(len, outcomes))} outcomes, {neither} of "
-        f"them neither as before nor as after"
-        + (f"; {missed} missed their block" if missed else "")
-    )
+    said = f"{len(told)} races, {landings} landings, {sum(map(len, outcomes))} outcomes"
+    said += f", {neither} of them neither as before nor as after"
+    return said + (f"; {missed} landings missed their block" if missed else "")
 
 
 def smallest_text(found: Smallest, blocks: Mapping[str, Blocks]) -> str:
