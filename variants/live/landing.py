@@ -50,12 +50,15 @@ def block_text(at: Mapping[str, Any]) -> str:
     return f"{at['block']}@{places}" if places else str(at["block"])
 
 
+blocks_in = lru_cache(read_blocks)
+
+
 @lru_cache
 def point_text(modules: Path, point: Point) -> str:
     """A preemption point as the agent reads it. Raises Refused if the build has no block for it."""
     if point in LEFT_OUT:
         raise Refused(f"{point}: {LEFT_OUT[point]}")
-    found = places_of(point, read_blocks(modules), lines_of(modules))
+    found = places_of(point, blocks_in(modules), lines_of(modules))
     if not found and point in OF_PATCHES:
         return str(NEVER)
     if not found:
