@@ -40,9 +40,13 @@ def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
             there = ", ".join(setup.variants)
             raise LiveError(f"no live variant {name!r}, only {there}; see `eventdiff live setup`")
         check_fresh(plain, entry)
+        build = build_of(folder, setup, entry)
+        inside = instrumented_place(folder, canonical(plain), build.modules.name)
+        if inside.exists():
+            build = replace(build, inside=inside)
         if plain != name:
-            entry = instrumented_entry(folder, canonical(plain), entry)
-        found[name] = build_of(folder, setup, entry)
+            build = instrumented(plain, build)
+        found[name] = build
     return found
 
 
@@ -58,13 +62,12 @@ def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
     )
 
 
-def instrumented_entry(folder: Path, name: str, entry: Entry) -> Entry:
-    """A variant's build with a callback in each block. Raises LiveError if there is none."""
-    modules = instrumented_place(folder, name, Path(entry.modules).name)
-    if not modules.exists():
+def instrumented(name: str, build: Build) -> Build:
+    """The build with a callback in each block. Raises LiveError if there is none."""
+    if not build.inside:
         again = f"run `eventdiff live setup --instrument {name}`"
         raise LiveError(f"{name} is not instrumented: {again}")
-    return replace(entry, modules=str(modules.relative_to(folder)))
+    return replace(build, modules=build.inside)
 
 
 def host_agent(chosen: Path | None) -> HostAgent:

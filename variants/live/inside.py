@@ -36,6 +36,8 @@ SOURCE: Final = Path(__file__).parent / "kernel" / "inside.c"
 HEADER: Final = AGENT / "inside.h"
 CALLBACK: Final = "__sanitizer_cov_trace_pc"
 BLOCKS: Final = "blocks.json"
+TEXT: Final = "source"
+"""The folder, beside the modules, of the instrumented files as they were built."""
 SECTION: Final = re.compile(r"^Relocation section '\.rela(\.\S+)'")
 CODE: Final = ".text"
 """How sections begin whose code runs once a module is loaded and may be traced."""
@@ -66,15 +68,27 @@ def instrument(tree: Path) -> None:
     """Have KVM's source in `tree` built with the callback; its header goes beside `tree`."""
     shutil.copy(SOURCE, tree / KVM)
     shutil.copy(HEADER, tree.parent)  # not a header of KVM's: of those each may change objects
-    there = [name for name in INSTRUMENTED if (tree / KVM / f"{name}.c").exists()]
-    flags = "".join(f"CFLAGS_{name}.o += {FLAGS}\n" for name in there)
+    flags = "".join(f"CFLAGS_{name}.o += {FLAGS}\n" for name in instrumented_in(tree))
     with (tree / KVM / "Makefile").open("a") as makefile:
         makefile.write(OBJECT + flags)
 
 
+def instrumented_in(tree: Path) -> list[str]:
+    """Those of `INSTRUMENTED` that there are."""
+    return [name for name in INSTRUMENTED if (tree / KVM / f"{name}.c").exists()]
+
+
+def keep_text(tree: Path, folder: Path) -> None:
+    """Put the instrumented files of `tree` beside the modules: lines are told apart by them."""
+    for name in instrumented_in(tree):
+        file = Path(os.path.normpath(KVM + f"/{name}.c"))
+        (folder / TEXT / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree / file, folder / TEXT / file)
+
+
 def instrumented_name(name: str, modules: str) -> str:
     """The artefact that is the instrumented twin of the one named `modules`."""
-    recipe = (*INSTRUMENTED, FLAGS, OBJECT, SOURCE.read_text(), HEADER.read_text())
+    recipe = (*INSTRUMENTED, FLAGS, OBJECT, TEXT, SOURCE.read_text(), HEADER.read_text())
     return f"inside-{name}-{key_of(modules, *recipe)}"
 
 
@@ -91,7 +105,7 @@ def build_instrumented(
     change: Callable[[Path, Path], None],
 ) -> Path:
     """The folder of the modules that `modules` are, built from `kernel` after `change`, with the
-    callback, and with a list of their blocks."""
+    callback, with their source and a list of their blocks."""
 
     def both(tree: Path, folder: Path) -> None:
         change(tree, folder)
@@ -105,6 +119,7 @@ def build_instrumented(
         tree = folder.parent / "tree"
         roots = [tree, *header_roots(kernel)]
         found = [block for one in MODULES for block in blocks_in(tree / KVM / one, roots)]
+        keep_text(tree, folder)
         (folder / BLOCKS).write_text(json.dumps(found) + "\n")
 
     return store.artefact(instrumented_name(name, modules.name), make)
