@@ -14,10 +14,11 @@ from fuzz.schedule.file import read_schedule
 from fuzz.schedule.schedule import Schedule, ScheduleError, block_of
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import dump, load, schedule_json
-from variants.live.inside import Block, Frame, place_of
+from variants.live.inside import Block
 from variants.live.landing import Landed, at_block, landed, landing, passed
 from variants.live.layout import NOWHERE, Place, hits, place
 from variants.live.protocol import Refused, decode, encode
+from variants.live.symbols import Frame, place_of
 from variants.machine.observation import Observation
 from variants.machine.step import Step
 
@@ -198,18 +199,20 @@ def test_a_helper_counts_for_the_function_that_it_is_inlined_in() -> None:
     assert function_of(Block(where, (helper,))) == ""
 
 
-def test_the_table_has_the_lines_that_no_schedule_reaches() -> None:
+def test_the_table_has_the_lines_that_no_schedule_reaches_and_why() -> None:
     def block(line: int) -> Block:
         frame = Frame("kvm_apic_accept_events", "arch/x86/kvm/lapic.c", line)
         return Block(Place("kvm", ".text", line), (frame,))
 
-    blocks = ((block(20), 0), (block(10), 3), (block(10), 0), (block(30), 1))
+    blocks = ((block(20), 0), (block(10), 3), (block(10), 0), (block(15), 0), (block(30), 1))
     some, none = (
         Function("kvm_apic_accept_events", blocks),
         Function("kvm_apic_accept_events", blocks[:1]),
     )
-    assert list(table([some, none]))[2:] == [
-        "| `kvm_apic_accept_events` (lapic.c) | 2 of 4 | 3 | 10*, 20 |",
+    told = table([some, none], lambda one: "no SMM" if one.place.offset == 15 else "")
+    assert list(told)[2:] == [
+        "| `kvm_apic_accept_events` (lapic.c) | 2 of 5 | 3 | "
+        "**no reason yet**: 10*, 20<br>no SMM: 15 |",
         "| `kvm_apic_accept_events` (lapic.c) | 0 of 1 | 0 | all |",
     ]
 
