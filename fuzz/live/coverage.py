@@ -22,6 +22,7 @@ EVENT_PATH: Final = (
     *("vcpu_enter_guest", "inject_pending_event", "kvm_check_and_inject_events"),
     *("process_nmi", "process_smi", "process_smi_request", "enter_smm", "emulator_leave_smm"),
     *("svm_enter_smm", "svm_leave_smm", "vmx_enter_smm", "vmx_leave_smm", "svm_set_gif"),
+    *("svm_pre_enter_smm", "svm_pre_leave_smm", "vmx_pre_enter_smm", "vmx_pre_leave_smm"),
     *("__apic_accept_irq", "kvm_lapic_reset", "kvm_vcpu_reset", "svm_vcpu_reset", "vmx_vcpu_reset"),
     *("kvm_arch_vcpu_ioctl_get_mpstate", "kvm_arch_vcpu_ioctl_set_mpstate"),
     *("kvm_vcpu_ioctl_x86_get_vcpu_events", "nested_svm_vmexit", "nested_vmx_vmexit"),
@@ -83,7 +84,7 @@ def event_path(
 
 def function_of(block: Block) -> str:
     """The function of the event path that a block is in, inlined helpers included; "" if none."""
-    if any(part in block.frames[0].file for part in TRACEPOINTS):
+    if any(part in one.file for one in block.frames for part in TRACEPOINTS):
         return ""
     return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
 
