@@ -17,7 +17,7 @@ from fuzz.review.changed import (
 )
 from fuzz.review.reached import Reached
 from fuzz.review.reached_text import doubt, nothing_reached, reached_json, sentences
-from variants.live.flow import Known, instructions, known_by
+from variants.live.flow import Known, calls_before, instructions, known_by
 from variants.live.hunks import changed_in, hunks_in, lines_about
 from variants.live.lines import Code, Lines
 
@@ -51,7 +51,7 @@ BEGUN, INNER, COLD = (".text", 6), (".text", 0xF), (".text.unlikely", 5)
 
 
 def test_an_instruction_is_known_by_the_callback_that_it_is_executed_with() -> None:
-    known = known_by(instructions(DISASSEMBLY, CALLBACK))
+    known = known_by(list(instructions(DISASSEMBLY, CALLBACK)))
     assert known[".text", 0] == Known(frozenset([BEGUN]))
     assert known[".text", 8] == Known(frozenset([BEGUN]))
     assert known[".text", 0xF] == Known(frozenset([INNER]))
@@ -59,10 +59,15 @@ def test_an_instruction_is_known_by_the_callback_that_it_is_executed_with() -> N
 
 
 def test_where_ways_meet_it_may_be_after_either() -> None:
-    known = known_by(instructions(DISASSEMBLY, CALLBACK))
+    known = known_by(list(instructions(DISASSEMBLY, CALLBACK)))
     assert known[".text", 0x10] == Known(before=frozenset([BEGUN, INNER]))
     assert known[".text", 0x1B] == Known(before=frozenset([BEGUN, INNER, COLD]))
     assert known[".text", 0x20] == Known()
+
+
+def test_which_callbacks_come_before_which() -> None:
+    last = calls_before(list(instructions(DISASSEMBLY, CALLBACK)))
+    assert last == {INNER: frozenset([BEGUN])}
 
 
 OLD = [f"old {number};" for number in range(1, 31)]

@@ -99,16 +99,30 @@ def test_the_first_reason_that_fits_is_why(modules: Path) -> None:
         reason("never 2", own="two"),
         reason("no helper", own="^test_bit$"),
     ]
-    why = why_of(reasons, contexts(modules, function_of))
+    why = why_of(reasons, contexts(modules, function_of), {}, ())
     assert why(block(12)) == "no level"
     assert why(block(21)) == ""
     assert why(block(21, "test_bit")) == "no helper"
 
 
+def test_what_comes_after_it_alone_has_its_reason(modules: Path) -> None:
+    context = contexts(modules, function_of)
+    never, after, loop = block(12), block(21), block(24)
+    before = {after.place: [never, loop], loop.place: [after]}
+
+    def why(*reached: Block) -> str:
+        places = {one.place for one in reached}
+        return why_of([reason("never", "two")], context, before, places)(after)
+
+    assert why() == "never"
+    assert why(loop) == ""
+
+
 def test_a_reason_that_is_not_so_is_told(modules: Path) -> None:
     reasons = [reason("never", r"if \(mode\)"), reason("part of it", own="six")]
     functions = [Function(FUNCTION, ((block(17), 1), (block(27), 1), (block(27), 0)))]
-    said = list(totals(functions, reasons, contexts(modules, function_of)))
+    context = contexts(modules, function_of)
+    said = list(totals(functions, reasons, context, why_of(reasons, context, {}, ())))
     assert said == [
         "2 of 3 blocks reached; of the others 0 have no reason yet",
         f"not so: never: {FUNCTION} is reached at {FILE}:17",

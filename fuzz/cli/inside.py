@@ -27,7 +27,7 @@ from fuzz.schedule.schedule import races
 from variants.catalogue import built_in
 from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
-from variants.live.inside import SUFFIX, Block, read_blocks
+from variants.live.inside import SUFFIX, Block, read_blocks, read_flow
 from variants.live.runner import VENDOR_MODULE, Build
 from variants.live.semantic import BASE
 from variants.machine.machine import Machine
@@ -128,7 +128,12 @@ def do_coverage(options: argparse.Namespace) -> int:
         modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
         for name, build in kernels.items():
             functions = event_path(build, reached[name], modules)
-            because = why_of(reasons, where[name])
+            blocks = {block.place: block for block in read_blocks(build.modules)}
+            before = {
+                one: [blocks[last] for last in all_]
+                for one, all_ in read_flow(build.modules).items()
+            }
+            because = why_of(reasons, where[name], before, reached[name])
             if options.json:
                 about = {"variant": name, "vendor": vendor, "schedules": len(schedules)}
                 told = {**about, "functions": coverage_json(functions, because)}
@@ -136,7 +141,7 @@ def do_coverage(options: argparse.Namespace) -> int:
                 continue
             print(f"{vendor}, {name}, {len(schedules)} schedules:\n")
             print("\n".join([*table(functions, because), ""]))
-            print("\n".join([*totals(functions, reasons, where[name]), ""]), flush=True)
+            print("\n".join([*totals(functions, reasons, where[name], because), ""]), flush=True)
     if not options.json:
         print("\n".join(idle_reasons(kernels, reasons, where)))
     return status

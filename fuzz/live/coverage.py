@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.live.run import Telling
-from fuzz.live.unreached import Context, Reason, why_of
+from fuzz.live.unreached import Context, Reason, Why
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import schedule_json
 from variants.live.inside import Block, read_blocks
@@ -89,7 +89,7 @@ def function_of(block: Block) -> str:
     return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
 
 
-def lines_missed(function: Function, why: Callable[[Block], str]) -> Iterator[str]:
+def lines_missed(function: Function, why: Why) -> Iterator[str]:
     """The lines of a function with blocks that no schedule reaches, by why that is; `*` where
     others are reached.
 
@@ -108,7 +108,7 @@ def lines_missed(function: Function, why: Callable[[Block], str]) -> Iterator[st
         yield f"{reason or '**no reason yet**'}: {numbers}"
 
 
-def table(functions: Sequence[Function], why: Callable[[Block], str]) -> Iterator[str]:
+def table(functions: Sequence[Function], why: Why) -> Iterator[str]:
     """A row of Markdown for each function: blocks, schedules, the lines that none reaches.
 
     why: of a block that is not reached, "" if that is not known.
@@ -124,12 +124,15 @@ def table(functions: Sequence[Function], why: Callable[[Block], str]) -> Iterato
 
 
 def totals(
-    functions: Sequence[Function], reasons: Sequence[Reason], context: Callable[[Block], Context]
+    functions: Sequence[Function],
+    reasons: Sequence[Reason],
+    context: Callable[[Block], Context],
+    why: Why,
 ) -> Iterator[str]:
     """What a table comes to, and which reasons are not so."""
     blocks = [one for function in functions for one in function.blocks]
     missed = [block for block, times in blocks if not times]
-    unknown = sum(not why_of(reasons, context)(block) for block in missed)
+    unknown = sum(not why(block) for block in missed)
     reached = f"{len(blocks) - len(missed)} of {len(blocks)} blocks reached"
     yield f"{reached}; of the others {unknown} have no reason yet"
     yield from untrue(functions, reasons, context)
@@ -153,9 +156,7 @@ def untrue(
             yield f"not so: {reason.why}: {frame.function} is reached at {frame.file}:{frame.line}"
 
 
-def coverage_json(
-    functions: Sequence[Function], why: Callable[[Block], str]
-) -> list[dict[str, Any]]:
+def coverage_json(functions: Sequence[Function], why: Why) -> list[dict[str, Any]]:
     """For machines: every block of every function."""
     return [
         {

@@ -2,11 +2,11 @@
 
 A reason is of what stands in the source, not of its lines, so that it holds for several kernels: in
 a function of the event path, the statement that a block is of, the conditions and labels around it,
-and what is inlined there.
+and what is inlined in what. What comes after such a block alone has its reason.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ import yaml
 
 from fuzz.live.c_text import Statement, around, at_line, statements
 from variants.live.inside import SOURCES, Block
+from variants.live.layout import Place
 
 FILE: Final = Path(__file__).parent / "unreached.yaml"
 
@@ -43,8 +44,9 @@ class Reason(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Where a block is. own: the statement that it is of, and the functions that are inlined there;
-    other blocks may be of those too. within: the conditions and labels that it is under."""
+    """Where a block is. own: the statement that it is of, the functions inlined there, and those
+    that this one is inlined in; other blocks may be there too. within: the conditions and labels
+    that it is under."""
 
     function: str
     own: tuple[str, ...]
@@ -88,22 +90,43 @@ def contexts(modules: Path, function_of: Callable[[Block], str]) -> Callable[[Bl
         function = function_of(block)
         own: list[str] = []
         within: list[str] = []
-        for frame in block.frames:
+        functions = [frame.function for frame in block.frames]
+        depth = functions.index(function) + 1 if function else len(functions)
+        for frame in block.frames[:depth]:
             found = statements_of(frame.file)
             at = at_line(found, frame.line)
             if at is not None:
                 own.append(found[at].text)
                 within += around(found, at)
-            if frame.function == function:
-                break
-            own.append(frame.function)
-        return Context(function, tuple(own), tuple(within))
+        return Context(function, (*own, *functions), tuple(within))
 
     return context
 
 
+Why = Callable[[Block], str]
+"""Tells why a block is not reached; "" if no reason is known."""
+
+
 def why_of(
-    reasons: Sequence[Reason], context: Callable[[Block], Context]
-) -> Callable[[Block], str]:
-    """What tells why a block is not reached; "" if no reason fits."""
-    return lambda block: next((one.why for one in reasons if one.fits(context(block))), "")
+    reasons: Sequence[Reason],
+    context: Callable[[Block], Context],
+    before: Mapping[Place, Sequence[Block]],
+    reached: Container[Place],
+) -> Why:
+    """A block is not reached for the first reason that fits it; if none does, for that of a block
+    right before it, if none of those is reached.
+
+    before: by block, those.
+    """
+
+    def why(block: Block) -> str:
+        todo = [block]
+        for one in todo:  # which grows
+            if fits := next((reason.why for reason in reasons if reason.fits(context(one))), ""):
+                return fits
+            last = before.get(one.place, ())
+            if not any(other.place in reached for other in last):
+                todo += [other for other in last if other not in todo]
+        return ""
+
+    return why

@@ -113,11 +113,28 @@ def before(number: int, ways: Mapping[int, list[int]], calls: Sequence[list[Wher
     return found
 
 
-def known_by(found: Iterable[Instruction]) -> dict[Where, Known]:
+def calls_of(runs: Iterable[Run]) -> list[list[Where]]:
+    return [[one.called for one in run if one.called] for run in runs]
+
+
+def calls_before(found: Sequence[Instruction]) -> dict[Where, frozenset[Where]]:
+    """By callback, those that may be the last before it; of where functions begin there is none."""
+    runs = runs_in(found)
+    calls, ways = calls_of(runs), ways_in(runs)
+    last: dict[Where, frozenset[Where]] = {}
+    for number, run in enumerate(runs):
+        for one, call in enumerate(calls[number]):
+            if one:
+                last[call] = frozenset([calls[number][one - 1]])
+            elif not run[0].first:
+                last[call] = frozenset(before(number, ways, calls))
+    return last
+
+
+def known_by(found: Sequence[Instruction]) -> dict[Where, Known]:
     """By which callbacks each instruction is known to be executed."""
-    runs = runs_in(list(found))
-    calls = [[one.called for one in run if one.called] for run in runs]
-    ways = ways_in(runs)
+    runs = runs_in(found)
+    calls, ways = calls_of(runs), ways_in(runs)
     known: dict[Where, Known] = {}
     for number, run in enumerate(runs):
         if not calls[number]:

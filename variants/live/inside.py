@@ -15,7 +15,7 @@ from variants.live.agent_build import AGENT
 from variants.live.artefacts import Store, execute, key_of, progress
 from variants.live.kbuild import MODULES, compiled, make_changed
 from variants.live.layout import Place
-from variants.live.lines import LINES, lines_in, lines_text
+from variants.live.lines import LINES, blocks_before, lines_in, lines_text
 from variants.live.patches import KVM
 from variants.live.symbols import Frame, framed
 
@@ -38,6 +38,7 @@ SOURCE: Final = Path(__file__).parent / "kernel" / "inside.c"
 HEADER: Final = AGENT / "inside.h"
 CALLBACK: Final = "__sanitizer_cov_trace_pc"
 BLOCKS: Final = "blocks.json"
+FLOW: Final = "flow.json"
 SOURCES: Final = "source"
 """The folder of the files that blocks are of, within that of their modules."""
 SECTION: Final = re.compile(r"^Relocation section '\.rela(\.\S+)'")
@@ -81,7 +82,7 @@ def instrument(tree: Path, traced: Iterable[str]) -> None:
 
 def instrumented_name(name: str, modules: str, traced: Iterable[str] = INSTRUMENTED) -> str:
     """The artefact that is the instrumented twin of the one named `modules`."""
-    recipe = (*traced, FLAGS, OBJECT, SOURCE.read_text(), HEADER.read_text(), LINES, SOURCES)
+    recipe = (*traced, FLAGS, OBJECT, SOURCE.read_text(), HEADER.read_text(), LINES, FLOW, SOURCES)
     return f"inside-{name}-{key_of(modules, *recipe)}"
 
 
@@ -99,7 +100,8 @@ def build_instrumented(
     traced: Sequence[str] = INSTRUMENTED,
 ) -> Path:
     """The folder of the modules that `modules` are, built from `kernel` after `change`, with the
-    callback, and with a list of their blocks and one of the lines with code."""
+    callback, and with what is known of their blocks: where they are, which lines have code in
+    which, and which comes after which."""
 
     def both(tree: Path, folder: Path) -> None:
         change(tree, folder)
@@ -117,6 +119,8 @@ def build_instrumented(
         (folder / BLOCKS).write_text(json.dumps(found) + "\n")
         numbers = {block.place: number for number, block in enumerate(found)}
         (folder / LINES).write_text(lines_text(lines_in(built, numbers, CALLBACK, roots)))
+        before = blocks_before(built, numbers, CALLBACK)
+        (folder / FLOW).write_text(json.dumps(before) + "\n")
         for file in {frame.file for block in found for frame in block.frames}:
             if (tree / file).is_file():
                 (folder / SOURCES / file).parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +157,14 @@ def blocks_in(module: Path, roots: Sequence[Path]) -> Iterator[Block]:
 def is_instrumented(modules: Path) -> bool:
     """Have the modules in a folder a callback in each block?"""
     return (modules / BLOCKS).exists()
+
+
+def read_flow(modules: Path) -> dict[Place, list[Place]]:
+    """By block of instrumented modules, those that come right before it in its function, as far as
+    that can be seen."""
+    places = [block.place for block in read_blocks(modules)]
+    before: dict[str, list[int]] = json.loads((modules / FLOW).read_text())
+    return {places[int(one)]: [places[last] for last in all_] for one, all_ in before.items()}
 
 
 def read_blocks(modules: Path) -> list[Block]:

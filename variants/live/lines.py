@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from variants.live.artefacts import execute
-from variants.live.flow import Known, instructions, known_by
+from variants.live.flow import Instruction, Known, calls_before, instructions, known_by
 from variants.live.layout import Place
 from variants.live.symbols import Frame, framed
 
@@ -67,15 +67,35 @@ def code_in(
     module: Path, callback: str, roots: Sequence[Path]
 ) -> Iterator[tuple[str, Known, tuple[Frame, ...]]]:
     """Each instruction of a module: its section, by which blocks it is known, what it is of."""
-    said = execute(["objdump", "-drw", "--no-show-raw-insn", module])
     sections: dict[str, dict[int, Known]] = defaultdict(dict)
-    for (section, offset), known in known_by(instructions(said, callback)).items():
+    for (section, offset), known in known_by(disassembled(module, callback)).items():
         if CODE in section:
             sections[section][offset] = known
     for section, known_at in sections.items():
         frames = framed(module, section, list(known_at), roots)
         for known, of_it in zip(known_at.values(), frames, strict=True):
             yield section, known, of_it
+
+
+def disassembled(module: Path, callback: str) -> list[Instruction]:
+    """The instructions of a module."""
+    said = execute(["objdump", "-drw", "--no-show-raw-insn", module])
+    return list(instructions(said, callback))
+
+
+def blocks_before(
+    modules: Iterable[Path], numbers: Mapping[Place, int], callback: str
+) -> dict[int, list[int]]:
+    """By block, those that come right before it in its function, as far as the code shows; of where
+    functions begin there is none."""
+    found: dict[int, list[int]] = {}
+    for module in modules:
+        name = module.stem.replace("-", "_")
+        for call, last in calls_before(disassembled(module, callback)).items():
+            if (block := numbers.get(Place(name, *call))) is not None:
+                places = (Place(name, *one) for one in last)
+                found[block] = sorted(numbers[one] for one in places if one in numbers)
+    return found
 
 
 def lines_text(lines: Lines) -> str:
