@@ -113,20 +113,26 @@ def why_of(
     before: Mapping[Place, Sequence[Block]],
     reached: Container[Place],
 ) -> Why:
-    """A block is not reached for the first reason that fits it; if none does, for that of a block
-    right before it, if none of those is reached.
+    """What is not reached is so for the reason of where the way to it was not taken: the first that
+    fits a block, of those on the ways to it that are not reached, that comes after one that is.
 
-    before: by block, those.
+    before: by block, those right before it; of where functions begin there is none.
     """
 
     def why(block: Block) -> str:
-        todo = [block]
-        for one in todo:  # which grows
-            if fits := next((reason.why for reason in reasons if reason.fits(context(one))), ""):
-                return fits
+        found, first = [block], []
+        for one in found:  # which grows
             last = before.get(one.place, ())
-            if not any(other.place in reached for other in last):
-                todo += [other for other in last if other not in todo]
-        return ""
+            if not last or any(other.place in reached for other in last):
+                first.append(one)
+            else:
+                found += [other for other in last if other not in found]
+        fits = (
+            reason.why
+            for one in (*first, *found)
+            for reason in reasons
+            if reason.fits(context(one))
+        )
+        return next(fits, "")
 
     return why
