@@ -83,8 +83,12 @@ def reach(
             traces, reports = run_variants(
                 plain, {name: build}, vendor, 1, tick, False, MOST_BROKEN, up, COVERAGE
             )
+        for trouble in reports[name].troubles:
+            telling.trouble(f"live {name}, from inside: {trouble}")
         for number, schedule in enumerate(some):
             shown = tuple(map(observation_of, traces[name][number]))
+            if why(shown):
+                continue
             if shown == hunts[vendor].journal.shown_by(schedule)[name]:
                 places = reports[name].ended[number].reached
                 result.blocks |= {numbers[one] for one in places if one in numbers} & wanted

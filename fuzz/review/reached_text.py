@@ -85,8 +85,8 @@ def doubt(reached: Reached | None) -> str:
     if hunks:
         were = "hunk {} was" if len(hunks) == 1 else "hunks {} were"
         return f", but {were.format(', '.join(hunks))} not reached"
-    missed = sum(verdict == NOT_REACHED for _, verdict in verdicts)
-    return f", but {missed} of the changed lines were not reached" if missed else ""
+    unsure = sum(verdict not in (REACHED, NO_CODE) for _, verdict in verdicts)
+    return f", but {unsure} of the changed lines were not seen to be reached" if unsure else ""
 
 
 def nothing_reached(reached: Reached | None) -> bool:
