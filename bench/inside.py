@@ -1,9 +1,9 @@
 """What looking into KVM costs: `python -m bench.inside [--variant NAME] [--vendor V]`.
 
 The same schedules, in kept VMs, on three: the plain build, the instrumented one idle, and that with
-the blocks that each schedule reaches told. In turns, a boot for each, a few rounds; from each the
-same with one schedule is taken away, which is the boot. Seconds are the emulator's processor time,
-so other work on the machine hardly changes them, and ratios are of one round each.
+the blocks that each schedule reaches told. In turns, a boot for each, a few rounds; what a boot
+with one schedule takes is taken away. Seconds are the emulator's processor time, so other work on
+the machine hardly changes them, and ratios are of one round each.
 """
 
 import argparse
@@ -42,13 +42,16 @@ def rounds(
     kinds: dict[str, tuple[Build, int]], vendor: Vendor, schedules: Sequence[Schedule], count: int
 ) -> dict[str, list[float]]:
     """By kind, the schedules a second of each round, without the boot."""
-    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    boots: dict[str, list[float]] = {kind: [] for kind in kinds}
+    wholes: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(count):
         for kind, (build, inside) in kinds.items():
-            boot = took(build, vendor, schedules[:1], inside)
-            all_of_it = took(build, vendor, schedules, inside)
-            rates[kind].append((len(schedules) - 1) / max(all_of_it - boot, 0.001))
-    return rates
+            boots[kind].append(took(build, vendor, schedules[:1], inside))
+            wholes[kind].append(took(build, vendor, schedules, inside))
+    return {
+        kind: [(len(schedules) - 1) / (whole - median(boots[kind])) for whole in wholes[kind]]
+        for kind in kinds
+    }
 
 
 def line(rates: dict[str, list[float]], kind: str) -> str:
