@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Final, ParamSpec, TypeVar
 
 import atheris
@@ -117,10 +116,6 @@ def ending(call: Callable[P, R], close: Callable[[], None]) -> Callable[P, R]:
     return ended
 
 
-def over(_number: int, _frame: FrameType | None) -> None:
-    raise Over
-
-
 def main() -> None:
     """Parse the campaign's arguments and fuzz."""
     parser = argparse.ArgumentParser(prog="fuzz.live_campaign.target")
@@ -133,15 +128,18 @@ def main() -> None:
     parser.add_argument("--mix", action="store_true")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, over)
+    asked: list[int] = []
+    # An exception could come where none may: between libFuzzer and this module.
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     if options.parent:
         end_with(options.parent, signal.SIGTERM)
     stack = ExitStack()
-    ending(fuzz, stack.close)(options, stack)
+    ending(fuzz, stack.close)(options, asked, stack)
 
 
-def fuzz(options: argparse.Namespace, stack: ExitStack) -> None:
-    """Hand over to libFuzzer, which does not come back. stack: what is to be closed in the end."""
+def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) -> None:
+    """Hand over to libFuzzer, which does not come back. asked: not empty where the process is to
+    end. stack: what is to be closed then."""
     vendor: Vendor = options.vendor
     names = options.variants.split(",")
     those = builds(None, [name + SUFFIX for name in names])
@@ -153,7 +151,7 @@ def fuzz(options: argparse.Namespace, stack: ExitStack) -> None:
     up = stack.enter_context(guests(len(kernels)))
 
     def tick() -> None:
-        if options.seconds and progress.elapsed > options.seconds:
+        if asked or (options.seconds and progress.elapsed > options.seconds):
             raise Over
 
     def run_some(inputs: Sequence[bytes]) -> list[Ran]:
