@@ -93,11 +93,14 @@ def campaign(vendor: Vendor, seconds: int, seed: int, workers: int) -> str:
         if (at := first.get(f"{vendor}: {signature}"))
     ]
     last = json.loads(grown[-1])
-    return (
-        f"{vendor}, seed {seed}: {'; '.join(claims) or 'no claim'}; "
-        f"in all {len(first)} differences, {told['schedules']} schedules in {told['seconds']:.0f} s, "
-        f"{last['coverage']} counters, {last['corpus']} inputs, {told['unsteady']} unsteady, {told['troubles']} troubles"
-    )
+    said = [
+        "; ".join(claims) or "no claim",
+        f"in all {len(first)} differences",
+        f"{told['schedules']} schedules in {told['seconds']:.0f} s",
+        f"{last['coverage']} counters, {last['corpus']} inputs",
+        f"{told['unsteady']} unsteady, {told['troubles']} troubles",
+    ]
+    return f"{vendor}, seed {seed}: {'; '.join(said)}"
 
 
 def main() -> int:
