@@ -211,7 +211,7 @@ def test_what_there_was_no_time_for_is_kept(tmp_path: Path, kernels: Kernels) ->
     written(work, IN_L1)
     made, announced = collector(tmp_path, kernels, going_on=False)
     assert not made.collect(work)
-    assert len(list(work.iterdir())) == 1
+    assert len(list(work.iterdir())) == made.outcome().left == 1
     made, announced = collector(tmp_path, kernels)
     assert made.collect(work)
     assert announced == [PAOLO]
@@ -236,6 +236,19 @@ def test_what_no_kernel_gets_through_is_kept(tmp_path: Path, kernels: Kernels) -
     assert json.loads(line)["says"].startswith("original broke off")
     assert made.outcome().troubles == 1
     assert kernels.runs == 0
+
+
+def test_the_page_of_models_is_none_for_kernels(
+    tmp_path: Path, kernels: Kernels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = collector(tmp_path, kernels)
+    made.write_summary()
+    assert main(["show", str(tmp_path)]) == 2
+    assert "summary.md" in capsys.readouterr().err
+    assert main(["status", str(tmp_path)]) == 0
+    out = str(tmp_path)
+    assert main(["fuzz", "--resume", "--live", "--variants", "a,b", "--out", out]) == 2
+    assert "--variants is not what" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

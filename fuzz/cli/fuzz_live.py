@@ -63,4 +63,4 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
         print("\n".join(map(printable, ["", *lines_of(outcome, settings.out)])))
     if outcome.found.keys() - known.keys():
         return DIFFERENT
-    return TROUBLE if outcome.troubles else SAME
+    return TROUBLE if outcome.troubles or outcome.left else SAME

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 BATCH: Final = 16
 """Inputs that are run at a time: one alone takes three times as long, a hundred together no less
-each (docs/inside.md)."""
+each (docs/live-fuzzing.md)."""
 TRIES: Final = 4
 """How often to mutate for an input that was not run yet."""
 MOST_KNOWN: Final = 1 << 20

@@ -76,7 +76,7 @@ def run(
         }
         if not holds_campaign(out):
             # Before anything else is there: without it no session goes on.
-            write_summary(out, Outcome(tuple(builds), about, *ran(), {}, {}, (), 0, 0))
+            write_summary(out, Outcome(tuple(builds), about, *ran(), {}, {}, (), 0, 0, 0))
         journal = journal_of(settings, identities, running(builds, up, trouble))
         collector = Collector(list(builds), settings, journal, about, ran, announce, going_on)
         collector.restore(before.told)

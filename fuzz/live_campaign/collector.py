@@ -12,7 +12,7 @@ from typing import Any, Final
 from fuzz.campaign.campaign import Settings
 from fuzz.campaign.collector import Ran, now
 from fuzz.campaign.corpus import bound
-from fuzz.campaign.folder import CORPUS
+from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.live_campaign.kernels import live_schedule
 from fuzz.live_campaign.report import Outcome, signature_of, write_found, write_summary
 from fuzz.report.folder import First
@@ -165,6 +165,7 @@ class Collector:
             self.gone,
             self.troubles,
             self.unsteady,
+            sum(1 for _ in (self.settings.out / WORK).glob("*.json")),
         )
 
     def sweep(self) -> None:

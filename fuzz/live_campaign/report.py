@@ -40,7 +40,8 @@ def test_{name}() -> None:
 class Outcome(NamedTuple):
     """What a live campaign has come to. names: the variants, the base first. found: by signature.
     gone: what no longer shows, as campaign.json had it. troubles: schedules that no variant's run
-    survived. unsteady: those that parted when fuzzed and did not when run again."""
+    survived. unsteady: those that parted when fuzzed and did not when run again. left: those that
+    parted and are yet to be looked at."""
 
     names: tuple[str, ...]
     about: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Outcome(NamedTuple):
     gone: Sequence[Mapping[str, Any]]
     troubles: int
     unsteady: int
+    left: int
 
 
 def kind_of(mark: Mark) -> str:
@@ -123,6 +125,7 @@ def campaign_json(outcome: Outcome) -> dict[str, Any]:
         "gone": list(outcome.gone),
         "troubles": outcome.troubles,
         "unsteady": outcome.unsteady,
+        "left": outcome.left,
     }
 
 
@@ -162,6 +165,7 @@ def ran(outcome: Outcome) -> str:
         for count, words in (
             (outcome.unsteady, "parted when fuzzed and not when run again"),
             (outcome.troubles, "that no kernel got through (troubles.jsonl)"),
+            (outcome.left, "parted and are yet to be looked at (--resume)"),
         )
         if count
     ]
