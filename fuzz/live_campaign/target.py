@@ -108,8 +108,6 @@ def ending(call: Callable[P, R], close: Callable[[], None]) -> Callable[P, R]:
         except OSError:
             traceback.print_exc()
             status = 1
-        if not status:
-            print("Done ", file=sys.stderr)
         sys.stderr.flush()
         os._exit(status)
 
@@ -148,6 +146,13 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
     hit = coverage_counters(counters.count)
     progress = Progress(options.findings, options.name or str(os.getpid()))
     findings = Findings(options.findings, options.name, progress)
+
+    def done() -> None:
+        progress.note()
+        # As libFuzzer says it where it ends itself: the campaign looks for that.
+        print(f"Done {progress.runs} runs in {progress.elapsed:.0f} second(s)", file=sys.stderr)
+
+    stack.callback(done)
     up = stack.enter_context(guests(len(kernels)))
 
     def tick() -> None:
