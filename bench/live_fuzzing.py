@@ -4,7 +4,8 @@ fast it is.
     python -m bench.live_fuzzing [--vendor V] [--seconds S] [--seeds N]
 
 With --batches instead what an input costs on one instrumented variant, by how many are run at a
-time: processor time of the emulator, which other work on the machine hardly changes.
+time: processor time of the emulator, which other work on the machine hardly changes; and how many
+of the blocks that an input reaches it reaches each time.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from variants.live.cache import builds
 from variants.live.emulator import LiveError
 from variants.live.guests import guests
 from variants.live.inside import SUFFIX
+from variants.live.layout import Place
 from variants.machine.step import VENDORS, Vendor
 
 ROOT: Final = Path(__file__).parent.parent
@@ -60,6 +62,8 @@ def batches(vendor: Vendor) -> None:
     name = NAMES[0] + SUFFIX
     those = builds(None, [name])
     some = inputs(vendor)
+    always = [set[Place]() for _ in some]
+    ever = [set[Place]() for _ in some]
     with guests(1) as up:
         run(some[:1], vendor, those, up, lambda: None)
         for batch in BATCHES:
@@ -67,11 +71,17 @@ def batches(vendor: Vendor) -> None:
             process = guest.running.process.pid
             before, began = used(process), perf_counter()
             for at in range(0, INPUTS, batch):
-                run(some[at : at + batch], vendor, those, up, lambda: None)
+                ran = run(some[at : at + batch], vendor, those, up, lambda: None)
+                for number, one in enumerate(ran, at):
+                    reached = set(one.reached[name])
+                    always[number] = always[number] & reached if ever[number] else reached
+                    ever[number] |= reached
             by_clock, took = perf_counter() - began, used(process) - before
             each = [f"{1000 * one / INPUTS:.1f}" for one in (took, by_clock)]
             said = "{} ms each ({} by the clock)".format(*each)
             print(f"{vendor}: {batch} at a time: {said}", flush=True)
+    each = [str(sum(map(len, some)) // INPUTS) for some in (always, ever)]
+    print(f"{vendor}: of {len(BATCHES)} runs all reach {each[0]} blocks, some {each[1]}")
 
 
 def campaign(vendor: Vendor, seconds: int, seed: int, workers: int) -> str:

@@ -128,7 +128,7 @@ def collector(
         NAMES,
         settings,
         journal,
-        {},
+        {"compared": build},
         lambda: (5, 1.0),
         lambda signature, _: announced.append(signature),
         lambda: going_on,
@@ -178,10 +178,14 @@ def test_a_session_goes_on_with_what_the_last_one_found(tmp_path: Path, kernels:
     before.collect(tmp_path / "work")
     told = json.loads((tmp_path / "campaign.json").read_text())
     runs = kernels.runs
+    traces = list(tmp_path.glob("*/trace.txt"))
+    for trace in traces:
+        trace.unlink()
     after, announced = collector(tmp_path, kernels)
     after.restore(told)
     after.report()
     assert not announced
+    assert not any(trace.exists() for trace in traces)
     assert after.found() == before.found()
     assert after.first == before.first
     assert kernels.runs == runs, "what the journal has is not run again"
@@ -201,9 +205,12 @@ def test_what_other_kernels_do_not_show_is_gone(tmp_path: Path, kernels: Kernels
     told = json.loads((tmp_path / "campaign.json").read_text())
     assert [one["signature"] for one in told["gone"]] == [YADONG]
     back, _ = collector(tmp_path, kernels, build="three")
+    for trace in tmp_path.glob("*/trace.txt"):
+        trace.unlink()
     back.restore(told)
     assert back.found() == {PAOLO, YADONG}
     assert not back.gone
+    assert len(list(tmp_path.glob("*/trace.txt"))) == 2
 
 
 def test_what_there_was_no_time_for_is_kept(tmp_path: Path, kernels: Kernels) -> None:

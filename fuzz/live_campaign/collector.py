@@ -65,8 +65,11 @@ class Collector:
         return frozenset(self.best)
 
     def restore(self, told: Mapping[str, Any]) -> None:
-        """Take in what an earlier session has left, which is run again if the kernels have changed.
-        What its schedules no longer show is `gone`. told: its campaign.json."""
+        """Take in what an earlier session has left. What its schedules no longer show is `gone`.
+
+        told: its campaign.json. If kernels have changed since, schedules are run again, and what
+        they show is written anew.
+        """
         before = [*told.get("signatures", ()), *told.get("gone", ())]
         for vendor in self.hunts:
             mine = [one for one in before if one["vendor"] == vendor]
@@ -75,7 +78,10 @@ class Collector:
                 self.take(vendor, [way._replace(name="", about="") for way in ways])
         self.troubles, self.unsteady = told.get("troubles", 0), told.get("unsteady", 0)
         self.first = {one["signature"]: First(**one["first"]) for one in before}
-        self.look()
+        changed = self.look()
+        if told.get("compared") != self.about.get("compared"):
+            for signature in changed:
+                write_found(self.settings.out, self.names, *self.best[signature])
         there = {one["signature"]: one for one in before if one["signature"] not in self.best}
         self.gone = [{"gone": now(), **one} for one in there.values()]
 
