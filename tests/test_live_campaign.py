@@ -200,6 +200,7 @@ def test_what_other_kernels_do_not_show_is_gone(tmp_path: Path, kernels: Kernels
     mended.machines["yadong"] = mended.machines["original"]
     after, _ = collector(tmp_path, mended, build="two")
     after.restore(told)
+    after.report()
     after.write_summary()
     assert after.found() == {PAOLO}
     told = json.loads((tmp_path / "campaign.json").read_text())
@@ -208,6 +209,7 @@ def test_what_other_kernels_do_not_show_is_gone(tmp_path: Path, kernels: Kernels
     for trace in tmp_path.glob("*/trace.txt"):
         trace.unlink()
     back.restore(told)
+    back.report()
     assert back.found() == {PAOLO, YADONG}
     assert not back.gone
     assert len(list(tmp_path.glob("*/trace.txt"))) == 2

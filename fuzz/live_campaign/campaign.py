@@ -80,11 +80,11 @@ def run(
         journal = journal_of(settings, identities, running(builds, up, trouble))
         collector = Collector(list(builds), settings, journal, about, ran, announce, going_on)
         collector.restore(before.told)
+        collector.report()
         collector.write_summary()
         # campaign.json has the counts of earlier sessions now.
         make_room(out, settings.vendors, session, seeds=False)
         add_inputs(out / CORPUS, settings.given, settings.mix)
-        collector.report()
         crew = hire(settings, session, workers or len(settings.vendors), TARGET, PATIENCE)
         stack.callback(crew.stop)
         statistics = Statistics(out, before.seconds)

@@ -78,10 +78,9 @@ class Collector:
                 self.take(vendor, [way._replace(name="", about="") for way in ways])
         self.troubles, self.unsteady = told.get("troubles", 0), told.get("unsteady", 0)
         self.first = {one["signature"]: First(**one["first"]) for one in before}
-        changed = self.look()
-        if told.get("compared") != self.about.get("compared"):
-            for signature in changed:
-                write_found(self.settings.out, self.names, *self.best[signature])
+        self.look()
+        if told.get("compared") == self.about.get("compared"):
+            self.changed()
         there = {one["signature"]: one for one in before if one["signature"] not in self.best}
         self.gone = [{"gone": now(), **one} for one in there.values()]
 
@@ -125,14 +124,17 @@ class Collector:
         told = {"time": now(), "says": says, "schedule": schedule_json(schedule)}
         append_line(self.settings.out / TROUBLES, json.dumps(told))
 
-    def look(self) -> list[str]:
-        """See what there is now; the signatures that are new, or are told otherwise."""
+    def look(self) -> None:
+        """See what there is now."""
         self.best = {
             signature_of(vendor, found): (vendor, found)
             for vendor, hunt in self.hunts.items()
             for found in hunt.found
             if not found.gone
         }
+
+    def changed(self) -> list[str]:
+        """The signatures that are new, or are told otherwise than when this was asked before."""
         changed = []
         for signature, (_, found) in self.best.items():
             state = tuple((way.schedule, way.repeats, way.minimal) for way in found.told)
@@ -143,7 +145,8 @@ class Collector:
 
     def report(self) -> None:
         """Write what is new, then the summary, and announce it. Raises OSError."""
-        changed = self.look()
+        self.look()
+        changed = self.changed()
         new = [signature for signature in changed if signature not in self.first]
         for signature in changed:
             write_found(self.settings.out, self.names, *self.best[signature])
