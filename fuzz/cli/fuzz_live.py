@@ -61,6 +61,9 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(campaign_json(outcome), indent=1))
     else:
         print("\n".join(map(printable, ["", *lines_of(outcome, settings.out)])))
+    if not outcome.schedules:
+        complain("no schedule was run: it takes longer to boot")
     if outcome.found.keys() - known.keys():
         return DIFFERENT
-    return TROUBLE if outcome.troubles or outcome.left else SAME
+    clean = outcome.schedules and not outcome.troubles and not outcome.left
+    return SAME if clean else TROUBLE

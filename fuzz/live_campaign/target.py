@@ -167,12 +167,13 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
 
     def run_one(data: bytes) -> None:
         ran = ahead.shown(data)
-        progress.count()
         # libFuzzer wants its first input, which has no steps, to hit something too.
         hit[0] = 1
-        if ran.traces:
-            findings.take(data, ran)
-        if ran.traces and not ran.broken:
+        if not ran.traces:
+            return
+        progress.count()
+        findings.take(data, ran)
+        if not ran.broken:
             for number in (*counters.of_blocks(ran.reached), *counters.of_looks(*ran[:2])):
                 hit[number] = 1
 
