@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-BATCH: Final = 16
+BATCH: Final = 32
 """Inputs that are run at a time: one alone takes three times as long, a hundred together no less
 each (docs/live-fuzzing.md)."""
 TRIES: Final = 4
