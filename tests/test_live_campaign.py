@@ -17,7 +17,11 @@ from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.collector import TROUBLES, Collector
 from fuzz.live_campaign.counters import LOOKS, Counters
 from fuzz.live_campaign.kernels import live_schedule
+from fuzz.live_campaign.report import ruling_of
+from fuzz.review.findings import Found, Way
 from fuzz.review.journal import NAME, Journal
+from fuzz.review.marks import marks
+from fuzz.review.triggers import trigger_of
 from fuzz.schedule.codes import fuzz_input, schedule_of_input
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.schedule import Schedule, races
@@ -245,6 +249,22 @@ def test_what_no_kernel_gets_through_is_kept(tmp_path: Path, kernels: Kernels) -
     assert json.loads(line)["says"].startswith("original broke off")
     assert made.outcome().troubles == 1
     assert kernels.runs == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "schedule", "ruling"),
+    [
+        ("original", IN_L1, "regression"),
+        ("paolo", IN_L1, "fix"),
+        ("original", IN_L2, "regression"),
+        ("other", IN_L1, "regression"),
+    ],
+)
+def test_who_is_right(kernels: Kernels, base: str, schedule: Schedule, ruling: str) -> None:
+    (traces,) = kernels.run([schedule], False)
+    ((step, mark),) = marks(schedule, traces)
+    trigger = trigger_of(schedule, traces[NAMES[0]], step)
+    assert ruling_of(base, Found(mark, "nop", [Way(schedule, trigger, traces)])) == ruling
 
 
 def test_the_page_of_models_is_none_for_kernels(

@@ -26,6 +26,7 @@ from fuzz.live_campaign.report import Outcome, write_summary
 from fuzz.review.journal import NAME, Journal, OtherBuilds, Run
 from fuzz.review.review import GRACE, MOST_BROKEN
 from fuzz.schedule.schedule import Schedule
+from variants.live.artefacts import key_of
 from variants.live.guests import Guests, guests
 from variants.live.runner import Build
 
@@ -66,7 +67,7 @@ def run(
             "version": program_version(),
             "vendors": list(settings.vendors),
             "mix": settings.mix,
-            "compared": {"variants": dict(identities)},
+            "compared": {"variants": {name: key_of(one) for name, one in identities.items()}},
             "began": before.told.get("began", now()),
             "session": {
                 "number": session,

@@ -74,13 +74,16 @@ def signature_of(vendor: Vendor, found: Found) -> str:
 
 
 def ruling_of(base: str, found: Found) -> Ruling:
-    """Who is right: by the rules that variants break first in the shortest schedule."""
-    broken = broken_by(found).keys()
-    own = next(group for group in found.mark.groups if base in group)
-    theirs, its = broken - set(own), base in broken
-    if its:
-        return "both" if theirs else "fix"
-    return "regression" if theirs else "open"
+    """Who is right: by the rules that variants break first in the shortest schedule.
+
+    Where the base has parted before, the first group is held against the others.
+    """
+    broken, groups = set(broken_by(found)), found.mark.groups
+    own = next((group for group in groups if base in group), groups[0])
+    theirs = {name for group in groups if group != own for name in group}
+    if broken & set(own):
+        return "both" if broken & theirs else "fix"
+    return "regression" if broken & theirs else "open"
 
 
 def write_found(out: Path, names: Sequence[str], vendor: Vendor, found: Found) -> None:
