@@ -38,7 +38,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-OWN_WATCH: Final = ("-timeout=1000000", "-handle_term=0")
+OWN_WATCH: Final = ("-timeout=1000000", "-report_slow_units=1000000", "-handle_term=0")
 """A batch may take minutes, where one of its schedules hangs a kernel; that is looked after here.
 With 0 seconds Atheris ends the process at its first alarm."""
 
