@@ -25,7 +25,7 @@ from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.counters import Counters
 from fuzz.live_campaign.kernels import Ran, live_schedule, run
 from fuzz.review.findings import Unexplained
-from fuzz.review.marks import marks
+from fuzz.review.marks import Mark, marks
 from fuzz.schedule.file import write_whole
 from variants.live.cache import builds
 from variants.live.guests import guests
@@ -61,8 +61,8 @@ class Findings:
         self.known: dict[object, int] = {}
         self.written = 0
 
-    def take(self, data: bytes, ran: Ran) -> None:
-        """Note what `data` showed. Raises OSError."""
+    def take(self, data: bytes, ran: Ran) -> list[Mark]:
+        """Note what `data` showed; how its differences look. Raises OSError."""
         parted = marks(ran.schedule, ran.traces)
         for step, mark in parted:
             trace = ran.traces[mark.groups[0][0]][: step + 1]
@@ -74,6 +74,7 @@ class Findings:
                 self.write({"signature": str(mark), "input": data.hex()})
         if ran.broken and not parted:
             self.write({"trouble": "; ".join(ran.broken), "input": data.hex()})
+        return [mark for _, mark in parted]
 
     def write(self, told: Mapping[str, object]) -> None:
         self.written += 1
@@ -172,9 +173,9 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
         if not ran.traces:
             return
         progress.count()
-        findings.take(data, ran)
+        looks = findings.take(data, ran)
         if not ran.broken:
-            for number in (*counters.of_blocks(ran.reached), *counters.of_looks(*ran[:2])):
+            for number in (*counters.of_blocks(ran.reached), *counters.of_looks(looks)):
                 hit[number] = 1
 
     mutator = Mutator(vendor, mix=options.mix, races=False)
