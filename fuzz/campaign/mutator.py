@@ -57,7 +57,8 @@ RACE: Final = "race"
 """The family of `at` steps."""
 CROSSED: Final = 4
 """Of so many crossovers one is made: libFuzzer asks for as many as for mutations."""
-DRAWN_FAMILIES: Final = (RACE,) * 6 + ("", *FAMILIES)
+CALM_FAMILIES: Final = ("", *FAMILIES)
+DRAWN_FAMILIES: Final = (RACE,) * 6 + CALM_FAMILIES
 """What an input gets beside the usual steps that has nothing yet."""
 ALL_POINTS: Final = tuple(POINTS)
 HEADER_BYTES: Final = 2
@@ -157,7 +158,8 @@ class Mutator:
     """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
 
     walker: without it, steps and points are drawn blindly. note: called with what is about to run,
-    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`.
+    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. races:
+    whether to add messages that land in a step.
     """
 
     def __init__(
@@ -166,11 +168,13 @@ class Mutator:
         walker: Walker | None = None,
         note: Note = lambda _: None,
         mix: bool = False,
+        races: bool = True,
     ) -> None:
         self.vendor = vendor
         self.walker = walker
         self.note = note
         self.mix = mix
+        self.races = races
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
@@ -232,7 +236,7 @@ class Mutator:
         for code in codes_of(data)[1:]:
             if some := families(code):
                 return min(some)
-        return self._pick(DRAWN_FAMILIES)
+        return self._pick(DRAWN_FAMILIES if self.races else CALM_FAMILIES)
 
     def _start_on(self, vcpus: int) -> int:
         return 1 if self._draw() < ON_AN_AP else self._below(vcpus)
@@ -291,8 +295,9 @@ class Mutator:
         """`data` and up to `more` steps."""
         vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
         on, family = self._start_on(vcpus), self._family_of(data)
+        racing = self.races and family in (RACE, None)
         for number in range(more):
-            if family in (RACE, None) and number and self._draw() < RACING:
+            if racing and number and self._draw() < RACING:
                 (code,) = message(vcpus, on, self._racing_mode(), self._pick(ALL_POINTS))
                 data += code_bytes(code)
             data += code_bytes(self._pick(palette(self.vendor, vcpus, on, family)))
