@@ -22,14 +22,13 @@ import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
 from fuzz.campaign.mutator import (
-    CODE_BYTES,
-    HEADER_BYTES,
     MAX_STEPS,
     Mutation,
     Mutator,
     crossover_of,
     seldom,
 )
+from fuzz.campaign.palette import CODE_BYTES, HEADER_BYTES
 from fuzz.campaign.parent import end_with
 from fuzz.campaign.progress import Progress
 from fuzz.campaign.walker import Walker
