@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fuzz.cli.kernels import add_cache
@@ -13,7 +14,7 @@ from fuzz.live.cover import covering
 from fuzz.live.coverage import coverage_json, event_path, reached_by, table
 from fuzz.live.landings import Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
-from fuzz.live.race_shrink import minimised
+from fuzz.live.race_shrink import likely_on, minimised, swept
 from fuzz.live.races import run_races
 from fuzz.live.races_text import Blocks, races_json, races_text, smallest_text, totals
 from fuzz.live.run import MORE_THAN_CORES, why, why_not
@@ -107,7 +108,8 @@ def minimize(found: Sequence[Race], kernels: Mapping[str, Build]) -> int:
     status = SAME
     with prepared(kernels, TELLING) as there:
         for race in found:
-            if smallest := minimised(race, there):
+            sweep, likely = partial(swept, there), partial(likely_on, there)
+            if smallest := minimised(race, sweep, likely):
                 status = DIFFERENT
                 print(smallest_text(smallest, blocks), flush=True)
             else:
