@@ -18,11 +18,12 @@ from fuzz.schedule.order import weight
 from fuzz.schedule.schedule import Schedule, ScheduleError, block_of, check
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import dump, load, schedule_json
-from variants.live.inside import BLOCKS, TEXT, Block, Frame, place_of
+from variants.live.inside import BLOCKS, SOURCES, Block
 from variants.live.landing import NEVER, Landed, at_block, landed, landing_in, passed
 from variants.live.layout import NOWHERE, Place, hits, place
 from variants.live.protocol import Refused, decode, encode
 from variants.live.spots import LEFT_OUT, SPOTS
+from variants.live.symbols import Frame, place_of
 from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 from variants.machine.step import Step
@@ -112,8 +113,8 @@ def built(folder: Path, above: int, *lines: tuple[str, int]) -> Path:
     """An instrumented build of a function that begins `above` lines below the file's first: its
     lines, and how many blocks each has."""
     file = "arch/x86/kvm/lapic.c"
-    (folder / TEXT / file).parent.mkdir(parents=True)
-    (folder / TEXT / file).write_text("\n".join([*[""] * above, *(text for text, _ in lines)]))
+    (folder / SOURCES / file).parent.mkdir(parents=True)
+    (folder / SOURCES / file).write_text("\n".join([*[""] * above, *(text for text, _ in lines)]))
     numbers = [above + 1 + at for at, (_, blocks) in enumerate(lines) for _ in range(blocks)]
     frames = [Frame("kvm_apic_accept_events", file, number) for number in numbers]
     blocks = [Block(Place("kvm", ".text", at), (frame,)) for at, frame in enumerate(frames)]
@@ -316,18 +317,20 @@ def test_a_helper_counts_for_the_function_that_it_is_inlined_in() -> None:
     assert function_of(Block(where, (helper,))) == ""
 
 
-def test_the_table_has_the_lines_that_no_schedule_reaches() -> None:
+def test_the_table_has_the_lines_that_no_schedule_reaches_and_why() -> None:
     def block(line: int) -> Block:
         frame = Frame("kvm_apic_accept_events", "arch/x86/kvm/lapic.c", line)
         return Block(Place("kvm", ".text", line), (frame,))
 
-    blocks = ((block(20), 0), (block(10), 3), (block(10), 0), (block(30), 1))
+    blocks = ((block(20), 0), (block(10), 3), (block(10), 0), (block(15), 0), (block(30), 1))
     some, none = (
         Function("kvm_apic_accept_events", blocks),
         Function("kvm_apic_accept_events", blocks[:1]),
     )
-    assert list(table([some, none]))[2:] == [
-        "| `kvm_apic_accept_events` (lapic.c) | 2 of 4 | 3 | 10*, 20 |",
+    told = table([some, none], lambda one: "no SMM" if one.place.offset == 15 else "")
+    assert list(told)[2:] == [
+        "| `kvm_apic_accept_events` (lapic.c) | 2 of 5 | 3 | "
+        "**no reason yet**: 10*, 20<br>no SMM: 15 |",
         "| `kvm_apic_accept_events` (lapic.c) | 0 of 1 | 0 | all |",
     ]
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,19 +11,27 @@ from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.compared import compared
 from fuzz.live.cover import covering
-from fuzz.live.coverage import coverage_json, event_path, reached_by, table
+from fuzz.live.coverage import (
+    coverage_json,
+    event_path,
+    function_of,
+    reached_by,
+    table,
+    totals,
+)
 from fuzz.live.landings import Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
 from fuzz.live.race_shrink import likely_on, minimised, swept
 from fuzz.live.races import run_races
-from fuzz.live.races_text import Blocks, races_json, races_text, smallest_text, totals
+from fuzz.live.races_text import Blocks, race_totals, races_json, races_text, smallest_text
 from fuzz.live.run import MORE_THAN_CORES, why, why_not
+from fuzz.live.unreached import Context, Reason, contexts, read_reasons, why_of
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
 from variants.catalogue import built_in
 from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
-from variants.live.inside import SUFFIX, read_blocks
+from variants.live.inside import SUFFIX, Block, read_blocks, read_flow
 from variants.live.runner import VENDOR_MODULE, Build
 from variants.live.semantic import BASE
 from variants.machine.machine import Machine
@@ -97,7 +105,7 @@ def do_races(options: argparse.Namespace) -> int:
                 print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
         for name, of_all in told.items() if not options.json else ():
             said = f"; {agreements[name]}" if name in agreements else ""
-            print(f"{vendor}, {name}: {totals(of_all)}{said}", flush=True)
+            print(f"{vendor}, {name}: {race_totals(of_all)}{said}", flush=True)
     return status
 
 
@@ -136,11 +144,13 @@ def machines_of(vendor: Vendor, kernels: Iterable[str]) -> dict[str, Machine]:
 
 
 def do_coverage(options: argparse.Namespace) -> int:
-    """Which blocks of the event path are reached: a table for each vendor and variant; 2 if a run
-    broke off."""
+    """Which blocks of the event path are reached, and why others are not: a table for each vendor
+    and variant; 2 if a run broke off."""
     status = SAME
     kernels = instrumented_builds(options)
     given = [read_schedule(path) for path in files_in(options.files)]
+    reasons = read_reasons()
+    where = {name: contexts(build.modules, function_of) for name, build in kernels.items()}
     for vendor in VENDORS:
         schedules = [one for one in given if one.vendor == vendor and not races(one)]
         if not options.files:
@@ -154,10 +164,36 @@ def do_coverage(options: argparse.Namespace) -> int:
         modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
         for name, build in kernels.items():
             functions = event_path(build, reached[name], modules)
+            blocks = {block.place: block for block in read_blocks(build.modules)}
+            before = {
+                one: [blocks[last] for last in all_]
+                for one, all_ in read_flow(build.modules).items()
+            }
+            because = why_of(reasons, where[name], before, reached[name])
             if options.json:
                 about = {"variant": name, "vendor": vendor, "schedules": len(schedules)}
-                print(json.dumps({**about, "functions": coverage_json(functions)}), flush=True)
+                told = {**about, "functions": coverage_json(functions, because)}
+                print(json.dumps(told), flush=True)
                 continue
             print(f"{vendor}, {name}, {len(schedules)} schedules:\n")
-            print("\n".join([*table(functions), ""]), flush=True)
+            print("\n".join([*table(functions, because), ""]))
+            print("\n".join([*totals(functions, reasons, where[name], because), ""]), flush=True)
+    if not options.json:
+        print("\n".join(idle_reasons(kernels, reasons, where)))
     return status
+
+
+def idle_reasons(
+    kernels: Mapping[str, Build],
+    reasons: Sequence[Reason],
+    where: Mapping[str, Callable[[Block], Context]],
+) -> Iterator[str]:
+    """A line if there are reasons that fit nothing in these kernels."""
+    idle = dict.fromkeys(reasons)
+    for name, build in kernels.items():
+        places = [where[name](block) for block in read_blocks(build.modules) if function_of(block)]
+        for reason in list(idle):
+            if any(map(reason.fits, places)):
+                del idle[reason]
+    if idle:
+        yield f"reasons for nothing in these kernels: {'; '.join(one.why for one in idle)}"

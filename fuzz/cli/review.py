@@ -15,11 +15,13 @@ from fuzz.cli.output import TELLING, complain, on_terminal, seldom
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.report.folder import slug_of
 from fuzz.review.attribution import lay_to_hunks, lay_to_kernels
+from fuzz.review.reached import Reached, reach
+from fuzz.review.reached_text import nothing_reached
 from fuzz.review.report import Facts, lines_of, review_json, write_report
 from fuzz.review.review import Clock, Review, review
 from variants.catalogue import BUILT_IN
 from variants.live.bochs import bochs_of
-from variants.live.cache import builds, cache_folder
+from variants.live.cache import builds, cache_folder, identities
 from variants.live.emulator import LiveError
 from variants.live.entries import KERNEL, STOCK, canonical, is_kernel, read_setup
 from variants.live.hunks import Hunk
@@ -28,7 +30,7 @@ from variants.live.request import Request
 from variants.live.runner import Build
 from variants.live.same_code import same_code
 from variants.live.semantic import BASE
-from variants.live.setup import set_up
+from variants.live.setup import instrumented_patch, set_up
 from variants.live.subsets import patch_hunks
 from variants.machine.step import VENDORS, Vendor
 
@@ -37,6 +39,8 @@ RANGE: Final = re.compile(r"([^/\s]+?)\.\.([^/\s]+)")
 ONLY: Final[Mapping[str, Vendor]] = {"arch/x86/kvm/svm/": "svm", "arch/x86/kvm/vmx/": "vmx"}
 """Folders of which only one vendor's module is built."""
 
+REACHING: Final = 120
+"""Seconds for what was run to be run again, to see which lines of a patch it reaches."""
 ABOUT: Final = """\
 Find what a patch, or a kernel, does differently on real KVM: schedules are proposed, run on both,
 and each difference is minimised, repeated, and laid to the patch's hunks or to a kernel between.
@@ -169,6 +173,9 @@ def compared(options: argparse.Namespace, names: Sequence[str], hunks: Sequence[
     write_report(out, result, facts)
     if not result.interrupted:
         try:
+            if hunks and not result.same_code:
+                result.reached = lines_reached(options, result, names[1], hunks, out)
+                write_report(out, result, facts)
             attribute(options, result, names, of, hunks)
         except KeyboardInterrupt:
             result.interrupted = True
@@ -199,14 +206,6 @@ def vendors_of(
     return VENDORS, {}
 
 
-def identities(of: Mapping[str, Build]) -> dict[str, str]:
-    """What tells these builds from others; artefacts are named by what they were built from."""
-    return {
-        name: " ".join(map(str, (build.vmlinuz, build.modules, build.agent, build.bochs)))
-        for name, build in of.items()
-    }
-
-
 def facts_of(
     folder: Path, names: Sequence[str], of: Mapping[str, Build], left_out: Mapping[Vendor, str]
 ) -> Facts:
@@ -216,6 +215,20 @@ def facts_of(
     emulators: dict[Vendor, str] = {"svm": f"QEMU {qemu_version()}, TCG", "vmx": f"Bochs {bochs}"}
     patch = known[names[1].removesuffix(STOCK)]["patch"]
     return Facts(versions, emulators, left_out, Path(patch).name)
+
+
+def lines_reached(
+    options: argparse.Namespace, result: Review, name: str, hunks: Sequence[Hunk], out: Path
+) -> Reached:
+    """Which of a patch's lines were reached by what was run. Raises OSError."""
+    seconds = min(REACHING, options.time or REACHING)
+    hunts = {vendor: one.hunt for vendor, one in result.reviewed.items()}
+    try:
+        build = instrumented_patch(options.cache, name, [hunk.file for hunk in hunks])
+        clock = Clock(seconds)
+        return reach(name, build, hunks, hunts, out, clock.proposing, TELLING)
+    except LiveError as error:
+        return Reached(unknown=str(error))
 
 
 def attribute(
@@ -243,4 +256,5 @@ def status_of(result: Review) -> int:
         return SAME
     hunts = [one.hunt for one in result.reviewed.values()]
     sure = all(hunt.schedules and not hunt.unexplained for hunt in hunts)
+    sure = sure and not nothing_reached(result.reached)
     return SAME if sure and not result.interrupted else TROUBLE

@@ -1,11 +1,12 @@
 """Which basic blocks of KVM's event path schedules reach, on instrumented builds."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fuzz.live.run import Telling
+from fuzz.live.unreached import Context, Reason, Why
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import schedule_json
 from variants.live.inside import Block, read_blocks
@@ -21,6 +22,7 @@ EVENT_PATH: Final = (
     *("vcpu_enter_guest", "inject_pending_event", "kvm_check_and_inject_events"),
     *("process_nmi", "process_smi", "process_smi_request", "enter_smm", "emulator_leave_smm"),
     *("svm_enter_smm", "svm_leave_smm", "vmx_enter_smm", "vmx_leave_smm", "svm_set_gif"),
+    *("svm_pre_enter_smm", "svm_pre_leave_smm", "vmx_pre_enter_smm", "vmx_pre_leave_smm"),
     *("__apic_accept_irq", "kvm_lapic_reset", "kvm_vcpu_reset", "svm_vcpu_reset", "vmx_vcpu_reset"),
     *("kvm_arch_vcpu_ioctl_get_mpstate", "kvm_arch_vcpu_ioctl_set_mpstate"),
     *("kvm_vcpu_ioctl_x86_get_vcpu_events", "nested_svm_vmexit", "nested_vmx_vmexit"),
@@ -82,37 +84,79 @@ def event_path(
 
 def function_of(block: Block) -> str:
     """The function of the event path that a block is in, inlined helpers included; "" if none."""
-    if any(part in block.frames[0].file for part in TRACEPOINTS):
+    if any(part in one.file for one in block.frames for part in TRACEPOINTS):
         return ""
     return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
 
 
-def lines_missed(function: Function) -> str:
-    """The lines of a function with blocks that no schedule reaches; `*` where others are reached.
+def lines_missed(function: Function, why: Why) -> Iterator[str]:
+    """The lines of a function with blocks that no schedule reaches, by why that is; `*` where
+    others are reached.
 
     A block of a helper that is inlined is of the line that calls it.
     """
-    lines: dict[int, list[bool]] = {}
+    some: set[int] = set()
+    missed: dict[str, set[int]] = {}
     for block, times in function.blocks:
-        frame = next(one for one in block.frames if one.function == function.name)
-        lines.setdefault(frame.line, []).append(times > 0)
-    missed = {line: any(reached) for line, reached in lines.items() if not all(reached)}
-    return ", ".join(f"{line}{'*' if missed[line] else ''}" for line in sorted(missed))
+        line = next(one for one in block.frames if one.function == function.name).line
+        if times:
+            some.add(line)
+        else:
+            missed.setdefault(why(block), set()).add(line)
+    for reason, lines in sorted(missed.items(), key=lambda one: min(one[1])):
+        numbers = ", ".join(f"{line}{'*' if line in some else ''}" for line in sorted(lines))
+        yield f"{reason or '**no reason yet**'}: {numbers}"
 
 
-def table(functions: Sequence[Function]) -> Iterator[str]:
-    """A row of Markdown for each function: blocks, schedules, the lines that none reaches."""
+def table(functions: Sequence[Function], why: Why) -> Iterator[str]:
+    """A row of Markdown for each function: blocks, schedules, the lines that none reaches.
+
+    why: of a block that is not reached, "" if that is not known.
+    """
     yield "| function | blocks reached | schedules | lines not reached |"
     yield "| --- | --- | --- | --- |"
     for one in functions:
         frame = next(part for part in one.blocks[0][0].frames if part.function == one.name)
         most = max(times for _, times in one.blocks)
-        missed = lines_missed(one) if most else "all"
+        missed = "<br>".join(lines_missed(one, why)) if most else "all"
         row = f"{one.reached} of {len(one.blocks)} | {most} | {missed or '-'}"
         yield f"| `{one.name}` ({Path(frame.file).name}) | {row} |"
 
 
-def coverage_json(functions: Sequence[Function]) -> list[dict[str, Any]]:
+def totals(
+    functions: Sequence[Function],
+    reasons: Sequence[Reason],
+    context: Callable[[Block], Context],
+    why: Why,
+) -> Iterator[str]:
+    """What a table comes to, and which reasons are not so."""
+    blocks = [one for function in functions for one in function.blocks]
+    missed = [block for block, times in blocks if not times]
+    unknown = sum(not why(block) for block in missed)
+    reached = f"{len(blocks) - len(missed)} of {len(blocks)} blocks reached"
+    yield f"{reached}; of the others {unknown} have no reason yet"
+    yield from untrue(functions, reasons, context)
+
+
+def untrue(
+    functions: Sequence[Function],
+    reasons: Sequence[Reason],
+    context: Callable[[Block], Context],
+) -> Iterator[str]:
+    """A line for each reason that says of a block that is reached that it cannot be."""
+    for reason in reasons:
+        reached = [
+            block
+            for one in functions
+            for block, times in one.blocks
+            if times and reason.forbids(context(block))
+        ]
+        if reached:
+            frame = reached[0].frames[0]
+            yield f"not so: {reason.why}: {frame.function} is reached at {frame.file}:{frame.line}"
+
+
+def coverage_json(functions: Sequence[Function], why: Why) -> list[dict[str, Any]]:
     """For machines: every block of every function."""
     return [
         {
@@ -122,6 +166,7 @@ def coverage_json(functions: Sequence[Function]) -> list[dict[str, Any]]:
                     "place": str(block.place),
                     "frames": [frame._asdict() for frame in block.frames],
                     "schedules": times,
+                    "why": "" if times else why(block),
                 }
                 for block, times in one.blocks
             ],

@@ -68,7 +68,7 @@ def apart(race: Race, told: Told, part: Interval) -> str:
     return ", ".join(words)
 
 
-def totals(told: Sequence[Told]) -> str:
+def race_totals(told: Sequence[Told]) -> str:
     """What races came to on one build."""
     landings = sum(part.landings for one in told for part in one.intervals)
     outcomes = [{part.trace: part.like for part in one.intervals} for one in told]

@@ -73,7 +73,7 @@ class Hunt:
         self.pool: list[Schedule] = []
         self.again: list[tuple[Schedule, int]] = []
         self.later: list[tuple[Schedule, int]] = []
-        self.ran: set[tuple[int, tuple[Step, ...]]] = set()
+        self.ran: dict[tuple[int, tuple[Step, ...]], Schedule] = {}
         self.schedules = 0
         self.parted = 0
 
@@ -128,7 +128,7 @@ class Hunt:
         triggers = self.triggers
         for one, turn, traces, at in parted:
             if not traces:
-                self.ran.discard(as_key(one))
+                self.ran.pop(as_key(one), None)
                 self.again.append((self.steered(one), turn))
             elif at and turn < AGAIN and len(one.steps) - at[0] > WORTH:
                 other = around(one, first_of(traces), triggers, self.random, at)
@@ -138,7 +138,7 @@ class Hunt:
         """Is it worth running, and was not run yet? Says so once."""
         key = as_key(schedule)
         new = len(schedule.steps) >= SHORTEST and key not in self.ran
-        self.ran.add(key)
+        self.ran.setdefault(key, schedule)
         return new
 
     def take_in(self, schedule: Schedule, traces: Traces) -> list[int]:

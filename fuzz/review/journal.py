@@ -89,7 +89,7 @@ class Journal:
 
         turn: 0 in kept VMs; others, each a run of its own, in fresh ones.
         """
-        coded = [codes.encode(one._replace(name="", about="")).hex() for one in schedules]
+        coded = [code_of(one) for one in schedules]
         there = dict(zip(coded, schedules, strict=True))
         missing = {code: one for code, one in there.items() if (code, turn) not in self.known}
         if missing:
@@ -98,6 +98,10 @@ class Journal:
                 if traces:
                     self.keep(code, turn, traces)
         return [self.known.get((code, turn), {}) for code in coded]
+
+    def shown_by(self, schedule: Schedule) -> Traces:
+        """What a schedule showed in a kept VM; {} if it has not been run."""
+        return self.known.get((code_of(schedule), 0), {})
 
     def keep(self, code: str, turn: int, traces: Traces) -> None:
         before = len(self.shown)
@@ -110,3 +114,8 @@ class Journal:
 
     def numbered(self, trace: Trace) -> list[int]:
         return [self.number(shown) for shown in trace]
+
+
+def code_of(schedule: Schedule) -> str:
+    """What a schedule is known by."""
+    return codes.encode(schedule._replace(name="", about="")).hex()

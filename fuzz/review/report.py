@@ -15,6 +15,7 @@ from fuzz.report.folder import slug_of
 from fuzz.report.reproducer import reproducer
 from fuzz.report.trace import WIDTH
 from fuzz.review.findings import Found, Way
+from fuzz.review.reached_text import doubt, reached_json, sentences
 from fuzz.review.review import Review, Reviewed
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import Schedule
@@ -99,6 +100,7 @@ def review_json(review: Review) -> dict[str, Any]:
         "unexplained": sum(len(one.hunt.unexplained) for one in review.reviewed.values()),
         "interrupted": review.interrupted,
         "seconds": round(review.seconds, 3),
+        "reached": reached_json(review.reached),
         "findings": [finding_json(vendor, found) for vendor, found in review.found],
     }
 
@@ -132,8 +134,9 @@ def mail_paragraph(review: Review, facts: Facts) -> str:
     version = facts.versions[base]
     what = facts.patch or " and ".join(f"{one} ({facts.versions[one]})" for one in others)
     lines = [f"Tested: {what} against {base} ({version}) on real KVM with eventdiff."]
+    lines += [f"{one}." for one in what_was_reached(review, facts)]
     lines += [f"{ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
-    lines += [f"{one}." for one in (*by_place(review, facts), *how_it_ended(review))]
+    lines += [f"{one}." for one in (*by_place(review, facts), *how_it_ended(review, facts))]
     left_out = [f"{vendor.upper()} ({why})" for vendor, why in facts.left_out.items()]
     lines.append(f"Not tested: {', '.join([*left_out, NOT_TESTED])}.")
     return textwrap.fill(" ".join(lines), 72, break_on_hyphens=False) + "\n"
@@ -152,7 +155,12 @@ def by_place(review: Review, facts: Facts) -> Iterator[str]:
         yield f"Nothing is laid to {'; '.join(others)}"
 
 
-def how_it_ended(review: Review) -> Iterator[str]:
+def what_was_reached(review: Review, facts: Facts) -> Iterator[str]:
+    """Which lines of a patch were reached."""
+    return sentences(review.reached) if facts.hunks and review.reviewed else iter(())
+
+
+def how_it_ended(review: Review, facts: Facts) -> Iterator[str]:
     """What is to be known of a review that found nothing, or was cut off."""
     ran = sum(one.hunt.schedules for one in review.reviewed.values())
     if review.same_code:
@@ -160,7 +168,8 @@ def how_it_ended(review: Review) -> Iterator[str]:
     if review.interrupted:
         yield "The review was interrupted" + ("" if ran else " before it ran anything")
     if not review.found and ran:
-        yield "No difference" + (" so far" if review.interrupted else "")
+        so_far = " so far" if review.interrupted else ""
+        yield f"No difference{so_far}{doubt(review.reached) if facts.hunks else ''}"
 
 
 def finding_text(vendor: Vendor, found: Found) -> str:
@@ -180,7 +189,7 @@ def finding_text(vendor: Vendor, found: Found) -> str:
             for name, rule in rules.items()
         ),
         *([] if rules else ["breaks no rule of the manuals"]),
-        f"explains {found.explains} schedules of the review"
+        f"explains {found.explains} schedules"
         + (f", {found.by_looks} of them by their looks alone" if found.by_looks else ""),
         *(f"without this hunk it is gone: {hunk}" for hunk in found.hunks),
         *([found.between] if found.between else []),
@@ -200,9 +209,10 @@ def summary(review: Review, facts: Facts) -> str:
     """`summary.md`"""
     base, *others = review.names
     lines = [f"# {facts.patch or ', '.join(others)} against {base}", ""]
+    lines += [f"- {one}." for one in what_was_reached(review, facts)]
     lines += [f"- {ran(vendor, one, facts)}." for vendor, one in review.reviewed.items()]
     lines += [f"- {vendor.upper()} was not run: {why}." for vendor, why in facts.left_out.items()]
-    lines += [f"- {one}." for one in how_it_ended(review)]
+    lines += [f"- {one}." for one in how_it_ended(review, facts)]
     if review.interrupted:
         lines.append("- The same command goes on.")
     if not review.found:
@@ -228,7 +238,8 @@ def summary(review: Review, facts: Facts) -> str:
 
 def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
     """The same for a terminal."""
-    lines = [ran(vendor, one, facts) for vendor, one in review.reviewed.items()]
+    lines = [*what_was_reached(review, facts)]
+    lines += [ran(vendor, one, facts) for vendor, one in review.reviewed.items()]
     lines += [f"{vendor.upper()} was not run: {why}" for vendor, why in facts.left_out.items()]
     for vendor, found in review.found:
         way = found.shortest
@@ -238,23 +249,27 @@ def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
         lines += [f"  gone without {hunk}" for hunk in found.hunks]
         lines += [f"  {found.between}"] if found.between else []
         lines.append(f"  {out / name_of(vendor, found)}")
-    ended = [one[0].lower() + one[1:] for one in how_it_ended(review)]
+    ended = [one[0].lower() + one[1:] for one in how_it_ended(review, facts)]
     return [*lines, "", *ended, *([f"see {out / 'summary.md'}"] if review.found else [])]
+
+
+def write_finding(folder: Path, base: str, vendor: Vendor, found: Found) -> None:
+    """Write a difference's own folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schedule = named(vendor, found, found.shortest)
+    write_whole(folder / "trace.txt", finding_text(vendor, found))
+    write_whole(folder / "reproducer.yaml", dump(schedule))
+    trace = known(found.shortest.traces.get(base, ()))
+    if len(trace) == len(schedule.steps):
+        program = reproducer(schedule, f"the kernel `{base}`, run live,", trace)
+        write_whole(folder / "reproducer.c", program)
 
 
 def write_report(out: Path, review: Review, facts: Facts) -> None:
     """Write all of it to `out`. Raises OSError."""
     base = review.names[0]
     for vendor, found in review.found:
-        folder = out / name_of(vendor, found)
-        folder.mkdir(parents=True, exist_ok=True)
-        schedule = named(vendor, found, found.shortest)
-        write_whole(folder / "trace.txt", finding_text(vendor, found))
-        write_whole(folder / "reproducer.yaml", dump(schedule))
-        trace = known(found.shortest.traces.get(base, ()))
-        if len(trace) == len(schedule.steps):
-            program = reproducer(schedule, f"the kernel `{base}`, run live,", trace)
-            write_whole(folder / "reproducer.c", program)
+        write_finding(out / name_of(vendor, found), base, vendor, found)
     write_whole(out / "summary.md", summary(review, facts))
     write_whole(out / "tested.txt", mail_paragraph(review, facts))
     text = json.dumps(review_json(review), indent=1)

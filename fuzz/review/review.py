@@ -16,6 +16,7 @@ from fuzz.live.run import Telling, run_once
 from fuzz.review.findings import Found
 from fuzz.review.hunt import Hunt
 from fuzz.review.journal import Journal
+from fuzz.review.reached import Reached
 from fuzz.schedule.schedule import Schedule
 from variants.live.guests import guests
 from variants.live.runner import Build
@@ -60,13 +61,14 @@ class Reviewed:
 @dataclass
 class Review:
     """names: the variants, the base first. reviewed: by vendor, as far as it went. same_code: they
-    are built the same, so that nothing was run."""
+    are built the same, so that nothing was run. reached: of a patch, once that is known."""
 
     names: tuple[str, ...]
     reviewed: dict[Vendor, Reviewed] = field(default_factory=dict)
     interrupted: bool = False
     seconds: float = 0
     same_code: bool = False
+    reached: Reached | None = None
 
     @property
     def found(self) -> list[tuple[Vendor, Found]]:

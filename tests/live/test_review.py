@@ -49,6 +49,41 @@ def test_a_patch_is_laid_to_its_hunk(own_cache: Path, tmp_path: Path) -> None:
     assert (out / "journal.jsonl").read_bytes().startswith(journal)
 
 
+def unreached_patch(cache: Path) -> tuple[str, int]:
+    """A patch of two hunks, and the line of its second: one reads a field where each interrupt is
+    delivered; the other drops those of lowest priority, which no schedule sends."""
+    old = (source_of(cache) / FILE).read_text()
+    new = before(
+        old, "int kvm_apic_set_irq(", "return __apic_accept_irq(", "READ_ONCE(vcpu->mode);"
+    )
+    lost = "if (!trig_mode)\n\t\t\treturn 0;"
+    new = before(new, "int __apic_accept_irq(", "vcpu->arch.apic_arb_prio++;", lost)
+    names = (f"a/{FILE}", f"b/{FILE}")
+    diff = "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
+    return diff, new[: new.index(lost)].count("\n") + 1
+
+
+def before(text: str, function: str, place: str, added: str) -> str:
+    """C source with a statement before another, which is the first such in a function."""
+    at = text.index(place, text.index(function + "struct"))
+    return f"{text[:at]}{added}\n\t\t{text[at:]}"
+
+
+def test_a_hunk_that_nothing_reaches(own_cache: Path, tmp_path: Path) -> None:
+    diff, line = unreached_patch(own_cache)
+    patch, out = tmp_path / "lowest.patch", tmp_path / "out"
+    patch.write_text(diff)
+    status, told = reviewed(own_cache, patch, out, 10)
+    assert (status, told["findings"]) == (0, [])
+    reached = told["reached"]
+    assert reached["not_reached"] == [f"{FILE}:{line}", f"{FILE}:{line + 1}"]
+    assert [one["verdict"] for one in reached["lines"] if one["hunk"] == 1] == ["reached"]
+    for name in ("tested.txt", "summary.md"):
+        said = " ".join((out / name).read_text().split())
+        assert f"Hunk 2 was not reached: {FILE}:{line}, {line + 1}" in said
+        assert "No difference, but hunk 2 was not reached" in said
+
+
 def test_a_patch_that_changes_nothing(own_cache: Path, tmp_path: Path) -> None:
     patch = tmp_path / "plain.patch"
     patch.write_text(comment(own_cache, "svm/svm.c"))

@@ -1,7 +1,7 @@
 """Where builds are kept, and whether they are there and up to date."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +48,14 @@ def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
             build = instrumented(plain, build)
         found[name] = build
     return found
+
+
+def identities(of: Mapping[str, Build]) -> dict[str, str]:
+    """What tells these builds from others; artefacts are named by what they were built from."""
+    return {
+        name: " ".join(map(str, (build.vmlinuz, build.modules, build.agent, build.bochs)))
+        for name, build in of.items()
+    }
 
 
 def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from variants.live.changes import TOP_LEVEL
 from variants.live.git_apply import git_diff
@@ -90,6 +90,43 @@ def hunks_in(diff: str, lines_of: Callable[[str], Sequence[str]]) -> list[Hunk]:
             line, where = place(text, lines_of(file))
             found.append(Hunk(len(found) + 1, file, line, where, head, text))
     return found
+
+
+class Changed(NamedTuple):
+    """A line that a hunk adds, as the patched file counts; with `gone`, the line before which it
+    takes lines away and adds none. text: the line, or those that are gone."""
+
+    line: int
+    gone: bool
+    text: str
+
+
+def changed_in(hunk: Hunk) -> Iterator[Changed]:
+    """What a hunk adds and takes away, in order."""
+    for text in BODY.split(hunk.text):
+        if not RANGES.match(text):
+            continue  # what is said of a whole file
+        ranges, *body = text.split("\n")
+        line = start_of(ranges)
+        for changes, group in groupby(filter(None, body), key=lambda one: one[0] in "+-"):
+            lines = list(group)
+            added = [one[1:] for one in lines if one[0] == "+"]
+            if changes and not added:
+                yield Changed(line, True, "\n".join(one[1:] for one in lines))
+            for number, one in enumerate(added):
+                yield Changed(line + number, False, one)
+            line += len(added) if changes else sum(one[0] == " " for one in lines)
+
+
+def lines_about(hunk: Hunk) -> range:
+    """The lines of the patched file that a hunk shows."""
+    ranges = [
+        (start_of(text), found) for text in BODY.split(hunk.text) if (found := RANGES.match(text))
+    ]
+    if not ranges:
+        return range(0)
+    start, found = ranges[-1]
+    return range(ranges[0][0], start + int(found[5] or 1))
 
 
 def place(text: str, after: Sequence[str]) -> tuple[int, str]:

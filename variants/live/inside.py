@@ -15,7 +15,9 @@ from variants.live.agent_build import AGENT
 from variants.live.artefacts import Store, execute, key_of, progress
 from variants.live.kbuild import MODULES, compiled, make_changed
 from variants.live.layout import Place
+from variants.live.lines import LINES, blocks_before, lines_in, lines_text
 from variants.live.patches import KVM
+from variants.live.symbols import Frame, framed
 
 SUFFIX: Final = "+inside"
 """After a live variant's name: its instrumented build."""
@@ -36,22 +38,15 @@ SOURCE: Final = Path(__file__).parent / "kernel" / "inside.c"
 HEADER: Final = AGENT / "inside.h"
 CALLBACK: Final = "__sanitizer_cov_trace_pc"
 BLOCKS: Final = "blocks.json"
-TEXT: Final = "source"
-"""The folder, beside the modules, of the instrumented files as they were built."""
+FLOW: Final = "flow.json"
+SOURCES: Final = "source"
+"""The folder of the files that blocks are of, within that of their modules."""
 SECTION: Final = re.compile(r"^Relocation section '\.rela(\.\S+)'")
 CODE: Final = ".text"
 """How sections begin whose code runs once a module is loaded and may be traced."""
 RELOCATION: Final = re.compile(rf"^([0-9a-f]+)\s.*\sR_X86_64_P(?:LT|C)32\s.*\s{CALLBACK}\b")
 CALL: Final = 4
 """From a call's relocation to the instruction after it, which is what the callback sees."""
-
-
-class Frame(NamedTuple):
-    """A function in the source, and a line of it: `file` as in the kernel's tree."""
-
-    function: str
-    file: str
-    line: int
 
 
 class Block(NamedTuple):
@@ -64,31 +59,30 @@ class Block(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-def instrument(tree: Path) -> None:
-    """Have KVM's source in `tree` built with the callback; its header goes beside `tree`."""
+def objects_to_trace(files: Iterable[str]) -> tuple[str, ...]:
+    """`INSTRUMENTED`, and the objects of those of `files`, as in the kernel's tree, that are C."""
+    more = {
+        os.path.relpath(file, KVM).removesuffix(".c")
+        for file in files
+        if file.endswith(".c") and file.startswith((KVM, "virt/kvm"))
+    }
+    return (*INSTRUMENTED, *sorted(more - set(INSTRUMENTED)))
+
+
+def instrument(tree: Path, traced: Iterable[str]) -> None:
+    """Have KVM's source in `tree` built with the callback in these objects; its header goes beside
+    `tree`."""
     shutil.copy(SOURCE, tree / KVM)
     shutil.copy(HEADER, tree.parent)  # not a header of KVM's: of those each may change objects
-    flags = "".join(f"CFLAGS_{name}.o += {FLAGS}\n" for name in instrumented_in(tree))
+    there = [name for name in traced if (tree / KVM / f"{name}.c").exists()]
+    flags = "".join(f"CFLAGS_{name}.o += {FLAGS}\n" for name in there)
     with (tree / KVM / "Makefile").open("a") as makefile:
         makefile.write(OBJECT + flags)
 
 
-def instrumented_in(tree: Path) -> list[str]:
-    """Those of `INSTRUMENTED` that there are."""
-    return [name for name in INSTRUMENTED if (tree / KVM / f"{name}.c").exists()]
-
-
-def keep_text(tree: Path, folder: Path) -> None:
-    """Put the instrumented files of `tree` beside the modules: lines are told apart by them."""
-    for name in instrumented_in(tree):
-        file = Path(os.path.normpath(KVM + f"/{name}.c"))
-        (folder / TEXT / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tree / file, folder / TEXT / file)
-
-
-def instrumented_name(name: str, modules: str) -> str:
+def instrumented_name(name: str, modules: str, traced: Iterable[str] = INSTRUMENTED) -> str:
     """The artefact that is the instrumented twin of the one named `modules`."""
-    recipe = (*INSTRUMENTED, FLAGS, OBJECT, TEXT, SOURCE.read_text(), HEADER.read_text())
+    recipe = (*traced, FLAGS, OBJECT, SOURCE.read_text(), HEADER.read_text(), LINES, FLOW, SOURCES)
     return f"inside-{name}-{key_of(modules, *recipe)}"
 
 
@@ -103,13 +97,15 @@ def build_instrumented(
     kernel: Path,
     modules: Path,
     change: Callable[[Path, Path], None],
+    traced: Sequence[str] = INSTRUMENTED,
 ) -> Path:
     """The folder of the modules that `modules` are, built from `kernel` after `change`, with the
-    callback, with their source and a list of their blocks."""
+    callback, and with what is known of their blocks: where they are, which lines have code in
+    which, and which comes after which."""
 
     def both(tree: Path, folder: Path) -> None:
         change(tree, folder)
-        instrument(tree)
+        instrument(tree, traced)
 
     def make(folder: Path) -> None:
         objects = compiled(store, kernel)
@@ -118,11 +114,19 @@ def build_instrumented(
         make_changed(objects, folder, both, os.cpu_count() or 1, log)
         tree = folder.parent / "tree"
         roots = [tree, *header_roots(kernel)]
-        found = [block for one in MODULES for block in blocks_in(tree / KVM / one, roots)]
-        keep_text(tree, folder)
+        built = [tree / KVM / one for one in MODULES]
+        found = [block for one in built for block in blocks_in(one, roots)]
         (folder / BLOCKS).write_text(json.dumps(found) + "\n")
+        numbers = {block.place: number for number, block in enumerate(found)}
+        (folder / LINES).write_text(lines_text(lines_in(built, numbers, CALLBACK, roots)))
+        before = blocks_before(built, numbers, CALLBACK)
+        (folder / FLOW).write_text(json.dumps(before) + "\n")
+        for file in {frame.file for block in found for frame in block.frames}:
+            if (tree / file).is_file():
+                (folder / SOURCES / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(tree / file, folder / SOURCES / file)
 
-    return store.artefact(instrumented_name(name, modules.name), make)
+    return store.artefact(instrumented_name(name, modules.name, traced), make)
 
 
 def header_roots(kernel: Path) -> list[Path]:
@@ -144,37 +148,23 @@ def blocks_in(module: Path, roots: Sequence[Path]) -> Iterator[Block]:
         elif (found := RELOCATION.match(line)) and section.startswith(CODE):
             calls.setdefault(section, []).append(int(found[1], 16) + CALL)
     for section, offsets in calls.items():
-        for offset, frames in zip(offsets, framed(module, section, offsets, roots), strict=True):
+        # An address within the call, for the one after it can be of another line.
+        within = [offset - 1 for offset in offsets]
+        for offset, frames in zip(offsets, framed(module, section, within, roots), strict=True):
             yield Block(Place(module.stem.replace("-", "_"), section, offset), frames)
-
-
-def framed(
-    module: Path, section: str, offsets: Iterable[int], roots: Sequence[Path]
-) -> Iterator[tuple[Frame, ...]]:
-    """Where in the source the calls are that return to `offsets`."""
-    # An address within the call, for the one after it can be of another line.
-    asked = [f"{offset - 1:#x}" for offset in offsets]
-    options = ["--addresses", "--functions", "--inlines", f"--section={section}"]
-    said = execute(["addr2line", f"--exe={module}", *options, *asked])
-    for answer in re.split(r"^0x[0-9a-f]+\n", said, flags=re.MULTILINE)[1:]:
-        lines = answer.splitlines()
-        yield tuple(
-            Frame(function, *place_of(place, roots))
-            for function, place in zip(lines[::2], lines[1::2], strict=True)
-        )
-
-
-def place_of(place: str, roots: Sequence[Path]) -> tuple[str, int]:
-    """File and line of what addr2line prints: FILE:LINE, or FILE:LINE (discriminator N)."""
-    path, _, line = place.partition(" ")[0].rpartition(":")
-    file = Path(os.path.normpath(path))
-    within = (file.relative_to(root) for root in roots if file.is_relative_to(root))
-    return str(next(within, file.name)), int(line) if line.isdigit() else 0
 
 
 def is_instrumented(modules: Path) -> bool:
     """Have the modules in a folder a callback in each block?"""
     return (modules / BLOCKS).exists()
+
+
+def read_flow(modules: Path) -> dict[Place, list[Place]]:
+    """By block of instrumented modules, those that come right before it in its function, as far as
+    that can be seen."""
+    places = [block.place for block in read_blocks(modules)]
+    before: dict[str, list[int]] = json.loads((modules / FLOW).read_text())
+    return {places[int(one)]: [places[last] for last in all_] for one, all_ in before.items()}
 
 
 def read_blocks(modules: Path) -> list[Block]:

@@ -1,7 +1,7 @@
 """`eventdiff live setup`: bring everything that live runs need into the cache."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from variants.live.entries import (
     version_of,
 )
 from variants.live.entries import STOCK as CAME_WITH
-from variants.live.inside import SUFFIX, build_instrumented, read_blocks
+from variants.live.inside import SUFFIX, build_instrumented, objects_to_trace, read_blocks
 from variants.live.kbuild import build_modules
 from variants.live.offers import Offer, chosen, offers_of
 from variants.live.patched import build_patched, kept_patch, said_of
@@ -35,6 +35,7 @@ from variants.live.requirements import check_machine
 from variants.live.runner import Build
 from variants.live.semantic import BASE, build_variant, source_key, transform, variant_names
 from variants.live.storage import bound
+from variants.live.subsets import entry_of
 from variants.live.trees import kernel_of_tree
 
 Offers = Callable[[], list[Offer]]
@@ -54,6 +55,12 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
         there = before(store)
         patches = patches_of(request, there)
         bases = bases_of(request, there)
+        named = {*there, *bases, *variant_names(), *(patch.name for patch in patches)}
+        for name in request.instrument:
+            if canonical(name) not in named:
+                raise LiveError(
+                    f"--instrument {name}: no such variant, only {', '.join(sorted(named))}"
+                )
 
         @cache
         def mirror() -> list[Suite]:
@@ -175,11 +182,9 @@ def alike(store: Store, setup: Setup, pair: Mapping[str, Entry], model: str, tri
 def instrumented(store: Store, setup: Setup, name: str, trial: Trial) -> Iterator[str]:
     """Build a variant with a callback in each block, and hold it against the one without.
 
-    Raises LiveError if there is no such variant, it has no source, or the two part.
+    Raises LiveError if it has no source, or the two part.
     """
-    entry = setup.variants.get(name)
-    if not entry:
-        raise LiveError(f"--instrument {name}: no such variant, only {', '.join(setup.variants)}")
+    entry = setup.variants[name]
     kernel, plain = store.folder / entry.kernel, store.folder / entry.modules
     if not (kernel / "source").is_dir():
         raise LiveError(f"--instrument {name}: an image without source; see `live kernels`")
@@ -187,6 +192,21 @@ def instrumented(store: Store, setup: Setup, name: str, trial: Trial) -> Iterato
     pair = {name: entry, f"{name}{SUFFIX}": replace(entry, modules=store.within(modules))}
     told = alike(store, setup, pair, name, trial)
     yield f"{name}{SUFFIX}: {len(read_blocks(modules))} blocks; {told}"
+
+
+def instrumented_patch(chosen_cache: Path | None, name: str, files: Iterable[str]) -> Build:
+    """A patch, that is set up, with a callback in each block, those of `files` included.
+
+    Nothing has held it against the plain build. Takes the cache's lock. Raises LiveError, OSError.
+    """
+    with locked(cache_folder(chosen_cache)) as store:
+        setup = read_setup(store.folder)
+        entry = entry_of(setup, name)
+        kernel, plain = store.folder / entry.kernel, store.folder / entry.modules
+        change = change_of(store, name, entry)
+        traced = objects_to_trace(files)
+        modules = build_instrumented(store, name, kernel, plain, change, traced)
+        return build_of(store.folder, setup, replace(entry, modules=store.within(modules)))
 
 
 def change_of(store: Store, name: str, entry: Entry) -> Callable[[Path, Path], None]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from variants.live.inside import TEXT, Block, Frame
+from variants.live.inside import SOURCES, Block
 from variants.live.layout import Place
+from variants.live.symbols import Frame
 from variants.machine.points import Point
 
 
@@ -111,7 +112,7 @@ def lines_of(modules: Path) -> Callable[[Frame], str]:
 
     def line_of(frame: Frame) -> str:
         if frame.file not in files:
-            file = modules / TEXT / frame.file
+            file = modules / SOURCES / frame.file
             files[frame.file] = file.read_text().split("\n") if file.is_file() else []
         lines = files[frame.file]
         return lines[frame.line - 1] if 0 < frame.line <= len(lines) else ""
