@@ -35,7 +35,7 @@ def draw_randomly(automaton: Automaton, findings: Findings, until: float, seed: 
     first = header(vendor, 2, 0)
     run = runner(Walker(automaton), bytearray(COUNTERS))
     while time.monotonic() < until:
-        findings.runs += 1
+        findings.progress.runs += 1
         length = generator.randint(1, MAX_STEPS)
         findings.current = pack([first, *generator.choices(codes, k=length)])
         run(findings.current)
@@ -49,7 +49,7 @@ def draw_with_hypothesis(automaton: Automaton, findings: Findings, until: float,
     class Stepping(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            findings.runs += 1
+            findings.progress.runs += 1
             self.taken: list[Step] = []
             self.vm, self.waiting = automaton.start(2), list[int]()
 
@@ -87,8 +87,8 @@ def main() -> None:
     automaton = Automaton(compared(vendor, choose("", [])), findings, ByOutline())
     draw = draw_with_hypothesis if options.hypothesis else draw_randomly
     draw(automaton, findings, time.monotonic() + options.seconds, options.seed)
-    elapsed = time.monotonic() - findings.started
-    write_whole(options.findings / "0.count", f"{findings.runs} {elapsed}")
+    runs, elapsed = findings.progress.runs, findings.progress.elapsed
+    write_whole(options.findings / "0.count", f"{runs} {elapsed}")
 
 
 if __name__ == "__main__":

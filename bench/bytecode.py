@@ -5,7 +5,6 @@ Its coverage sees which lines of the models run, not which states they are in.
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import atheris
@@ -38,9 +37,9 @@ def main() -> None:
     every = 20000 if options.empty else 50
 
     def run(data: bytes) -> None:
-        findings.runs += 1
-        if findings.runs % every == 0:
-            write_whole(count, f"{findings.runs} {time.monotonic() - findings.started}")
+        findings.progress.runs += 1
+        if findings.progress.runs % every == 0:
+            write_whole(count, f"{findings.progress.runs} {findings.progress.elapsed}")
         if options.empty:
             return
         findings.current = data

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from statistics import median
 
-from fuzz.campaign.mutator import RACE, families, palette
+from fuzz.campaign.palette import RACE, families, palette
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Signature
 from fuzz.memory.automaton import Automaton

@@ -185,7 +185,7 @@ def collecting(names: str, out: Path, announced: list[Form]) -> Collector:
     """What collects for a campaign that compares `names` in `out`."""
     variants = choose(names, [])
     automata: dict[Vendor, Automaton] = {"svm": automaton_of("svm", variants)}
-    return Collector(automata, variants, [], out, {}, lambda: (5, 1.0), announced.append)
+    return Collector(automata, variants, [], out, {}, lambda: (5, 1.0), announced.append, 0)
 
 
 def told_of(out: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What instrumented builds of KVM tell, without one: places, messages, races, tables."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,18 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.live.coverage import Function, function_of, table
-from fuzz.live.races import Landing, Race, Shown, between, chosen, races_in, sparse
+from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
+from fuzz.live.race_shrink import lost, smaller
+from fuzz.live.races import Interval, Told, between, chosen, sparse
 from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
-from fuzz.schedule.schedule import Schedule, ScheduleError, block_of
+from fuzz.schedule.order import weight
+from fuzz.schedule.schedule import Schedule, ScheduleError, block_of, check
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import dump, load, schedule_json
-from variants.live.inside import Block
-from variants.live.landing import Landed, at_block, landed, landing, passed
+from variants.live.inside import BLOCKS, SOURCES, Block
+from variants.live.landing import NEVER, Landed, at_block, landed, landing_in, passed
 from variants.live.layout import NOWHERE, Place, hits, place
 from variants.live.protocol import Refused, decode, encode
+from variants.live.spots import LEFT_OUT, SPOTS
 from variants.live.symbols import Frame, place_of
 from variants.machine.observation import Observation
+from variants.machine.points import POINTS
 from variants.machine.step import Step
 
 LAYOUT = ((0xC0200000, "kvm", ".text"), (0xC0300000, "kvm_amd", ".text"))
@@ -95,11 +101,66 @@ def test_where_messages_landed() -> None:
     assert passed(raw, LAYOUT) == [Place("kvm", ".text", 0), Place("kvm_amd", ".text", 0x10)]
 
 
-def test_the_agent_is_told_where_a_message_lands() -> None:
+def test_the_agent_is_told_where_a_message_lands(tmp_path: Path) -> None:
+    landing = landing_in(tmp_path)
     plain = schedule_json(load(RACE))
     assert encode(0, plain, landing=landing).splitlines()[1].endswith(" 12")
     plain["steps"][0]["icr"]["at"] = at_block(2, [Place("kvm_amd", ".text", 0x1F)])
     assert encode(0, plain, landing=landing).splitlines()[1].endswith(" 2@kvm_amd:.text+1f")
+
+
+def built(folder: Path, above: int, *lines: tuple[str, int]) -> Path:
+    """An instrumented build of a function that begins `above` lines below the file's first: its
+    lines, and how many blocks each has."""
+    file = "arch/x86/kvm/lapic.c"
+    (folder / SOURCES / file).parent.mkdir(parents=True)
+    (folder / SOURCES / file).write_text("\n".join([*[""] * above, *(text for text, _ in lines)]))
+    numbers = [above + 1 + at for at, (_, blocks) in enumerate(lines) for _ in range(blocks)]
+    frames = [Frame("kvm_apic_accept_events", file, number) for number in numbers]
+    blocks = [Block(Place("kvm", ".text", at), (frame,)) for at, frame in enumerate(frames)]
+    (folder / BLOCKS).write_text(json.dumps(blocks))
+    return folder
+
+
+ACCEPT = (
+    *(("void accept(vcpu)", 1), ("if (!pending)", 2), ("if (kvm_vcpu_latch_init(vcpu))", 2)),
+    *(("\tWARN_ON_ONCE(waits);", 0), ("pe = xchg(pending, 0);", 1)),
+)
+
+
+@given(above=st.integers(0, 20))
+def test_a_preemption_point_is_found_wherever_its_line_is(
+    tmp_path_factory: pytest.TempPathFactory, above: int
+) -> None:
+    landing = landing_in(built(tmp_path_factory.mktemp("build"), above, *ACCEPT))
+    assert landing("accept-pending") == "0+0@kvm:.text+3,kvm:.text+4"
+    assert landing("accept-taken") == "0+0@kvm:.text+5"
+
+
+def test_what_no_block_stands_for_is_refused_by_name(tmp_path: Path) -> None:
+    landing = landing_in(built(tmp_path, 0, *ACCEPT))
+    with pytest.raises(Refused, match="accept-latched: no block of its own"):
+        landing("accept-latched")
+    with pytest.raises(Refused, match="guest-executed: the guest runs"):
+        landing("guest-executed")
+
+
+def test_a_point_that_only_patches_pass_lands_after_the_step_elsewhere(tmp_path: Path) -> None:
+    assert landing_in(built(tmp_path, 0, *ACCEPT))("nested-sipi") == str(NEVER)
+
+
+def test_each_preemption_point_is_somewhere_or_left_out() -> None:
+    assert SPOTS.keys() | LEFT_OUT.keys() == POINTS.keys()
+    assert not SPOTS.keys() & LEFT_OUT.keys()
+
+
+def test_no_message_lands_within_a_migration(tmp_path: Path) -> None:
+    landing = landing_in(built(tmp_path, 0, *ACCEPT))
+    plain = schedule_json(load(RACE.replace("{block: 12}", "accept-taken")))
+    assert encode(0, plain, landing=landing)
+    plain["steps"][1] = {"save-restore": {"on": 1}}
+    with pytest.raises(Refused, match="save-restore"):
+        encode(0, plain, landing=landing)
 
 
 def test_a_kvm_without_callbacks_refuses_a_race() -> None:
@@ -152,6 +213,41 @@ def test_a_race_keeps_all_steps_of_its_schedule(file: Path) -> None:
 def test_a_schedule_with_a_race_has_that_alone() -> None:
     schedule = load(RACE)
     assert races_in(schedule) == [Race(schedule, 0)]
+
+
+def test_of_two_races_in_a_schedule_the_other_lands_where_it_is_to() -> None:
+    text = RACE.replace("- nop", "- icr: {from: 0, to: 1, mode: nmi, at: exit}\n- nop")
+    (race,) = races_in(load(text))
+    one, other = with_at(Try(race, at_block(3)))["steps"][:2]
+    assert (one["icr"]["at"], other["icr"]["at"]) == (at_block(12), at_block(3))
+
+
+@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))))
+def test_a_smaller_race_is_one_and_smaller(schedule: Schedule) -> None:
+    for race in races_in(schedule):
+        before = [weight(step) for step in without(race).steps]
+        for found in smaller(race):
+            check(without(found))
+            message, target = found.schedule.steps[found.sent : found.step + 1]
+            assert message.at
+            assert message.op == "icr"
+            assert message.to == target.on != message.on
+            after = [weight(step) for step in without(found).steps]
+            assert (len(after), after) < (len(before), before)
+
+
+def outcome(rules: tuple[str, ...]) -> Told:
+    """A race with one block, where a message breaks rules."""
+    (race,) = races_in(load(RACE))
+    one = Try(race, None)
+    part = Interval(one, one, 1, (), (), tuple((1, rule) for rule in rules), sure=True)
+    return Told(1, (), (), (part,), 0)
+
+
+def test_what_all_builds_lose_is_not_told() -> None:
+    told = {"old": outcome(("a",)), "new": outcome(("a", "b"))}
+    (found,) = lost(told)
+    assert (found.rule, list(found.first)) == ("b", ["new"])
 
 
 def test_of_a_block_that_spins_the_first_times_are_taken() -> None:

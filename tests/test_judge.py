@@ -154,6 +154,20 @@ def test_models_do_nothing_that_no_rule_explains(schedule: Schedule) -> None:
     assert "unexplained" not in {one.rule for one in certain}
 
 
+def rulings_of_all(schedule: Schedule) -> list[list[tuple[int, Ruling]]]:
+    machines = SUBJECTS[schedule.vendor].machines
+    return [list(judge(schedule, trace_of(machine, schedule))) for machine in machines]
+
+
+@settings(max_examples=150, deadline=None)
+@given(schedules())
+def test_what_others_stand_for_changes_no_ruling(schedule: Schedule) -> None:
+    smaller = rulings_of_all(schedule)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "smallest", lambda _, vcpus: frozenset(vcpus))
+        assert rulings_of_all(schedule) == smaller
+
+
 def test_the_rules_are_listed() -> None:
     text = (ROOT / "docs/rules.md").read_text()
     listed = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline
 from fuzz.campaign.mutator import MAX_STEPS as MAX_INPUT_STEPS
-from fuzz.campaign.mutator import Mutator, crossover_of, unmixed
+from fuzz.campaign.mutator import Mutator, crossover_of
+from fuzz.campaign.palette import unmixed
 from fuzz.campaign.target import runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared

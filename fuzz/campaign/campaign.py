@@ -8,7 +8,7 @@ folder that the next session goes on with.
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
 from fuzz.campaign.collector import Collector, Ran, now
-from fuzz.campaign.corpus import bound
 from fuzz.campaign.folder import CORPUS, LOG, WORK, Before, counts_in, enter, make_room, rotate
 from fuzz.campaign.inputs import add_inputs
 from fuzz.campaign.statistics import Statistics
@@ -96,6 +95,25 @@ class Crew(Protocol):
 
     def stop(self) -> None:
         """End what still runs. Then all that was found is in the folder."""
+
+
+class Keeper(Protocol):
+    """Takes in what a crew finds."""
+
+    @property
+    def ran(self) -> Ran: ...
+
+    def found(self) -> frozenset[str]:
+        """The signatures so far."""
+
+    def collect(self, work: Path) -> bool:
+        """Take in some of what is in `work`, and report it. Was there anything?"""
+
+    def sweep(self) -> None:
+        """Keep what the inputs take within bounds. Raises OSError."""
+
+    def end(self) -> None:
+        """Do what can be done only when all is over. Raises OSError."""
 
 
 Recruit = Callable[[Settings, int], Crew]
@@ -182,7 +200,8 @@ def run(
         before = enter(stack, out, settings.resume)
         asked = stack.enter_context(asked_to_end())
         told, ran = about(settings, before), clock(out, before)
-        collector = Collector(automata, variants, options, out, told, ran, announce)
+        most = settings.max_corpus
+        collector = Collector(automata, variants, options, out, told, ran, announce, most)
         collector.restore(before.told, before.told.get("compared") != told["compared"])
         collector.write_summary()
         # campaign.json has the counts of earlier sessions now.
@@ -205,7 +224,7 @@ def run(
 def fuzz(
     settings: Settings,
     crew: Crew,
-    collector: Collector,
+    collector: Keeper,
     statistics: Statistics,
     pulse: Noting,
     asked: Callable[[], bool],
@@ -218,21 +237,23 @@ def fuzz(
     def note() -> float:
         """Tell how far the campaign is; for how many seconds nothing was new."""
         schedules, seconds = collector.ran()
-        statistics.note(seconds, schedules, len(collector.best), crew.coverage(), out / CORPUS)
+        found = collector.found()
+        statistics.note(seconds, schedules, len(found), crew.coverage(), out / CORPUS)
         quiet = seconds - statistics.new_at
-        most, found = statistics.last.coverage, frozenset(map(str, collector.best))
+        most = statistics.last.coverage
         if pulse.note((schedules, seconds), quiet, crew.alive(), most, found):
             progress()
         return quiet
 
     try:
         while not trouble and crew.works():
-            if asked() or settings.ends.reached(note(), map(str, collector.best)):
+            if asked() or settings.ends.reached(note(), collector.found()):
                 break
             time.sleep(TICK)
             if time.monotonic() - swept > SWEEP:
                 swept = time.monotonic()
-                sweep(settings, collector.automata)
+                collector.sweep()
+                rotate(out / LOG)
             collector.collect(out / WORK)
             trouble = crew.wrong()
         # Also of one that has died since.
@@ -241,7 +262,7 @@ def fuzz(
         while collector.collect(out / WORK):
             note()
         if not trouble:
-            collector.breaking.take_corpus(sorted((out / CORPUS).iterdir()))
+            collector.end()
     except (StepError, HangError) as error:
         trouble = str(error)
     crew.stop()
@@ -256,10 +277,3 @@ def noting(settings: Settings, seconds: float) -> Noting:
     end = None if timed is None else seconds + timed
     expected = settings.expected if wanted is None else wanted
     return Noting(settings.out, end, until_quiet, expected, wanted is not None)
-
-
-def sweep(settings: Settings, automata: Mapping[Vendor, Automaton]) -> None:
-    """Keep what inputs and logs take within bounds. Raises OSError."""
-    for vendor, automaton in automata.items():
-        bound(settings.out / CORPUS / vendor, automaton.uncached, settings.max_corpus)
-    rotate(settings.out / LOG)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from fuzz.campaign.corpus import bound
+from fuzz.campaign.folder import CORPUS
 from fuzz.campaign.judging import Breaking
 from fuzz.compare.signature import Form, Signature
 from fuzz.findings.finding import grouped
@@ -55,7 +57,8 @@ def signatures(automaton: Automaton, schedule: Schedule) -> set[Signature]:
 class Collector:
     """Minimises and reports what fuzzer processes found; keeps the smallest for each signature.
 
-    about: what campaign.json says of the campaign itself. ran: how far the campaign is.
+    about: what campaign.json says of the campaign itself. ran: how far the campaign is. max_corpus:
+    bytes that the inputs kept for a vendor may take.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Collector:
         about: Mapping[str, Any],
         ran: Ran,
         announce: Callable[[Form], None],
+        max_corpus: int,
     ) -> None:
         self.automata = automata
         self.variants = variants
@@ -75,6 +79,7 @@ class Collector:
         self.about = about
         self.ran = ran
         self.announce = announce
+        self.max_corpus = max_corpus
         self.best: dict[Signature, Form] = {}
         self.first: dict[Signature, First] = {}
         self.gone: list[Mapping[str, Any]] = []
@@ -115,6 +120,19 @@ class Collector:
                 self.best[divergence.signature] = Form(divergence, schedule)
                 self.settled[name] = schedule
                 self.breaking.take(schedule)
+
+    def found(self) -> frozenset[str]:
+        """The signatures so far."""
+        return frozenset(map(str, self.best))
+
+    def sweep(self) -> None:
+        """Keep what the inputs take within bounds. Raises OSError."""
+        for vendor, automaton in self.automata.items():
+            bound(self.out / CORPUS / vendor, automaton.uncached, self.max_corpus)
+
+    def end(self) -> None:
+        """Judge the inputs that are kept. Raises OSError."""
+        self.breaking.take_corpus(sorted((self.out / CORPUS).iterdir()))
 
     def collect(self, work: Path) -> bool:
         """Take in what processes have written to `work`, for a second or so, and report it. Was

@@ -41,15 +41,15 @@ def shortest_first(corpus: Path) -> list[Path]:
     return [path for path, _ in sorted(sizes(corpus).items(), key=lambda one: (one[1], one[0]))]
 
 
-def bound(corpus: Path, subject: Compared, most: int) -> None:
+def bound(corpus: Path, subject: Compared | None, most: int) -> None:
     """Make a corpus smaller if it takes more than `most` bytes. Raises OSError.
 
-    subject: what fuzzers of it compare.
+    subject: what fuzzers of it compare; None: no models, so it is not known what inputs hit.
     """
     if taken(corpus) <= most:
         return
     paths = shortest_first(corpus)
-    left = list(covering(paths, Cover(subject)))
+    left = list(covering(paths, Cover(subject)) if subject else paths)
     while left and len(left) * BLOCK > most * SLACK:
         left.pop()
     for path in set(paths) - set(left):

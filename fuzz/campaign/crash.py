@@ -7,7 +7,8 @@ crash. libFuzzer keeps the input, and the exception says what it shows, with a r
 from collections.abc import Container, Sequence
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline
-from fuzz.campaign.mutator import HEADER_BYTES, Mutator, code_bytes
+from fuzz.campaign.mutator import Mutator
+from fuzz.campaign.palette import HEADER_BYTES, code_bytes
 from fuzz.campaign.target import coverage_counters, hand_over, runner
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared

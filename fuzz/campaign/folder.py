@@ -153,9 +153,9 @@ def counts_in(work: Path, session: int) -> list[tuple[int, float]]:
     return [(int(runs), float(elapsed)) for runs, elapsed in told]
 
 
-def make_room(folder: Path, vendors: Sequence[Vendor], session: int) -> None:
-    """Make the folders below `folder`, with the seeds, and drop the counts of earlier sessions,
-    which campaign.json has, and what else was theirs. Raises OSError."""
+def make_room(folder: Path, vendors: Sequence[Vendor], session: int, seeds: bool = True) -> None:
+    """Make the folders below `folder`, with the seeds unless told otherwise, and drop the counts of
+    earlier sessions, which campaign.json has, and what else was theirs. Raises OSError."""
     for name in (LOG, WORK):
         (folder / name).mkdir(exist_ok=True)
     for path in (folder / PAGE, folder / WORK / STATUS):
@@ -163,7 +163,8 @@ def make_room(folder: Path, vendors: Sequence[Vendor], session: int) -> None:
     for vendor in vendors:
         corpus = folder / CORPUS / vendor
         corpus.mkdir(parents=True, exist_ok=True)
-        write_seeds(corpus, vendor)
+        if seeds:
+            write_seeds(corpus, vendor)
     for path in (folder / WORK).glob("*.count"):
         if not path.name.startswith(f"{session}-"):
             path.unlink()

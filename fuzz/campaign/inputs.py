@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fuzz.campaign.folder import CORPUS, holds_campaign
-from fuzz.campaign.mutator import unmixed
+from fuzz.campaign.palette import unmixed
 from fuzz.page.read import FolderError
 from fuzz.report.mail import FILE
 from fuzz.schedule.codes import fuzz_input, schedule_of_input

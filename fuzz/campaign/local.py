@@ -9,6 +9,7 @@ from fuzz.campaign.campaign import Settings
 from fuzz.campaign.elsewhere import own_files
 from fuzz.campaign.processes import (
     GRACE,
+    MODELS,
     Fuzzer,
     Task,
     counted,
@@ -22,12 +23,15 @@ from fuzz.campaign.statistics import coverage_told
 
 class Local:
     """Processes that were started. deadline: when they have to end, as `time.time` has it. own: the
-    user's variants, to be named where nothing says which it was."""
+    user's variants, to be named where nothing says which it was. patience: as in `stop`."""
 
-    def __init__(self, fuzzers: Sequence[Fuzzer], deadline: float, own: str) -> None:
+    def __init__(
+        self, fuzzers: Sequence[Fuzzer], deadline: float, own: str, patience: float = 0
+    ) -> None:
         self.fuzzers = fuzzers
         self.deadline = deadline
         self.own = own
+        self.patience = patience
 
     def works(self) -> bool:
         return any(map(self._unsettled, self.fuzzers))
@@ -49,12 +53,18 @@ class Local:
         return coverage_told({one.log: one.vendor for one in self.fuzzers})
 
     def stop(self) -> None:
-        stop(self.fuzzers)
+        stop(self.fuzzers, self.patience)
 
 
-def hire(settings: Settings, session: int, workers: int | None = None) -> Local:
+def hire(
+    settings: Settings,
+    session: int,
+    workers: int | None = None,
+    module: str = MODELS,
+    patience: float = 0,
+) -> Local:
     """Start `workers` processes, the vendors in turn; unless told one a core and at least one a
-    vendor. Raises OSError."""
+    vendor. module: what they run. patience: as in `stop`. Raises OSError."""
     vendors, seconds = settings.vendors, settings.ends.seconds
     options = (*settings.options, *(["--mix"] if settings.mix else []))
     fuzzers: list[Fuzzer] = []
@@ -63,10 +73,11 @@ def hire(settings: Settings, session: int, workers: int | None = None) -> Local:
             vendor = vendors[number % len(vendors)]
             name = f"{session}-{vendor}-{number}"
             seed = seed_of(settings.seed, number)
-            task = Task(vendor, name, options, seconds or 0, seed)
+            task = Task(vendor, name, options, seconds or 0, seed, module)
             fuzzers.append(start(task, settings.out))
     except BaseException:
         stop(fuzzers)
         raise
     deadline = inf if seconds is None else time.time() + seconds + GRACE
-    return Local(fuzzers, deadline, ", ".join(own_files(settings.options)))
+    own = ", ".join(own_files(settings.options))
+    return Local(fuzzers, deadline, own, patience)

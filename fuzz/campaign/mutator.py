@@ -11,14 +11,28 @@ usual steps it has races, or NMIs, or SMIs, or interrupts, and one message lands
 
 import random
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Final, TypeVar
 
+from fuzz.campaign.frontier import Outlines
+from fuzz.campaign.palette import (
+    CODE_BYTES,
+    HEADER_BYTES,
+    RACE,
+    beginning,
+    code_bytes,
+    families,
+    message,
+    palette,
+    rest,
+    steps_in,
+    unmixed,
+    unraced,
+)
 from fuzz.campaign.walker import Walker
-from fuzz.schedule.alphabet import FAMILIES, MESSAGES, UNRACED, families_of, vector_of
-from fuzz.schedule.codes import alphabet, codes_of, decode_step, encode_step, header, vcpus_of
+from fuzz.schedule.alphabet import FAMILIES, MESSAGES
+from fuzz.schedule.codes import codes_of, decode_step, header, vcpus_of
 from variants.machine.points import POINTS
-from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
+from variants.machine.step import MIN_VCPUS, Vendor
 
 MAX_STEPS: Final = 16
 NEW_HEADER: Final = 0.01
@@ -26,11 +40,15 @@ NEW_HEADER: Final = 0.01
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
 """How often to go on from the beginning of an input rather than change it anywhere."""
+FRONTIER: Final = 0.6
+"""How often that input is one of the mutator's own, rather than libFuzzer's."""
 LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
 """How often it is all of it, else."""
 MOST_ADDED: Final = 6
+MOST_ADDED_THERE: Final = 2
+"""How many steps to add to libFuzzer's inputs, and to the mutator's own."""
 DROPPED: Final = 0.4
 REPLACED: Final = 0.25
 INSERTED: Final = 0.25
@@ -39,24 +57,19 @@ ON_AN_AP: Final = 0.7
 """How often an input begins on vCPU 1."""
 OTHER_VCPU: Final = 0.06
 """How often another vCPU acts next."""
-MESSAGE_WEIGHT: Final = 2
-"""How much more often a message is drawn than a step."""
-TRIES: Final = 4
+TRIES: Final = 12
 """How often to draw for a step that has not been taken."""
-RACING: Final = 0.4
+RACING: Final = 0.7
 """How often a message may land inside a step that is added."""
 RACING_INIT: Final = 0.4
 RACING_SIPI: Final = 0.5
 """How often it is INIT, and SIPI."""
-RACE: Final = "race"
-"""The family of `at` steps."""
 CROSSED: Final = 4
 """Of so many crossovers one is made: libFuzzer asks for as many as for mutations."""
-DRAWN_FAMILIES: Final = (RACE,) * 6 + ("", *FAMILIES)
+CALM_FAMILIES: Final = ("", *FAMILIES)
+DRAWN_FAMILIES: Final = (RACE,) * 6 + CALM_FAMILIES
 """What an input gets beside the usual steps that has nothing yet."""
 ALL_POINTS: Final = tuple(POINTS)
-HEADER_BYTES: Final = 2
-CODE_BYTES: Final = 2
 
 T = TypeVar("T")
 Mutation = Callable[[bytes, int, int], bytes]
@@ -64,95 +77,12 @@ Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
 
-def code_bytes(code: int) -> bytes:
-    return code.to_bytes(CODE_BYTES, "little")
-
-
-def sender_of(vcpus: int, on: int) -> int:
-    """The vCPU that sends to `on`: the last one, which has little else to do."""
-    return vcpus - 1 if on != vcpus - 1 else 0
-
-
-@cache
-def families(code: int) -> frozenset[str]:
-    """What besides the usual steps the step of `code` belongs to."""
-    step = decode_step(code)
-    if step is None:
-        return frozenset()
-    return families_of(step) | ({RACE} if step.at else set())
-
-
-def unmixed(data: bytes) -> bytes:
-    """An input without what is of another family than the rest, without second messages that land
-    in one step, and without messages that land where none can."""
-    vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
-    kept: frozenset[str] = frozenset()
-    chosen = [data[:HEADER_BYTES]]
-    raced = False
-    for code in codes_of(data)[1:]:
-        some = families(code)
-        if some:
-            if len(kept | some) > 1 or (raced and RACE in some):
-                continue
-            kept |= some
-        if (step := decode_step(code)) and max(step.on, step.to) < vcpus:
-            if raced and step.op in UNRACED:
-                continue
-            raced = RACE in some
-        chosen.append(code_bytes(code))
-    return b"".join(chosen)
-
-
-@cache
-def unraced(code: int) -> bool:
-    """Can no message land in the step of `code`?"""
-    step = decode_step(code)
-    return step is not None and step.op in UNRACED
-
-
-@cache
-def palette(vendor: Vendor, vcpus: int, on: int, family: str | None) -> tuple[int, ...]:
-    """Codes of what vCPU `on` may do or be sent; of the families only `family`, all if it is
-    None."""
-    drawn: list[int] = []
-    for code in alphabet(vendor, MIN_VCPUS):
-        step = decode_step(code)
-        assert step is not None
-        if step.on or step.at:
-            continue
-        if step.op == "icr" and (step.to != TO_SELF or step.vector != vector_of(step.mode)):
-            continue
-        drawn += encode_step(step._replace(on=on))
-    for mode in MESSAGES:
-        drawn += message(vcpus, on, mode, "") * MESSAGE_WEIGHT
-    return tuple(code for code in drawn if family is None or families(code) <= {family})
-
-
-def message(vcpus: int, on: int, mode: str, point: str) -> tuple[int, ...]:
-    """The code of a message to vCPU `on`."""
-    return encode_step(Step("icr", sender_of(vcpus, on), on, mode, vector_of(mode), point))
-
-
-def steps_in(data: bytes) -> int:
-    """How many codes follow the header."""
-    return max(0, len(data) - HEADER_BYTES) // CODE_BYTES
-
-
-def beginning(data: bytes, steps: int) -> bytes:
-    """The header and the first `steps` codes of an input."""
-    return data[: HEADER_BYTES + CODE_BYTES * steps]
-
-
-def rest(data: bytes, steps: int) -> bytes:
-    """The codes of an input after the first `steps`."""
-    return data[HEADER_BYTES + CODE_BYTES * steps :]
-
-
 class Mutator:
     """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
 
     walker: without it, steps and points are drawn blindly. note: called with what is about to run,
-    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`.
+    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. races:
+    whether to add messages that land in a step.
     """
 
     def __init__(
@@ -161,14 +91,17 @@ class Mutator:
         walker: Walker | None = None,
         note: Note = lambda _: None,
         mix: bool = False,
+        races: bool = True,
     ) -> None:
         self.vendor = vendor
         self.walker = walker
         self.note = note
         self.mix = mix
+        self.races = races
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
+        self._alike, self._latent = Outlines(), Outlines()
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""
@@ -182,11 +115,17 @@ class Mutator:
         if self._draw() >= GROWN:
             data = beginning(self._changed(data), MAX_STEPS)
             return data if self.mix else unmixed(data)
+        if self.walker is None:
+            return self._grown_blindly(beginning(data, self._kept(data)), self._more(MOST_ADDED))
+        if self._alike and self._draw() < FRONTIER:
+            some = self._latent if self._latent and self._draw() < LATENT else self._alike
+            return self._grown(self.walker, some.pick(self._below), self._more(MOST_ADDED_THERE))
         begun = beginning(data, self._kept(data))
-        more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
-        if self.walker:
-            return self._grown(self.walker, begun, more)
-        return self._grown_blindly(begun, more)
+        return self._grown(self.walker, begun, self._more(MOST_ADDED))
+
+    def _more(self, most: int) -> int:
+        """How many steps to add, fewer more often."""
+        return 1 + int(self._draw() * self._draw() * most)
 
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
@@ -220,7 +159,7 @@ class Mutator:
         for code in codes_of(data)[1:]:
             if some := families(code):
                 return min(some)
-        return self._pick(DRAWN_FAMILIES)
+        return self._pick(DRAWN_FAMILIES if self.races else CALM_FAMILIES)
 
     def _start_on(self, vcpus: int) -> int:
         return 1 if self._draw() < ON_AN_AP else self._below(vcpus)
@@ -253,6 +192,10 @@ class Mutator:
                 self.note(data)
                 walker.step(code)
             last = codes[-1]
+            if RACE not in families(last):
+                node = walker.vm[on]
+                outlines = self._latent if node.latent else self._alike
+                outlines.add((node.counter, family), data)
         return beginning(data, MAX_STEPS)
 
     def _next(self, walker: Walker, on: int, family: str | None, waiting: bool) -> tuple[int, ...]:
@@ -275,8 +218,9 @@ class Mutator:
         """`data` and up to `more` steps."""
         vcpus = vcpus_of(int.from_bytes(data[:HEADER_BYTES], "little"))
         on, family = self._start_on(vcpus), self._family_of(data)
+        racing = self.races and family in (RACE, None)
         for number in range(more):
-            if family in (RACE, None) and number and self._draw() < RACING:
+            if racing and number and self._draw() < RACING:
                 (code,) = message(vcpus, on, self._racing_mode(), self._pick(ALL_POINTS))
                 data += code_bytes(code)
             data += code_bytes(self._pick(palette(self.vendor, vcpus, on, family)))

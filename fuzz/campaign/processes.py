@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,15 +29,21 @@ class Fuzzer(NamedTuple):
     vendor: Vendor
 
 
+MODELS: Final = "fuzz.campaign.target"
+"""The module of the processes that fuzz models."""
+
+
 class Task(NamedTuple):
     """What a process is to do. name: what names of its files begin with. options: those that choose
-    variants and what is fuzzed. seconds: 0 until it is stopped. seed: 0 lets libFuzzer choose."""
+    variants and what is fuzzed. seconds: 0 until it is stopped. seed: 0 lets libFuzzer choose.
+    module: what it runs."""
 
     vendor: Vendor
     name: str
     options: tuple[str, ...]
     seconds: int
     seed: int
+    module: str = MODELS
 
 
 def environment() -> dict[str, str]:
@@ -48,10 +55,15 @@ def environment() -> dict[str, str]:
 def start(task: Task, folder: Path) -> Fuzzer:
     """Start a process of the campaign in `folder`. It ends with this one. Raises OSError."""
     work = folder.resolve() / WORK
-    command = [sys.executable, "-m", "fuzz.campaign.target", "--vendor", task.vendor]
+    command = [sys.executable, "-m", task.module, "--vendor", task.vendor]
     command += [*task.options, "--findings", str(work), "--name", task.name]
-    command += ["--parent", str(os.getpid()), "--", f"-max_total_time={task.seconds}"]
-    command += ["-rss_limit_mb=0", f"-seed={task.seed}", str(work.parent / CORPUS / task.vendor)]
+    command += ["--parent", str(os.getpid()), "--seconds", str(task.seconds)]
+    command += [
+        "--",
+        "-rss_limit_mb=0",
+        f"-seed={task.seed}",
+        str(work.parent / CORPUS / task.vendor),
+    ]
     # The same few logs in each session, the last one's kept.
     path = folder / LOG / f"{task.name.partition('-')[2]}.log"
     begin_anew(path)
@@ -107,9 +119,15 @@ def gone_wrong(fuzzer: Fuzzer, late: bool, own: str) -> str:
     return f"a fuzzer process died: it ended early {how}{own and f', with {own}'}"
 
 
-def stop(fuzzers: Sequence[Fuzzer]) -> None:
-    """End what still runs."""
+def stop(fuzzers: Sequence[Fuzzer], patience: float = 0) -> None:
+    """End what still runs. patience: for how many seconds it may do so itself."""
+    end = time.monotonic() + patience
+    if patience:
+        for fuzzer in fuzzers:
+            fuzzer.process.terminate()
     for fuzzer in fuzzers:
+        with suppress(subprocess.TimeoutExpired):
+            fuzzer.process.wait(max(0, end - time.monotonic()))
         if fuzzer.process.poll() is None:
             fuzzer.process.kill()
     for fuzzer in fuzzers:

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,15 +22,15 @@ import atheris
 
 from fuzz.campaign.coverage import COUNTERS, ByOutline, ByState
 from fuzz.campaign.mutator import (
-    CODE_BYTES,
-    HEADER_BYTES,
     MAX_STEPS,
     Mutation,
     Mutator,
     crossover_of,
     seldom,
 )
+from fuzz.campaign.palette import CODE_BYTES, HEADER_BYTES
 from fuzz.campaign.parent import end_with
+from fuzz.campaign.progress import Progress
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Divergence, Signature
@@ -85,8 +84,7 @@ of what they lead to."""
 class Findings:
     """Writes the inputs that show a divergence class in a way not met before.
 
-    name: what the names of its files begin with. current: the input that runs. runs: its number,
-    from 1.
+    name: what the names of its files begin with. current: the input that runs.
     """
 
     def __init__(self, folder: Path, name: str = "") -> None:
@@ -95,8 +93,7 @@ class Findings:
         self.seen: Counter[tuple[Signature, bool]] = Counter()
         self.written = 0
         self.current = b""
-        self.runs = 0
-        self.started = time.monotonic()
+        self.progress = Progress(folder, self.name)
 
     def __call__(self, divergences: tuple[Divergence, ...]) -> None:
         for divergence in divergences:
@@ -107,8 +104,8 @@ class Findings:
                 found = {
                     "signature": str(divergence.signature),
                     "input": self.current.hex(),
-                    "runs": self.runs,
-                    "seconds": time.monotonic() - self.started,
+                    "runs": self.progress.runs,
+                    "seconds": self.progress.elapsed,
                 }
                 write_whole(self.folder / f"{self.name}-{self.written}.json", json.dumps(found))
 
@@ -133,17 +130,10 @@ def runner(
 
 def target(findings: Findings, run: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """The function libFuzzer calls: `run`, with a note of the input and of progress."""
-    report_at = 1
-    progress = findings.folder / f"{findings.name}.count"
 
     def counted(data: bytes) -> None:
-        nonlocal report_at
         findings.current = data
-        findings.runs = runs = findings.runs + 1
-        if runs >= report_at:
-            elapsed = time.monotonic() - findings.started
-            write_whole(progress, f"{runs} {elapsed:.3f}")
-            report_at = runs + max(1, int(runs / max(elapsed, 0.01)))
+        findings.progress.count()
         run(data)
 
     return counted
@@ -186,6 +176,7 @@ def main() -> None:
     parser.add_argument("--findings", type=Path, required=True)
     parser.add_argument("--name", default="", help="what the names of files there begin with")
     parser.add_argument("--parent", type=int, help="the process to end with")
+    parser.add_argument("--seconds", type=int, default=0, help="0: until it is stopped")
     parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
     parser.add_argument("--mix", action="store_true")
     parser.add_argument("libfuzzer", nargs="*")
@@ -206,7 +197,8 @@ def main() -> None:
 
     faulthandler.register(ASK, all_threads=False)
     # No timeout of libFuzzer's: it would take SIGALRM from the watch.
-    arguments = ["-reload=5", "-timeout=0", *options.libfuzzer]
+    arguments = ["-reload=5", "-timeout=0", f"-max_total_time={options.seconds}"]
+    arguments += options.libfuzzer
     mutator = Mutator(options.vendor, walker, note, options.mix)
     with watched():
         guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)

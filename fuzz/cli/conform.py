@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.live.conform import conform, report_text
 from fuzz.live.cover import Covering, covering
-from fuzz.live.run import MORE_THAN_CORES
+from fuzz.live.run import MORE_THAN_CORES, why_not
 from fuzz.live.sample import Sample, sample
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
@@ -115,19 +116,23 @@ def do_conform(options: argparse.Namespace) -> int:
     status = SAME
     for vendor in [options.vendor] if options.vendor else VENDORS:
         mine = [one for one in given if one.vendor == vendor]
-        racing = [one for one in mine if races(one)]
+        reasons = [why_not(one, kernels) for one in mine]
+        for reason, times in Counter(filter(None, reasons)).items():
+            complain(f"{vendor}: {times} left out: {reason}")
         chosen: Covering | Sample
         if options.cover:
             with TELLING.ticking(f"{vendor}: making the covering set") as tick:
                 chosen = covering(vendor, cache_folder(options.cache).resolve(), tick)
         else:
             chosen = sample(vendor, variants, wanted.get(vendor, 0), options.corpus, options.seed)
-        todo = [one for one in mine if not races(one)] + list(chosen.schedules)
+        fit = [one for one, reason in zip(mine, reasons, strict=True) if not reason]
+        todo = [*fit, *chosen.schedules]
         if not todo:
             continue
+        racing = sum(map(races, todo))
         complain(
             f"{vendor}: {len(todo)} schedules, {described(chosen)}"
-            + (f"; {len(racing)} left out: races run on models only" if racing else "")
+            + (f", {racing} of them races, on instrumented builds" if racing else "")
         )
         tallies = conform(todo, vendor, variants, kernels, TELLING, options.jobs)
         counts[vendor] = {name: tally.as_json() for name, tally in tallies.items()}

@@ -13,6 +13,7 @@ from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli import cluster
 from fuzz.cli.explore import read_certificate
+from fuzz.cli.fuzz_live import do_fuzz_live, names_of
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.reports import finish
@@ -43,10 +44,15 @@ examples:
   eventdiff fuzz --out reports/mine --resume --until-quiet 6h
   eventdiff fuzz --corpus traces --corpus reports/other
   eventdiff fuzz --time 10 --variants original --variant mine.py --out reports/other
+  eventdiff fuzz --live --variants linux-6.12,mine --time 1h --out reports/live
 
 Each signature has a folder in --out: reproducer.yaml, trace.txt, a test. index.html has them all,
 by cause and by who is right. Ctrl-C ends a campaign with all its reports; --resume goes on, also
 with one that was killed. Without --out the campaign of before is kept aside.
+
+With --live kernels run the schedules, in emulators that stay up, and the basic blocks of KVM that
+these reach are what is new to the fuzzer. It begins with nothing, or what --corpus has; there are
+no races, and no models. What differs is minimised on real KVM and seen again in three fresh VMs.
 """
 CERTIFICATE: Final = CORPUS / "exhaustive.json"
 LATEST: Final = Path("reports/latest")
@@ -72,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="CERTIFICATE",
         help="until all signatures are found that `explore` found",
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="on real KVM: --variants are live ones, as linux-6.12,mine, that are instrumented "
+        "(eventdiff live setup --instrument NAME)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"({LATEST})")
     there = parser.add_mutually_exclusive_group()
@@ -168,6 +180,7 @@ def resumed(options: argparse.Namespace, out: Path) -> argparse.Namespace:
         "variant": [value for name, value in given if name == "--variant"],
         "vendor": vendors[0] if len(vendors) == 1 else None,
         "mix": told.get("mix", False),
+        "live": told.get("live", False),
     }
     asked = {**vars(options), "variant": [str(Path(path).resolve()) for path in options.variant]}
     for name, value in kept.items():
@@ -228,35 +241,55 @@ def recruiting(client: "Client | None", workers: int | None) -> Recruit:
     return partial(Cluster, client)
 
 
+def settings_of(
+    options: argparse.Namespace, vendors: tuple[Vendor, ...], variants: tuple[Variant, ...]
+) -> Settings:
+    """What `options` ask of a session. variants: the models that are compared, if any are. Raises
+    AlphabetError, FolderError and OSError."""
+    schedules = [one for place in options.corpus for one in given_by(place, vendors)]
+    return Settings(
+        vendors,
+        ends_of(options, vendors),
+        options.out or LATEST,
+        options.resume,
+        variants,
+        variant_options(options),
+        options.seed,
+        options.mix,
+        options.max_corpus_mb << 20,
+        certified(vendors, variants) if variants else None,
+        schedules,
+    )
+
+
+def begin_anew(options: argparse.Namespace, out: Path) -> None:
+    """Keep the campaign in `out` aside, unless that is to go on. Raises FolderError and OSError."""
+    fresh = options.fresh or (options.out is None and not options.resume)
+    if fresh and holds_campaign(out):
+        place = keep_aside(out)
+        if not options.json:
+            print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
+
+
 def do_fuzz(options: argparse.Namespace) -> int:
     out: Path = options.out or LATEST
     if options.resume and holds_campaign(out):
         options = resumed(options, out)
-    variants = choose(options.variants, options.variant)
-    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     vendors = (options.vendor,) if options.vendor else VENDORS
     if options.workers and options.workers < len(vendors):
         what = f"{len(vendors)} vendors take {len(vendors)} or more; --vendor chooses one"
         raise FuzzerError(f"--workers {options.workers}: {what}")
+    if options.live:
+        options.variants = ",".join(names_of(options))
+        settings = settings_of(options, vendors, ())
+        begin_anew(options, out)
+        return do_fuzz_live(options, settings)
+    variants = choose(options.variants, options.variant)
+    kernels = built_of([variant.name for variant in variants]) if options.confirm else {}
     automata = {vendor: Automaton(compared(vendor, variants)) for vendor in vendors}
-    given = variant_options(options)
-    ends = ends_of(options, vendors)
+    settings = settings_of(options, vendors, variants)
+    given = settings.options
     known = read_known(options.known) if options.known else {}
-    schedules = [one for place in options.corpus for one in given_by(place, vendors)]
-    fresh = options.fresh or (options.out is None and not options.resume)
-    settings = Settings(
-        vendors,
-        ends,
-        out,
-        options.resume,
-        variants,
-        given,
-        options.seed,
-        options.mix,
-        options.max_corpus_mb << 20,
-        certified(vendors, variants),
-        schedules,
-    )
 
     def announce(form: Form) -> None:
         if not options.json:
@@ -268,10 +301,7 @@ def do_fuzz(options: argparse.Namespace) -> int:
             print(f"    {folder}", flush=True)
 
     with cluster.joined(options) as client:
-        if fresh and holds_campaign(out):
-            place = keep_aside(out)
-            if not options.json:
-                print(f"the campaign in {printable(str(out))} is kept as {printable(str(place))}")
+        begin_anew(options, out)
         recruit = recruiting(client, options.workers)
         with watching(out) as progress:
             outcome = run(automata, settings, recruit, announce, progress)

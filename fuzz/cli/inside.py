@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fuzz.cli.kernels import add_cache
-from fuzz.cli.output import TELLING
+from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.compared import compared
 from fuzz.live.cover import covering
@@ -18,9 +18,12 @@ from fuzz.live.coverage import (
     table,
     totals,
 )
-from fuzz.live.races import Agreement, points_of, races_in, run_races
-from fuzz.live.races_text import races_json, races_text
-from fuzz.live.run import MORE_THAN_CORES, why
+from fuzz.live.landings import Race, prepared, races_in, without
+from fuzz.live.race_models import Agreement, points_of
+from fuzz.live.race_shrink import minimised
+from fuzz.live.races import run_races
+from fuzz.live.races_text import Blocks, race_totals, races_json, races_text, smallest_text
+from fuzz.live.run import MORE_THAN_CORES, why, why_not
 from fuzz.live.unreached import Context, Reason, contexts, read_reasons, why_of
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import races
@@ -47,6 +50,12 @@ def add_races(subcommands: "argparse._SubParsersAction[Any]") -> None:
     )
     racing.add_argument("--variants", default="", metavar="A,B,..", help=f"({BASE})")
     racing.add_argument("--json", action="store_true", help="one object a line")
+    racing.add_argument(
+        "--minimize",
+        action="store_true",
+        help="of each race that some variants lose and others do not the smallest, as YAML: a "
+        "message is lost where it breaks a rule that it breaks neither before nor after the step",
+    )
     add_cache(racing)
 
 
@@ -60,23 +69,24 @@ def do_races(options: argparse.Namespace) -> int:
     """The races of schedules: 1 if a message has an outcome that it has neither before nor after
     the step, 2 if what was told did not show again or a run broke off."""
     kernels = instrumented_builds(options)
-    found = [
-        race
-        for path in files_in(options.files)
-        for race in races_in(read_schedule(path, blocks=True))
-    ]
+    found = []
+    for path in files_in(options.files):
+        for race in races_in(read_schedule(path, blocks=True)):
+            if reason := why_not(without(race), kernels):
+                complain(f"{race.schedule.name}: not run: {reason}")
+            else:
+                found.append(race)
     if not found:
         raise LiveError(
             "no message to one other vCPU, of those that take a step, in these schedules"
         )
+    if options.minimize:
+        return minimize(found, kernels)
     status = SAME
     for vendor in VENDORS:
         mine = [race for race in found if race.schedule.vendor == vendor]
         told = run_races(mine, kernels, TELLING) if mine else {}
-        blocks = {
-            name: {block.place: block for block in read_blocks(build.modules)}
-            for name, build in kernels.items()
-        }
+        blocks = blocks_of(kernels)
         machines = machines_of(vendor, kernels)
         agreements = dict.fromkeys(machines, Agreement())
         for number, race in enumerate(mine):
@@ -92,9 +102,33 @@ def do_races(options: argparse.Namespace) -> int:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:
                 print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
-        for name, agreement in agreements.items() if mine and not options.json else ():
-            print(f"{vendor}, {len(mine)} races, {name}: {agreement}")
+        for name, of_all in told.items() if not options.json else ():
+            said = f"; {agreements[name]}" if name in agreements else ""
+            print(f"{vendor}, {name}: {race_totals(of_all)}{said}", flush=True)
     return status
+
+
+def minimize(found: Sequence[Race], kernels: Mapping[str, Build]) -> int:
+    """Print the smallest of each race that some of the variants lose and others do not: 1 if there
+    is one."""
+    blocks = blocks_of(kernels)
+    status = SAME
+    with prepared(kernels, TELLING) as there:
+        for race in found:
+            if smallest := minimised(race, there):
+                status = DIFFERENT
+                print(smallest_text(smallest, blocks), flush=True)
+            else:
+                complain(f"{race.schedule.name}: no message that some lose and others do not")
+    return status
+
+
+def blocks_of(kernels: Mapping[str, Build]) -> dict[str, Blocks]:
+    """The blocks of instrumented builds, by where they are."""
+    return {
+        name: {block.place: block for block in read_blocks(build.modules)}
+        for name, build in kernels.items()
+    }
 
 
 def machines_of(vendor: Vendor, kernels: Iterable[str]) -> dict[str, Machine]:

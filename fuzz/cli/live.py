@@ -10,7 +10,7 @@ from fuzz.cli.kernels import add_cache
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.traces import traces_json
-from fuzz.live.run import breaks, live_splits, run_live
+from fuzz.live.run import breaks, live_splits, run_live, why_not
 from fuzz.live.text import live_text
 from fuzz.schedule.file import files_in, read_schedule
 from fuzz.schedule.schedule import Schedule
@@ -124,7 +124,8 @@ def do_run(options: argparse.Namespace) -> int:
             continue
         gap = "\n" if number else ""
         if not traces:
-            print(f"{gap}{schedule.name}: not run: a race (`at`) that these builds cannot have")
+            reason = why_not(schedule, kernels)
+            print(f"{gap}{schedule.name}: not run: these builds cannot have its race: {reason}")
         else:
             print(gap + live_text(schedule, traces, found), end="", flush=True)
     return status

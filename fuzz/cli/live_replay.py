@@ -8,7 +8,7 @@ from typing import Any
 from fuzz.cli.output import TELLING
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.compare.traces import Traces, traces_json
-from fuzz.live.run import breaks, live_splits, run_live, unlike
+from fuzz.live.run import breaks, live_splits, run_live, unlike, why_not
 from fuzz.live.text import both_text
 from fuzz.report.replay import Replay, replay_json
 from fuzz.report.trace import trace_text
@@ -65,7 +65,7 @@ def show_live(results: Sequence[Replay], kernels: Mapping[str, Build], as_json: 
         if as_json:
             print(json.dumps(with_live(result, live)))
             continue
-        text = f"{trace_text(result)}model only: a race (`at`)\n"
+        text = f"{trace_text(result)}model only: {why_not(result.schedule, kernels)}\n"
         if live:
             text = both_text(result, live, bochs)
         print(("\n" if number else "") + text, end="", flush=True)

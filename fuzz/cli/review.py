@@ -21,7 +21,7 @@ from fuzz.review.report import Facts, lines_of, review_json, write_report
 from fuzz.review.review import Clock, Review, review
 from variants.catalogue import BUILT_IN
 from variants.live.bochs import bochs_of
-from variants.live.cache import builds, cache_folder
+from variants.live.cache import builds, cache_folder, identities
 from variants.live.emulator import LiveError
 from variants.live.entries import KERNEL, STOCK, canonical, is_kernel, read_setup
 from variants.live.hunks import Hunk
@@ -204,14 +204,6 @@ def vendors_of(
     if only:
         return (only,), {one: "no change to its code" for one in VENDORS if one != only}
     return VENDORS, {}
-
-
-def identities(of: Mapping[str, Build]) -> dict[str, str]:
-    """What tells these builds from others; artefacts are named by what they were built from."""
-    return {
-        name: " ".join(map(str, (build.vmlinuz, build.modules, build.agent, build.bochs)))
-        for name, build in of.items()
-    }
 
 
 def facts_of(

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, NewType
 from fuzz.compare.compared import Compared
 from fuzz.explore.exhaustive import AP, BSP, Prefix, steps
 from fuzz.explore.search import Event, Progress
-from fuzz.judge.monitor import Fits, Ruling, judge_step, received, start
+from fuzz.judge.monitor import Ruling, judge_step, received, start
+from fuzz.judge.sets import Fits
 from fuzz.memory.numbers import NO_ARRIVALS, Numbers, Result, StepId, VcpuId, seen_in, vcpu_of
 from fuzz.memory.tables import Tables
 from fuzz.schedule.alphabet import UNRACED, Alphabet

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from fuzz.judge import amd, intel
 from fuzz.judge.rules import ORDER
 from fuzz.judge.run import Bound, Message, Run, behaviours, idle, land
+from fuzz.judge.sets import Fits, smallest
 from fuzz.judge.states import (
     ANY_VECTOR,
     PRIORITY,
@@ -34,9 +35,6 @@ MOST_BROKEN: Final = 3
 
 REMEMBERED: Final = 1 << 16
 """Answers for one state that are remembered: sets of them have most in common."""
-
-Fits = frozenset[Vcpu]
-"""The states of a processor that fit what was shown."""
 
 
 class Ruling(NamedTuple):
@@ -74,7 +72,9 @@ def start(bsp: bool) -> Fits:
 def received(vendor: Vendor, fits: Fits, mode: str, vector: int, valid: bool = True) -> Fits:
     """After a message has come; or may have, if it is not `valid`."""
     come = receive if valid else may_receive
-    return frozenset(after for vcpu in fits for after in come(MANUALS[vendor], vcpu, mode, vector))
+    manual = MANUALS[vendor]
+    after = (one for vcpu in fits for one in come(manual, vcpu, mode, vector))
+    return smallest(manual, after)
 
 
 def judge_step(
@@ -94,19 +94,27 @@ def judge_step(
             if len(one.breaks) <= most
         ]
         if found:
-            return ruled(found, step.op)
+            return ruled(manual, found, step.op)
     after = [Candidate(vcpu, resync(vcpu, shown), ("unexplained",)) for vcpu in alive]
-    return ruled(after, step.op)
+    return ruled(manual, after, step.op)
 
 
-def ruled(found: Sequence[Candidate], op: str) -> Judged:
+def ruled(manual: Manual, found: Sequence[Candidate], op: str) -> Judged:
     """Go on from all of `found`; what is said is said of the one whose rules come first."""
-    fits = frozenset(one.after for one in found)
-    told = min(found, key=lambda one: [ORDER[rule] for rule in one.breaks])
+    fits = smallest(manual, (one.after for one in found))
+    if not all(one.breaks for one in found):
+        return Judged(fits, ())
+    told = min(found, key=telling)
     forced = any(one.before.forced for one in found)
     where = whereabouts(told.before)
     breaks = tuple(dict.fromkeys(lost_on_the_way(told.before, rule, op) for rule in told.breaks))
     return Judged(fits, tuple(Ruling(rule, forced, where) for rule in breaks))
+
+
+def telling(one: Candidate) -> tuple[list[int], bool, str]:
+    """What goes first is told."""
+    where = whereabouts(one.before)
+    return [ORDER[rule] for rule in one.breaks], one.before.migrated, where
 
 
 def lost_on_the_way(before: Vcpu, rule: str, op: str) -> str:
@@ -134,12 +142,7 @@ def matching(
         more = differences(run, vcpu, shown)
         if more is None:
             continue
-        after = seen(run.vcpu, shown)
-        yield Candidate(vcpu, after, run.breaks + more)
-        if shown.outcome == "busy" and after.nmi:
-            # Its handler may have begun; while KVM spins it does not get to show that.
-            begun = after._replace(nmi=after.nmi - 1, nmi_blocked=True)
-            yield Candidate(vcpu, begun, run.breaks + more)
+        yield Candidate(vcpu, seen(run.vcpu, shown), run.breaks + more)
 
 
 def runs(

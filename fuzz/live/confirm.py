@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fuzz.compare.signature import Form, Signature
 from fuzz.compare.traces import Traces
-from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike
+from fuzz.live.run import Telling, known, live_splits, quirk, run_live, unlike, why_not
 from fuzz.live.text import both_text
 from fuzz.memory.automaton import Automaton
 from fuzz.report.folder import (
@@ -21,7 +21,6 @@ from fuzz.report.folder import (
 from fuzz.report.replay import Replay, replay
 from fuzz.report.trace import trace_text
 from fuzz.schedule.file import write_whole
-from fuzz.schedule.schedule import races
 from variants.live.bochs import Version, bochs_of
 from variants.live.runner import Build
 from variants.machine.step import Vendor
@@ -32,13 +31,13 @@ Kernels = Mapping[str, Build]
 
 def out_of_reach(finding: Form, kernels: Kernels) -> str:
     """Why live runs cannot tell, "" if they can."""
-    if races(finding.schedule):
-        return "a race"
     if finding.divergence.kind == "latent":
         return "it does not show"
     names = [name for group in finding.divergence.groups for name in group]
     missing = [name for name in names if name not in kernels]
-    return f"no live build of {', '.join(missing)}" if missing else ""
+    if missing:
+        return f"no live build of {', '.join(missing)}"
+    return why_not(finding.schedule, kernels)
 
 
 def verdict_of(finding: Form, result: Replay, live: Traces, bochs: Version | None) -> Verdict:

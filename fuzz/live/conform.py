@@ -88,7 +88,8 @@ def conform(
     telling: Telling,
     parallel: int,
 ) -> dict[str, Tally]:
-    """Run `schedules`, all of one vendor and without races, on models and live; by variant.
+    """Run `schedules`, all of one vendor, on models and live; by variant. Races must be such as the
+    builds can have (`why_not`).
 
     kernels: the builds by variant name. parallel: emulators at a time. Raises LiveError when
     nothing can be run.

@@ -5,77 +5,24 @@ instrumented code that is the same moment, as far as the code can tell.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from fuzz.compare.traces import Trace, observation_of, trace_of
+from fuzz.compare.traces import Trace
 from fuzz.judge.monitor import judge
-from fuzz.live.coverage import function_of
+from fuzz.live.landings import Instrumented, Landing, Race, Try, blocks_of, prepared, shown
 from fuzz.live.run import Telling
-from fuzz.schedule.schedule import Schedule
-from fuzz.schedule.text import schedule_json
-from variants.live.guests import Guests, guests
-from variants.live.inside import read_blocks
-from variants.live.landing import Landed, at_block, landed, landing, passed
-from variants.live.layout import NOWHERE, Place
-from variants.live.observe import trace
-from variants.live.protocol import LANDED, PASSED, Ended
-from variants.live.runner import Build, run_variants
-from variants.machine.machine import Machine, initial_state
-from variants.machine.machine import step as take_step
-from variants.machine.points import POINTS
+from variants.live.landing import NEVER, at_block
+from variants.live.layout import Place
+from variants.live.protocol import LANDED, PASSED
+from variants.live.runner import Build
 
 TURNS: Final = 3
 """How often a block is taken that a step reaches again and again: a loop that spins goes on so."""
 STRIDE: Final = 16
 """Of blocks off the event path one in so many is taken at first."""
-NEVER: Final = 1 << 30
-AT: Final = "block"
-"""A word for `at` while a race is not yet at a certain block."""
-
-
-class Race(NamedTuple):
-    """The step `sent` of the schedule, an `icr` with `at`, lands inside the next one."""
-
-    schedule: Schedule
-    sent: int
-
-    @property
-    def step(self) -> int:
-        return self.sent + 1
-
-
-class Try(NamedTuple):
-    """A race with its message landing at `at`; None: before the step.
-
-    number, place: of the block that this is, where the message comes only after the step.
-    """
-
-    race: Race
-    at: Mapping[str, Any] | None
-    number: int = -1
-    place: Place = NOWHERE
-
-
-Run = Callable[[Sequence[Try], int], list[Ended]]
-"""Runs tries, each in a VM of its own: what a step passes depends on what its VM has run before.
-The number says what to tell (`inside` of `encode`)."""
-
-
-class Shown(NamedTuple):
-    """What a race showed with its message at one block."""
-
-    trace: Trace
-    landed: Landed
-
-
-class Landing(NamedTuple):
-    """A try and what it showed."""
-
-    tried: Try
-    shown: Shown
 
 
 class Interval(NamedTuple):
@@ -96,74 +43,31 @@ class Interval(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A race on one build. blocks: how many its step has."""
+    """A race on one build. blocks: how many its step has. missed: how many landings were not at
+    their block, for it was not reached that time."""
 
     blocks: int
     before: Trace
     after: Trace
     intervals: tuple[Interval, ...]
-
-
-def races_in(schedule: Schedule) -> list[Race]:
-    """The races of a schedule: those it has; else each message to one other vCPU, while that takes
-    its step before or after."""
-    armed = [number for number, step in enumerate(schedule.steps) if step.at]
-    if armed:
-        return [Race(schedule, number) for number in armed if follows(schedule, number)]
-    found = []
-    for number, step in enumerate(schedule.steps):
-        if step.op != "icr" or step.to < 0 or step.to == step.on:
-            continue
-        acting = [n for n, other in enumerate(schedule.steps) if other.on == step.to]
-        around = [max((n for n in acting if n < number), default=None)]
-        around.append(min((n for n in acting if n > number), default=None))
-        found += [raced(schedule, number, other) for other in around if other is not None]
-    return found
-
-
-def follows(schedule: Schedule, number: int) -> bool:
-    """Is the step after an `icr` one of its target?"""
-    rest = schedule.steps[number + 1 : number + 2]
-    return bool(rest) and rest[0].on == schedule.steps[number].to
-
-
-def raced(schedule: Schedule, number: int, step: int) -> Race:
-    """The message of step `number` in a race with `step`."""
-    steps = list(schedule.steps)
-    message = steps.pop(number)
-    to = step if step < number else step - 1
-    steps.insert(to, message._replace(at=AT))
-    return Race(schedule._replace(steps=tuple(steps)), to)
-
-
-def with_at(one: Try) -> dict[str, Any]:
-    """A try as plain data."""
-    race = one.race
-    steps = tuple(step._replace(at="") for step in race.schedule.steps)
-    plain = schedule_json(race.schedule._replace(steps=steps))
-    if one.at is not None:
-        plain["steps"][race.sent]["icr"]["at"] = one.at
-    return plain
+    missed: int
 
 
 def run_races(
     races: Sequence[Race], builds: Mapping[str, Build], telling: Telling
 ) -> dict[str, list[Told]]:
     """Each race, all of one vendor, on each build. Raises LiveError when nothing can be run."""
-    found = {}
-    with guests() as those:
-        for name, build in builds.items():
-            events = {one.place for one in read_blocks(build.modules) if function_of(one)}
-            found[name] = on_build(races, runner(name, build, telling, those), events)
-    return found
+    with prepared(builds, telling) as there:
+        return {name: on_build(races, build) for name, build in there.items()}
 
 
-def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list[Told]:
+def on_build(races: Sequence[Race], build: Instrumented) -> list[Told]:
     """The races on one build: before and after, then at blocks, then the ends of intervals again.
 
-    events: the blocks of the event path. Each of them is taken; of the others every `STRIDE`-th,
-    and all between two that had other outcomes.
+    Each block of the event path is taken; of the others every `STRIDE`-th, and all between two that
+    had other outcomes.
     """
+    run, events = build
     edge = [Try(race, at) for race in races for at in (None, at_block(NEVER))]
     ended = iter(run(edge, LANDED | PASSED))
     edges, every = [], []
@@ -194,7 +98,8 @@ def on_build(races: Sequence[Race], run: Run, events: Collection[Place]) -> list
             interval(race, edges[number], group, all([next(sure), next(sure)]))
             for group in groups[number]
         ]
-        told.append(Told(len(every[number]), *edges[number], tuple(intervals)))
+        missed = sum(one.shown.landed.place != one.tried.place for one in landings[number].values())
+        told.append(Told(len(every[number]), *edges[number], tuple(intervals), missed))
     return told
 
 
@@ -223,47 +128,6 @@ def grouped(landings: Sequence[Landing]) -> list[list[Landing]]:
     return [list(group) for _, group in groupby(landings, lambda one: one.shown.trace)]
 
 
-def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
-    """Runs tries on a build."""
-
-    def run(tries: Sequence[Try], inside: int) -> list[Ended]:
-        if not tries:
-            return []
-        plain = [with_at(one) for one in tries]
-        vendor = tries[0].race.schedule.vendor
-        with telling.ticking(f"{vendor}: {len(plain)} landings on {name}") as tick:
-            _, reports = run_variants(
-                plain,
-                {name: build},
-                vendor,
-                1,
-                tick,
-                guests=those,
-                inside=inside,
-                landings={name: landing},
-            )
-        for trouble in reports[name].troubles:
-            telling.trouble(f"live {name}: {trouble}")
-        return [reports[name].ended[number] for number in range(len(plain))]
-
-    return run
-
-
-def shown(race: Race, ended: Ended) -> Shown:
-    """What a run of the race showed. A message whose step did not come to be has not landed."""
-    observations = trace(with_at(Try(race, None)), ended)
-    lines = ended.lines[race.step : race.step + 1]
-    there = landed(lines[0], ended.layout) if lines else []
-    nowhere = Landed(-1, NOWHERE, False, False)
-    return Shown(tuple(map(observation_of, observations)), there[0] if there else nowhere)
-
-
-def blocks_of(race: Race, ended: Ended) -> list[Place]:
-    """The blocks of the step that the race is in, in order."""
-    lines = ended.lines[race.step : race.step + 1]
-    return passed(lines[0], ended.layout) if lines else []
-
-
 def chosen(race: Race, blocks: Sequence[Place]) -> Iterator[Try]:
     """A try for each block of a step, the first times that it is reached."""
     times: Counter[Place] = Counter()
@@ -289,63 +153,3 @@ def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:
     """The rules of the manuals that a trace breaks whenever the message came, with their steps."""
     found = judge(race.schedule, outcome)
     return {(number, ruling.rule) for number, ruling in found if not ruling.open}
-
-
-Points = Mapping[Trace, tuple[str, ...]]
-"""What a model shows, and the preemption points at which a message has to land for that."""
-
-
-def points_of(race: Race, machine: Machine) -> Points:
-    """A race on a model: before the step, at each point, after it. A point that the step does not
-    pass shows what comes after, and is left out."""
-    steps = race.schedule.steps
-
-    def shows(at: str) -> Trace:
-        plain = [step._replace(at="") for step in steps]
-        plain[race.sent] = steps[race.sent]._replace(at=at)
-        return trace_of(machine, race.schedule._replace(steps=tuple(plain)))
-
-    passed_by = passing(race, machine)
-    found: dict[Trace, tuple[str, ...]] = {shows(""): ("before",)}
-    for at in (*(point for point in POINTS if point in passed_by), "after"):
-        outcome = shows(at)
-        found[outcome] = (*found.get(outcome, ()), at)
-    return found
-
-
-def passing(race: Race, machine: Machine) -> tuple[str, ...]:
-    """The preemption points that the race's step passes while no message has landed."""
-    steps = [step._replace(at="") for step in race.schedule.steps]
-    steps[race.sent] = race.schedule.steps[race.sent]._replace(at="after")
-    state = initial_state(race.schedule.vcpus)
-    for step in steps[: race.step]:
-        state, _ = take_step(machine, state, step)
-    arrivals = tuple((at, irq) for to, at, irq in state.armed if to == steps[race.step].on)
-    taken = machine.step_vcpu(state.vcpus[steps[race.step].on], steps[race.step], arrivals)
-    return taken.passed
-
-
-class Agreement(NamedTuple):
-    """How far model and build agree in races: of the landings, those that show what the model
-    shows at some point; of the model's outcomes, those that some block shows."""
-
-    landings: int = 0
-    modelled: int = 0
-    outcomes: int = 0
-    seen: int = 0
-
-    def plus(self, told: Told, points: Points) -> "Agreement":
-        """With one more race."""
-        shown = {part.trace for part in told.intervals}
-        return Agreement(
-            self.landings + sum(part.landings for part in told.intervals),
-            self.modelled + sum(part.landings for part in told.intervals if part.trace in points),
-            self.outcomes + len(points),
-            self.seen + len(shown & points.keys()),
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"{self.modelled} of {self.landings} landings show what the model shows at some point; "
-            f"{self.seen} of the model's {self.outcomes} outcomes are shown"
-        )

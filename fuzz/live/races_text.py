@@ -4,10 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fuzz.compare.traces import Trace, observation_json
-from fuzz.live.races import Interval, Points, Race, Told
+from fuzz.live.landings import Race
+from fuzz.live.race_models import Points
+from fuzz.live.race_shrink import Smallest
+from fuzz.live.races import Interval, Told
 from fuzz.report.trace import short
 from fuzz.report.words import message
 from fuzz.report.words import told as in_words
+from fuzz.schedule.schedule import BLOCK
+from fuzz.schedule.text import dump
 from variants.live.inside import Block
 from variants.live.layout import Place
 
@@ -28,7 +33,8 @@ def races_text(
     sent, step = schedule.steps[race.sent], schedule.steps[race.step]
     yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
     for name, one in told.items():
-        yield f"  {name}: {one.blocks} blocks"
+        missed = f"; {one.missed} landings missed their block" if one.missed else ""
+        yield f"  {name}: {one.blocks} blocks{missed}"
         for part in one.intervals:
             yield f"    {interval_text(race, one, part, blocks[name])}"
             if name in models:
@@ -43,9 +49,9 @@ def interval_text(race: Race, told: Told, part: Interval, blocks: Blocks) -> str
     """An interval in a line: its blocks, their outcome, where it begins and ends."""
     what = f"as {' and '.join(part.like)}" if part.like else f"neither: {apart(race, told, part)}"
     rules = "".join(f"; breaks {rule} in step {step}" for step, rule in part.rules)
-    ends = " .. ".join(where(blocks[one.place]) for one in (part.first, part.last))
-    unsure = "" if part.sure else "; not so again"
-    return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}{unsure}  [{ends}]"
+    sure = "" if part.sure else "; not so again"
+    ends = f"[{span(part, blocks)}]"
+    return f"{part.first.number:4} to {part.last.number:4}  {what}{rules}{sure}  {ends}"
 
 
 def apart(race: Race, told: Told, part: Interval) -> str:
@@ -60,6 +66,35 @@ def apart(race: Race, told: Told, part: Interval) -> str:
         if one and not (one == before == after):
             words.append(f"{step} {short(one)}{like}")
     return ", ".join(words)
+
+
+def race_totals(told: Sequence[Told]) -> str:
+    """What races came to on one build."""
+    landings = sum(part.landings for one in told for part in one.intervals)
+    outcomes = [{part.trace: part.like for part in one.intervals} for one in told]
+    neither = sum(not like for of_race in outcomes for like in of_race.values())
+    missed = sum(one.missed for one in told)
+    said = f"{len(told)} races, {landings} landings, {sum(map(len, outcomes))} outcomes"
+    said += f", {neither} of them neither as before nor as after"
+    return said + (f"; {missed} landings missed their block" if missed else "")
+
+
+def smallest_text(found: Smallest, blocks: Mapping[str, Blocks]) -> str:
+    """A minimised race as YAML; what it is about says where it is lost, and by whom."""
+    race, rule = found.race, found.lost.rule
+    sent = race.schedule.steps[race.sent]
+    ends = [f"{name} at {span(part, blocks[name])}" for name, part in found.lost.first.items()]
+    keep = ", ".join(name for name in found.told if name not in found.lost.first)
+    about = f"{message(sent)}: lost by {', '.join(ends)}, where it breaks {rule}; not by {keep}."
+    number = next(iter(found.lost.first.values())).first.number
+    steps = list(race.schedule.steps)
+    steps[race.sent] = sent._replace(at=f"{BLOCK}{number}")
+    return dump(race.schedule._replace(about=about, steps=tuple(steps)))
+
+
+def span(part: Interval, blocks: Blocks) -> str:
+    """Where an interval begins and ends."""
+    return " .. ".join(where(blocks[one.place]) for one in (part.first, part.last))
 
 
 def where(block: Block) -> str:
@@ -80,6 +115,7 @@ def races_json(
         "races": {
             name: {
                 "blocks": one.blocks,
+                "missed": one.missed,
                 "before": trace_json(one.before),
                 "after": trace_json(one.after),
                 "intervals": [interval_json(part, blocks[name]) for part in one.intervals],

@@ -3,6 +3,9 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from random import Random
 from typing import Final, NamedTuple
 
@@ -14,7 +17,7 @@ from variants.live.bochs import Version
 from variants.live.guests import Guests
 from variants.live.host import HostAgent
 from variants.live.inside import is_instrumented
-from variants.live.landing import landing
+from variants.live.landing import landing_in
 from variants.live.observe import why_broken
 from variants.live.protocol import LANDED, NOT_INSIDE, Landing, Refused, encode, nowhere
 from variants.live.runner import NOT_RUN, Build, run_variants
@@ -50,24 +53,23 @@ def run_live(
     seed: int = 1,
 ) -> list[Traces]:
     """Each schedule's traces by variant, in order; {} for one with a race that the builds cannot
-    have (`can_run`).
+    have (`why_not`). Races run on the instrumented twins of `builds`.
 
     parallel: emulators at a time. parts: is what a schedule showed to be told of? Then it is run
     again in a VM of its own, and that counts. seed: of the choice of others to run so too. Where a
     run breaks off its trace ends, with outcome `error`. Raises LiveError when nothing can be run.
     """
     found: list[Traces] = [{} for _ in schedules]
-    for vendor in VENDORS:
+    for vendor, racing in product(VENDORS, (False, True)):
         mine = [
             number
             for number, schedule in enumerate(schedules)
-            if schedule.vendor == vendor and can_run(schedule, builds)
+            if schedule.vendor == vendor
+            and races(schedule) == racing
+            and not why_not(schedule, builds)
         ]
-
-        def run(numbers: Sequence[int], fresh: bool) -> list[Traces]:
-            some = [schedules[number] for number in numbers]
-            return run_once(some, builds, telling, parallel, fresh) if some else []
-
+        suited = {name: with_callbacks(one) if racing else one for name, one in builds.items()}
+        run = partial(run_some, schedules, suited, telling, parallel)
         settled, wrong = settle(mine, run, parts, seed)
         for number in wrong:
             name = schedules[number].name
@@ -77,22 +79,43 @@ def run_live(
     return found
 
 
-def can_run(schedule: Schedule, builds: Mapping[str, Build | HostAgent]) -> bool:
-    """Has the schedule no race, or can all builds have it?"""
+def run_some(
+    schedules: Sequence[Schedule],
+    builds: Mapping[str, Build | HostAgent],
+    telling: Telling,
+    parallel: int,
+    numbers: Sequence[int],
+    fresh: bool,
+) -> list[Traces]:
+    """`run_once` of those of `schedules` that are numbered."""
+    some = [schedules[number] for number in numbers]
+    return run_once(some, builds, telling, parallel, fresh) if some else []
+
+
+def why_not(schedule: Schedule, builds: Mapping[str, Build | HostAgent]) -> str:
+    """Why the builds cannot have the schedule's races, "" if they can."""
     if not races(schedule):
-        return True
-    try:
-        for one in builds.values():
-            encode(0, schedule_json(schedule), landing=landing_on(one))
-    except Refused:
-        return False
-    return True
+        return ""
+    for name, one in builds.items():
+        try:
+            encode(0, schedule_json(schedule), landing=landing_on(with_callbacks(one)))
+        except Refused as refused:
+            return f"{name}: {refused}"
+    return ""
+
+
+def with_callbacks(build: Build | HostAgent) -> Build | HostAgent:
+    """The instrumented twin of a build, if there is one."""
+    if isinstance(build, Build) and build.inside:
+        return replace(build, modules=build.inside)
+    return build
 
 
 def landing_on(build: Build | HostAgent) -> Landing:
     """Where messages land that come while a vCPU is in KVM's loop."""
-    instrumented = isinstance(build, Build) and is_instrumented(build.modules)
-    return landing if instrumented else nowhere
+    if isinstance(build, Build) and is_instrumented(build.modules):
+        return landing_in(build.modules)
+    return nowhere
 
 
 def settle(

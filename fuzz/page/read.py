@@ -62,6 +62,8 @@ class Ran(NamedTuple):
 def read_ran(folder: Path) -> Ran:
     """Raises FolderError; VariantError if a variant can no longer be had."""
     kind, told = told_in(folder)
+    if told.get("live"):
+        raise FolderError(f"{folder}: a campaign on real KVM: what it found is in its summary.md")
     options = options_in(told)
     variants = tuple(chosen_by(options))
     automata = {vendor: automaton_of(vendor, variants) for vendor in VENDORS}

@@ -189,7 +189,7 @@ def finding_text(vendor: Vendor, found: Found) -> str:
             for name, rule in rules.items()
         ),
         *([] if rules else ["breaks no rule of the manuals"]),
-        f"explains {found.explains} schedules of the review"
+        f"explains {found.explains} schedules"
         + (f", {found.by_looks} of them by their looks alone" if found.by_looks else ""),
         *(f"without this hunk it is gone: {hunk}" for hunk in found.hunks),
         *([found.between] if found.between else []),
@@ -253,19 +253,23 @@ def lines_of(review: Review, facts: Facts, out: Path) -> Sequence[str]:
     return [*lines, "", *ended, *([f"see {out / 'summary.md'}"] if review.found else [])]
 
 
+def write_finding(folder: Path, base: str, vendor: Vendor, found: Found) -> None:
+    """Write a difference's own folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    schedule = named(vendor, found, found.shortest)
+    write_whole(folder / "trace.txt", finding_text(vendor, found))
+    write_whole(folder / "reproducer.yaml", dump(schedule))
+    trace = known(found.shortest.traces.get(base, ()))
+    if len(trace) == len(schedule.steps):
+        program = reproducer(schedule, f"the kernel `{base}`, run live,", trace)
+        write_whole(folder / "reproducer.c", program)
+
+
 def write_report(out: Path, review: Review, facts: Facts) -> None:
     """Write all of it to `out`. Raises OSError."""
     base = review.names[0]
     for vendor, found in review.found:
-        folder = out / name_of(vendor, found)
-        folder.mkdir(parents=True, exist_ok=True)
-        schedule = named(vendor, found, found.shortest)
-        write_whole(folder / "trace.txt", finding_text(vendor, found))
-        write_whole(folder / "reproducer.yaml", dump(schedule))
-        trace = known(found.shortest.traces.get(base, ()))
-        if len(trace) == len(schedule.steps):
-            program = reproducer(schedule, f"the kernel `{base}`, run live,", trace)
-            write_whole(folder / "reproducer.c", program)
+        write_finding(out / name_of(vendor, found), base, vendor, found)
     write_whole(out / "summary.md", summary(review, facts))
     write_whole(out / "tested.txt", mail_paragraph(review, facts))
     text = json.dumps(review_json(review), indent=1)

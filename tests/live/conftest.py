@@ -28,7 +28,7 @@ def cache(request: pytest.FixtureRequest) -> Path:
     capturing = request.config.pluginmanager.getplugin("capturemanager")
     try:
         with capturing.global_and_fixture_disabled():
-            wanted = Request(kernels=KERNELS, instrument=("original",))
+            wanted = Request(kernels=KERNELS, instrument=("original", "paolo"))
             for line in set_up(None, wanted, trial):
                 print(f"live setup: {line}", flush=True)
     except Unavailable as error:

@@ -105,7 +105,7 @@ def test_replay_live_shows_both(cache: Path, tmp_path: Path) -> None:
     assert "  model  blocked                l2 woke                blocked\n" in run.stdout
     assert "  live   blocked                l2 woke                blocked\n" in run.stdout
     assert "yadong: live KVM agrees with the model in 4 of 4 steps" in run.stdout
-    assert run.stdout.endswith("model only: a race (`at`)\n")
+    assert run.stdout.endswith("model only: yadong: a race, and the build is not instrumented\n")
 
 
 def test_replay_live_json_adds_one_key(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.live.running import KERNELS, SEEDS, eventdiff
+from variants.live.spots import LEFT_OUT
+from variants.machine.points import POINTS
 
 INSIDE = "original+inside"
 RACE = """\
@@ -81,6 +83,19 @@ def test_a_message_at_each_block(cache: Path, tmp_path: Path) -> None:
     assert (first["first"], first["like"]) == (0, ["before"])
     assert (last["last"], last["like"]) == (told["blocks"] - 1, ["after"])
     assert any("kvm_apic_accept_events" in where for where in first["where"] + last["where"])
+
+
+def test_named_points_show_what_the_model_shows_there(cache: Path, tmp_path: Path) -> None:
+    for point in POINTS:
+        text = RACE.replace("{block: BLOCK}", point)
+        (tmp_path / f"{point}.yaml").write_text(text)
+        (tmp_path / f"{point}-in-run.yaml").write_text(text.replace("get-mp-state", "hlt"))
+    run = eventdiff(cache, "live", "conform", "--variants", "original", tmp_path)
+    assert run.returncode == 0, run.stdout
+    count = 2 * (len(POINTS) - len(LEFT_OUT))
+    assert f"{count} of {count} schedules" in run.stdout
+    assert f"{count} of them races, on instrumented builds" in run.stderr
+    assert "2 left out: original: guest-executed" in run.stderr
 
 
 def test_a_build_without_callbacks_has_no_races(cache: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Where builds are kept, and whether they are there and up to date."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,10 +40,22 @@ def builds(chosen: Path | None, names: Sequence[str]) -> dict[str, Build]:
             there = ", ".join(setup.variants)
             raise LiveError(f"no live variant {name!r}, only {there}; see `eventdiff live setup`")
         check_fresh(plain, entry)
+        build = build_of(folder, setup, entry)
+        inside = instrumented_place(folder, canonical(plain), build.modules.name)
+        if inside.exists():
+            build = replace(build, inside=inside)
         if plain != name:
-            entry = instrumented_entry(folder, canonical(plain), entry)
-        found[name] = build_of(folder, setup, entry)
+            build = instrumented(plain, build)
+        found[name] = build
     return found
+
+
+def identities(of: Mapping[str, Build]) -> dict[str, str]:
+    """What tells these builds from others; artefacts are named by what they were built from."""
+    return {
+        name: " ".join(map(str, (build.vmlinuz, build.modules, build.agent, build.bochs)))
+        for name, build in of.items()
+    }
 
 
 def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
@@ -58,13 +70,12 @@ def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
     )
 
 
-def instrumented_entry(folder: Path, name: str, entry: Entry) -> Entry:
-    """A variant's build with a callback in each block. Raises LiveError if there is none."""
-    modules = instrumented_place(folder, name, Path(entry.modules).name)
-    if not modules.exists():
+def instrumented(name: str, build: Build) -> Build:
+    """The build with a callback in each block. Raises LiveError if there is none."""
+    if not build.inside:
         again = f"run `eventdiff live setup --instrument {name}`"
         raise LiveError(f"{name} is not instrumented: {again}")
-    return replace(entry, modules=str(modules.relative_to(folder)))
+    return replace(build, modules=build.inside)
 
 
 def host_agent(chosen: Path | None) -> HostAgent:

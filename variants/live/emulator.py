@@ -14,7 +14,7 @@ from typing import Final
 
 from variants.live.protocol import Ended, complaints, decode
 
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.01
 PRINTED: Final = "printed"
 LAST_WORDS: Final = re.compile(
     r"(kernel BUG at|BUG:|Oops:|general protection fault|Kernel panic|watchdog: BUG).*"
@@ -122,7 +122,9 @@ def started(machine: Machine, folder: Path, image: bytes) -> Iterator[Running]:
 def followed(running: Running, stop: Event, begin: int = 0) -> Booted:
     """What the agent prints of a batch, until it is done; `begin`: what it had printed before."""
     why = follow(running, stop, begin)
-    text = running.serial.read_bytes()[begin:].decode(errors="replace")
+    with running.serial.open("rb") as stream:
+        stream.seek(begin)
+        text = stream.read().decode(errors="replace")
     ended, under_way, done = decode(text)
     if last_words := LAST_WORDS.search(text):
         why = f"{why}: {BUILT_IN.sub('', last_words[0]).strip()}"

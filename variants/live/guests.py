@@ -22,7 +22,9 @@ from variants.live.emulator import POLL_SECONDS, Booted, Machine, Running, follo
 BLOCK: Final = 2048
 """Bytes that the agent takes before it says so, as in agent/line.c."""
 MOST: Final = 4
-"""Guests that are kept, of 256 MiB each."""
+"""Guests that are kept, of 256 MiB each, unless told otherwise."""
+PRINTED: Final = 64 << 20
+"""Bytes: a guest that has printed more does not stay up, for all of it is kept."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Guest:
 class Guests:
     """Those that are up, by what they were booted for; the one used last comes last."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.up: dict[Hashable, Guest] = {}
         self.lock = Lock()
 
@@ -68,7 +71,8 @@ class Guests:
         stays = False
         try:
             booted = followed(guest.running, stop) if is_new else feed(guest, batch, stop)
-            stays = booted.done and all(one.word == "ok" for one in booted.ended.values())
+            well = booted.done and all(one.word == "ok" for one in booted.ended.values())
+            stays = well and guest.running.serial.stat().st_size < PRINTED
         finally:
             if stays:
                 self.keep(key, guest)
@@ -81,7 +85,7 @@ class Guests:
         with self.lock:
             gone = [self.up.pop(key)] if key in self.up else []
             self.up[key] = guest
-            gone += [self.up.pop(next(iter(self.up))) for _ in range(len(self.up) - MOST)]
+            gone += [self.up.pop(next(iter(self.up))) for _ in range(len(self.up) - self.most)]
         for one in gone:
             one.resources.close()
 
@@ -91,9 +95,9 @@ class Guests:
 
 
 @contextmanager
-def guests() -> Iterator[Guests]:
-    """None yet; whatever ends it, none is left."""
-    those = Guests()
+def guests(most: int = 0) -> Iterator[Guests]:
+    """None yet; whatever ends it, none is left. most: how many are kept; 0: `MOST`."""
+    those = Guests(most or MOST)
     try:
         yield those
     finally:

@@ -1,10 +1,20 @@
 """Where in an instrumented KVM a message lands: from `at` of a schedule to what the agent reads."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+from variants.live.inside import read_blocks
 from variants.live.layout import Layout, Place, place
-from variants.live.protocol import Raw, Refused
+from variants.live.protocol import Landing, Raw, Refused
+from variants.live.spots import FURTHER, LEFT_OUT, OF_PATCHES, lines_of, places_of
+from variants.machine.points import Point
+
+NEVER: Final = 1 << 30
+"""No step reaches so many blocks: a message lands when it is over."""
+MOST_PLACES: Final = 8
+"""INSIDE_PLACES of agent/inside.h."""
 
 
 class Landed(NamedTuple):
@@ -26,12 +36,36 @@ def at_block(number: int, places: Iterable[Place] = ()) -> dict[str, Any]:
     return {"block": number} | ({"places": listed} if listed else {})
 
 
-def landing(at: Any) -> str:
-    """`at` as the agent reads it. Raises Refused for a named point."""
-    if not isinstance(at, Mapping):
-        raise Refused(f"at {at} has no place in real KVM")
+def landing_in(modules: Path) -> Landing:
+    """`at` as the agent reads it, for an instrumented build: a block, or a preemption point."""
+
+    def landing(at: Any) -> str:
+        return block_text(at) if isinstance(at, Mapping) else point_text(modules, at)
+
+    return landing
+
+
+def block_text(at: Mapping[str, Any]) -> str:
     places = ",".join(at.get("places", ()))
     return f"{at['block']}@{places}" if places else str(at["block"])
+
+
+blocks_in = lru_cache(read_blocks)
+
+
+@lru_cache
+def point_text(modules: Path, point: Point) -> str:
+    """A preemption point as the agent reads it. Raises Refused if the build has no block for it."""
+    if point in LEFT_OUT:
+        raise Refused(f"{point}: {LEFT_OUT[point]}")
+    found = places_of(point, blocks_in(modules), lines_of(modules))
+    if not found and point in OF_PATCHES:
+        return str(NEVER)
+    if not found:
+        raise Refused(f"{point}: no block of its own")
+    if len(found) > MOST_PLACES:
+        raise Refused(f"{point}: {len(found)} blocks, too many")
+    return f"0+{FURTHER.get(point, 0)}@{','.join(map(str, found))}"
 
 
 def landed(raw: Raw, layout: Layout) -> list[Landed]:

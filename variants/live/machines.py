@@ -53,7 +53,7 @@ def qemu(vmlinuz: Path, line: str = "") -> Machine:
         ]
         return command, {}, b""
 
-    return Machine("QEMU", prepare, boot_seconds=90, silence_seconds=60, few_bytes=200_000)
+    return Machine("QEMU", prepare, boot_seconds=240, silence_seconds=60, few_bytes=200_000)
 
 
 @cache

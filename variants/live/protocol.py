@@ -63,7 +63,7 @@ Landing = Callable[[Any], str]
 
 def nowhere(at: object) -> NoReturn:
     """The `Landing` of a KVM without callbacks."""
-    raise Refused("a step with `at` is for models and for instrumented builds")
+    raise Refused("a race, and the build is not instrumented")
 
 
 @dataclass
@@ -95,10 +95,21 @@ def encode(
     aloud: print each step as soon as it is done. fresh: run it in a VM of its own. inside: what
     of an instrumented KVM to tell. Raises Refused.
     """
+    refuse_within_migration(schedule["steps"])
     steps = [encode_step(step, landing) for step in schedule["steps"]]
     vmx = int(schedule["vendor"] == "vmx")
     head = f"S {number} {vmx} {schedule['vcpus']} {len(steps)} {aloud:d} {fresh:d} {inside}"
     return "\n".join([head, *steps]) + "\n"
+
+
+def refuse_within_migration(steps: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+    """Raise Refused for a message to a preemption point of `save-restore`: the agent has messages
+    land at the end of that."""
+    waits = False
+    for step in steps:
+        if waits and "save-restore" in step:
+            raise Refused("within save-restore a message lands at the end")
+        waits = isinstance(step.get("icr", {}).get("at"), str)
 
 
 def encode_step(step: Mapping[str, Mapping[str, Any]], landing: Landing) -> str:

@@ -27,7 +27,8 @@ VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 class Build:
     """What a variant boots with: the kernel image, the folder of its modules, the agent.
 
-    bochs: where a newer Bochs is than the system's, if there is one.
+    bochs: where a newer Bochs is than the system's, if there is one. inside: the folder of the
+    instrumented modules, if they are set up.
     """
 
     vmlinuz: Path
@@ -35,6 +36,7 @@ class Build:
     modules: Path
     agent: Path
     bochs: Path | None = None
+    inside: Path | None = None
 
 
 @dataclass

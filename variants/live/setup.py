@@ -55,6 +55,12 @@ def set_up(chosen_cache: Path | None, request: Request, trial: Trial) -> Iterato
         there = before(store)
         patches = patches_of(request, there)
         bases = bases_of(request, there)
+        named = {*there, *bases, *variant_names(), *(patch.name for patch in patches)}
+        for name in request.instrument:
+            if canonical(name) not in named:
+                raise LiveError(
+                    f"--instrument {name}: no such variant, only {', '.join(sorted(named))}"
+                )
 
         @cache
         def mirror() -> list[Suite]:
@@ -176,11 +182,9 @@ def alike(store: Store, setup: Setup, pair: Mapping[str, Entry], model: str, tri
 def instrumented(store: Store, setup: Setup, name: str, trial: Trial) -> Iterator[str]:
     """Build a variant with a callback in each block, and hold it against the one without.
 
-    Raises LiveError if there is no such variant, it has no source, or the two part.
+    Raises LiveError if it has no source, or the two part.
     """
-    entry = setup.variants.get(name)
-    if not entry:
-        raise LiveError(f"--instrument {name}: no such variant, only {', '.join(setup.variants)}")
+    entry = setup.variants[name]
     kernel, plain = store.folder / entry.kernel, store.folder / entry.modules
     if not (kernel / "source").is_dir():
         raise LiveError(f"--instrument {name}: an image without source; see `live kernels`")

@@ -11,7 +11,8 @@
 struct landing {
 	bool armed; /* or else it does not wait for that */
 	uint32_t at; /* at the at-th block that the step reaches, from 0, */
-	uint32_t places, place[INSIDE_PLACES]; /* of these, where there are any */
+	uint32_t places, place[INSIDE_PLACES]; /* of these, where there are any, */
+	uint32_t further; /* and so many blocks further */
 };
 
 struct schedule {

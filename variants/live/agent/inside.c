@@ -70,7 +70,8 @@ static void arrive(const struct armed *one, bool migration)
 	struct inside_message *message = &inside->message[inside->messages++];
 
 	*message = (struct inside_message){ .icr = one->icr, .places = one->landing.places,
-					    .at = migration ? UINT32_MAX : one->landing.at };
+					    .at = migration ? UINT32_MAX : one->landing.at,
+					    .further = one->landing.further };
 	memcpy(message->place, one->landing.place, sizeof(message->place));
 }
 

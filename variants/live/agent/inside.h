@@ -11,12 +11,12 @@
 
 /*
  * A message lands when one of the places, or any block where there is none, is reached for the
- * `at`-th time, from 0.
+ * `at`-th time, from 0, and so many blocks further.
  */
 struct inside_message {
 	__u32 icr; /* what is written to the ICR, less the destination */
-	__u32 places, place[INSIDE_PLACES], at;
-	__u32 seen; /* how often they have been reached */
+	__u32 places, place[INSIDE_PLACES], at, further;
+	__u32 seen; /* how often they have been reached, up to 1 + `at` */
 	__u32 landed; /* 1 + the number of the block, 0: not yet */
 	__u32 landed_pc;
 	__u32 interrupts_off, kicked;

@@ -49,13 +49,14 @@ static long now_ms(void)
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* `-`, or AT, or AT@MODULE:SECTION+OFFSET,.. with as many places as one likes. */
+/* `-`, or AT, or AT+FURTHER, or either with @MODULE:SECTION+OFFSET,.. up to INSIDE_PLACES. */
 static void parse_at(char *text, struct landing *p)
 {
-	char *place = strchr(text, '@');
+	char *place = strchr(text, '@'), *end = text;
 
 	p->armed = text[0] != '-';
-	p->at = p->armed ? strtoul(text, NULL, 10) : 0;
+	p->at = p->armed ? strtoul(text, &end, 10) : 0;
+	p->further = *end == '+' ? strtoul(end + 1, NULL, 10) : 0;
 	p->places = 0;
 	for (place = place ? strtok(place + 1, ",") : NULL; place && p->places < INSIDE_PLACES;
 	     place = strtok(NULL, ",")) {

@@ -79,13 +79,16 @@ static void at_block(u32 number, u32 pc)
 
 	for (i = 0; i < min_t(u32, area->messages, INSIDE_MESSAGES); i++) {
 		message = &area->message[i];
-		if (message->landed || !is_there(message, pc))
+		if (message->landed)
 			continue;
-		if (message->seen < message->at) {
-			message->seen++;
-			continue;
+		if (message->seen <= message->at) {
+			message->seen += is_there(message, pc);
+			if (message->seen <= message->at)
+				continue;
+		} else if (message->further) {
+			message->further--;
 		}
-		if (switching || !target())
+		if (message->further || switching || !target())
 			continue; /* the next block will do */
 		message->landed = 1 + number;
 		message->landed_pc = pc;

@@ -1,0 +1,69 @@
+"""`eventdiff fuzz --live`: real kernels run what Atheris makes."""
+
+import argparse
+import json
+from typing import Final
+
+from fuzz.campaign.campaign import FuzzerError, Settings
+from fuzz.cli.output import complain
+from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
+from fuzz.cli.view import watching
+from fuzz.findings.known import read_known
+from fuzz.live_campaign.campaign import run
+from fuzz.live_campaign.report import campaign_json, lines_of
+from fuzz.report.folder import slug_of
+from fuzz.review.findings import Found
+from fuzz.review.report import title
+from fuzz.schedule.schedule import printable
+from variants.catalogue import BUILT_IN
+from variants.live.cache import builds, identities
+from variants.live.emulator import LiveError
+from variants.live.entries import canonical
+from variants.live.inside import SUFFIX
+
+FOR_MODELS: Final = ("variant", "until_complete", "confirm", "junit", "scheduler", "cluster")
+"""Options that say nothing of real KVM, or are not there yet."""
+
+
+def names_of(options: argparse.Namespace) -> list[str]:
+    """The live variants that are compared. Raises LiveError for fewer than two, FuzzerError for
+    options that are for models."""
+    for name in FOR_MODELS:
+        if getattr(options, name):
+            raise FuzzerError(f"--{name.replace('_', '-')} is for models, not for --live")
+    given = options.variants.split(",") if options.variants else list(BUILT_IN)
+    names = list(dict.fromkeys(canonical(name.removesuffix(SUFFIX)) for name in given))
+    if len(names) < 2:
+        raise LiveError("--live: name two variants at least, as --variants linux-6.12,mine")
+    return names
+
+
+def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
+    """A session; the exit status. settings: its `options` name the variants. Raises LiveError,
+    FolderError, KnownError, OSError and FuzzerError."""
+    names = settings.options[-1].split(",")
+    plain = builds(None, names)
+    builds(None, [name + SUFFIX for name in names])  # Are they there?
+    known = read_known(options.known) if options.known else {}
+
+    def announce(signature: str, found: Found) -> None:
+        if not options.json:
+            print(f"{signature}\n    {printable(title(found))}")
+            if one := known.get(signature):
+                print(f"    known: {printable(one.title)}")
+            print(f"    {printable(str(settings.out / slug_of(signature)))}", flush=True)
+
+    with watching(settings.out) as progress:
+        outcome = run(
+            settings, plain, identities(plain), options.workers, announce, progress, complain
+        )
+    if options.json:
+        print(json.dumps(campaign_json(outcome), indent=1))
+    else:
+        print("\n".join(map(printable, ["", *lines_of(outcome, settings.out)])))
+    if not outcome.schedules:
+        complain("no schedule was run: it takes longer to boot")
+    if outcome.found.keys() - known.keys():
+        return DIFFERENT
+    clean = outcome.schedules and not outcome.troubles and not outcome.left
+    return SAME if clean else TROUBLE

@@ -1,0 +1,124 @@
+"""A race that some kernels lose and others do not, made small on real KVM.
+
+Lost is a message that at some block breaks a rule of the manuals that it breaks neither before the
+step nor after it. A smaller schedule counts if a message at the same block still breaks that rule
+on the kernels that lose it, and at none of their blocks on the others.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from fuzz.live.landings import AT, Instrumented, Landing, Race, Try, shown, without
+from fuzz.live.races import Interval, Told, interval, on_build
+from fuzz.schedule.order import weight
+from fuzz.schedule.schedule import step_problem
+from fuzz.shrink.minimize import simpler
+from variants.live.landing import NEVER, at_block
+from variants.live.protocol import LANDED
+from variants.machine.step import Step
+
+Builds = Mapping[str, Instrumented]
+
+
+class Lost(NamedTuple):
+    """A rule, and the first blocks with which a race breaks it, by the builds that do."""
+
+    rule: str
+    first: Mapping[str, Interval]
+
+
+def lost(told: Mapping[str, Told]) -> list[Lost]:
+    """What some of the builds lose and others do not."""
+    rules = sorted({rule for one in told.values() for part in one.intervals for rule in of(part)})
+    found = []
+    for rule in rules:
+        parts = {
+            name: next((part for part in one.intervals if rule in of(part)), None)
+            for name, one in told.items()
+        }
+        first = {name: part for name, part in parts.items() if part}
+        if len(first) < len(parts):
+            found.append(Lost(rule, first))
+    return found
+
+
+def of(part: Interval) -> set[str]:
+    """The rules that an interval breaks."""
+    return {rule for _, rule in part.rules}
+
+
+class Smallest(NamedTuple):
+    """A race, what it showed on each build, and what is lost."""
+
+    race: Race
+    told: Mapping[str, Told]
+    lost: Lost
+
+
+def swept(race: Race, builds: Builds) -> dict[str, Told]:
+    """A race at every block of each build."""
+    return {name: on_build([race], build)[0] for name, build in builds.items()}
+
+
+def minimised(race: Race, builds: Builds) -> Smallest | None:
+    """The race 1-minimal: no step can be dropped and none made plainer. None if all builds lose the
+    same."""
+    told = swept(race, builds)
+    best = next((Smallest(race, told, one) for one in lost(told)), None)
+    while best and (found := next(still(best, builds), None)):
+        best = found
+    return best
+
+
+def still(best: Smallest, builds: Builds) -> Iterator[Smallest]:
+    """The smaller races that lose the same, the smallest first."""
+    some = list(smaller(best.race))
+    for name, part in best.lost.first.items():
+        some = at_once(some, part, best.lost.rule, builds[name])
+    for race in some:
+        told = swept(race, builds)
+        yield from (
+            Smallest(race, told, one)
+            for one in lost(told)
+            if one.rule == best.lost.rule and one.first.keys() == best.lost.first.keys()
+        )
+
+
+def at_once(races: Sequence[Race], part: Interval, rule: str, build: Instrumented) -> list[Race]:
+    """Those of `races` that break `rule` with a message at the first block of an interval."""
+    at = at_block(0, [part.first.place])
+    tries = [Try(race, one) for race in races for one in (None, at_block(NEVER), at)]
+    ended = iter(build.run(tries, LANDED))
+    found = []
+    for race in races:
+        early, late, there = (shown(race, next(ended)) for _ in range(3))
+        landing = part.first._replace(race=race)
+        again = interval(race, (early.trace, late.trace), [Landing(landing, there)], sure=True)
+        found += [race] if rule in of(again) else []
+    return found
+
+
+def smaller(race: Race) -> Iterator[Race]:
+    """The race with a step fewer, then with one made plainer; its message stays, and where."""
+    steps = race.schedule.steps
+    kept = (race.sent, race.step)
+    for number in (n for n in range(len(steps)) if n not in kept):
+        left = steps[:number] + steps[number + 1 :]
+        yield Race(race.schedule._replace(steps=left), race.sent - (number < race.sent))
+    plain = without(race).steps
+    for number, step in ((n, one) for n, one in enumerate(plain) if not one.at):
+        for candidate in simpler(step, race.schedule):
+            if weight(candidate) < weight(step) and fits(race, number, candidate):
+                changed = [*plain[:number], candidate, *plain[number + 1 :]]
+                changed[race.sent] = changed[race.sent]._replace(at=AT)
+                yield Race(race.schedule._replace(steps=tuple(changed)), race.sent)
+
+
+def fits(race: Race, number: int, step: Step) -> bool:
+    """Can `step` be in the place of step `number`, and the race be one?"""
+    schedule = race.schedule
+    if step.at or step_problem(step, schedule.vendor, schedule.vcpus):
+        return False
+    message = step if number == race.sent else schedule.steps[race.sent]
+    target = step if number == race.step else schedule.steps[race.step]
+    return message.op == "icr" and message.to == target.on != message.on

@@ -1,0 +1,116 @@
+"""A session of a live campaign: fuzzer processes with emulators, and a collector with its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from typing import Final
+
+from fuzz.campaign.campaign import (
+    FuzzerError,
+    Progress,
+    Settings,
+    asked_to_end,
+    clock,
+    fuzz,
+    noting,
+    program_version,
+)
+from fuzz.campaign.collector import now
+from fuzz.campaign.folder import CORPUS, enter, holds_campaign, make_room
+from fuzz.campaign.inputs import add_inputs
+from fuzz.campaign.local import hire
+from fuzz.campaign.statistics import Statistics
+from fuzz.compare.traces import Traces
+from fuzz.live.run import Telling, run_once
+from fuzz.live_campaign.collector import Announce, Collector
+from fuzz.live_campaign.report import Outcome, write_summary
+from fuzz.review.journal import NAME, Journal, OtherBuilds, Run
+from fuzz.review.review import GRACE, MOST_BROKEN
+from fuzz.schedule.schedule import Schedule
+from variants.live.artefacts import key_of
+from variants.live.guests import Guests, guests
+from variants.live.runner import Build
+
+TARGET: Final = "fuzz.live_campaign.target"
+PATIENCE: Final = 10.0
+"""Seconds in which a process that is told to end does, with its emulators."""
+
+
+def run(
+    settings: Settings,
+    builds: Mapping[str, Build],
+    identities: Mapping[str, str],
+    workers: int | None,
+    announce: Announce,
+    progress: Progress,
+    trouble: Callable[[str], None],
+) -> Outcome:
+    """Run a session: until one of `settings.ends`, or a signal that asks for it.
+
+    builds: the plain ones, by variant, the base first. identities: what tells one from another.
+    workers: fuzzer processes; None: one a vendor. trouble: told what went wrong with a schedule
+    that is minimised. Raises FolderError if the folder cannot be used, LiveError when nothing can
+    be run, OSError when it cannot be written, and FuzzerError once the reports are.
+    """
+    out = settings.out
+    with ExitStack() as stack:
+        before = enter(stack, out, settings.resume)
+        asked = stack.enter_context(asked_to_end())
+        up = stack.enter_context(guests(len(builds) * len(settings.vendors)))
+        ran, seconds = clock(out, before), settings.ends.seconds
+        session = before.sessions + 1
+
+        def going_on() -> bool:
+            late = seconds is not None and ran()[1] > before.seconds + seconds + GRACE
+            return not late and not asked()
+
+        about = {
+            "version": program_version(),
+            "vendors": list(settings.vendors),
+            "mix": settings.mix,
+            "compared": {"variants": {name: key_of(one) for name, one in identities.items()}},
+            "began": before.told.get("began", now()),
+            "session": {
+                "number": session,
+                "schedules": before.schedules,
+                "seconds": round(before.seconds, 3),
+            },
+        }
+        if not holds_campaign(out):
+            # Before anything else is there: without it no session goes on.
+            write_summary(out, Outcome(tuple(builds), about, *ran(), {}, {}, (), 0, 0, 0))
+        journal = journal_of(settings, identities, running(builds, up, trouble))
+        collector = Collector(list(builds), settings, journal, about, ran, announce, going_on)
+        collector.restore(before.told)
+        collector.report()
+        collector.write_summary()
+        # campaign.json has the counts of earlier sessions now.
+        make_room(out, settings.vendors, session, seeds=False)
+        add_inputs(out / CORPUS, settings.given, settings.mix)
+        crew = hire(settings, session, workers or len(settings.vendors), TARGET, PATIENCE)
+        stack.callback(crew.stop)
+        statistics = Statistics(out, before.seconds)
+        pulse = noting(settings, before.seconds)
+        wrong = fuzz(settings, crew, collector, statistics, pulse, asked, progress)
+        collector.write_summary()
+        if wrong:
+            raise FuzzerError(wrong)
+        return collector.outcome()
+
+
+def running(builds: Mapping[str, Build], up: Guests, trouble: Callable[[str], None]) -> Run:
+    """How the journal has schedules run."""
+    telling = Telling(trouble, lambda _: nullcontext(lambda: None))
+
+    def run_some(schedules: Sequence[Schedule], fresh: bool) -> Sequence[Traces]:
+        return run_once(schedules, builds, telling, len(builds), fresh, MOST_BROKEN, up)
+
+    return run_some
+
+
+def journal_of(settings: Settings, identities: Mapping[str, str], run_some: Run) -> Journal:
+    """That of the campaign; a new one, where kernels have changed since. Raises OSError."""
+    try:
+        return Journal(settings.out, identities, run_some)
+    except OtherBuilds:
+        (settings.out / NAME).unlink()
+        return Journal(settings.out, identities, run_some)
