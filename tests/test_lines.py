@@ -146,6 +146,16 @@ def test_where_lines_are_gone_the_code_around_has_to_be_reached() -> None:
         assert told.verdicts()[0][0].line == 10
 
 
+def test_what_is_in_a_line_that_was_not_reached_was_not() -> None:
+    new = [*OLD[:9], "\tif (one", "\t    && two)", "\t\treturn 0;", "\treturn 1;", *OLD[9:]]
+    shared = code(before=[1])
+    lines = {FILE: {10: code(2), 12: shared, 13: shared}}
+    told = [one for _, one in told_of(lines, {1}, new).verdicts()]
+    assert told == [NOT_REACHED, NO_CODE, NOT_REACHED, SHARED]
+    told = [one for _, one in told_of(lines, {1, 2}, new).verdicts()]
+    assert told == [REACHED, NO_CODE, SHARED, SHARED]
+
+
 @pytest.mark.parametrize("text", ["", "\t}", " * why", "/* why */", "// why", "\t} // why"])
 def test_lines_that_do_nothing_are_not_told_of(text: str) -> None:
     assert not told_of({FILE: {10: code(1)}}, set(), with_line(10, text)).lines

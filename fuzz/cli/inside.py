@@ -164,11 +164,7 @@ def do_coverage(options: argparse.Namespace) -> int:
         modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
         for name, build in kernels.items():
             functions = event_path(build, reached[name], modules)
-            blocks = {block.place: block for block in read_blocks(build.modules)}
-            before = {
-                one: [blocks[last] for last in all_]
-                for one, all_ in read_flow(build.modules).items()
-            }
+            before = read_flow(build.modules)
             because = why_of(reasons, where[name], before, reached[name])
             if options.json:
                 about = {"variant": name, "vendor": vendor, "schedules": len(schedules)}
@@ -178,8 +174,8 @@ def do_coverage(options: argparse.Namespace) -> int:
             print(f"{vendor}, {name}, {len(schedules)} schedules:\n")
             print("\n".join([*table(functions, because), ""]))
             print("\n".join([*totals(functions, reasons, where[name], because), ""]), flush=True)
-    if not options.json:
-        print("\n".join(idle_reasons(kernels, reasons, where)))
+    for line in idle_reasons(kernels, reasons, where) if not options.json else ():
+        print(line)
     return status
 
 

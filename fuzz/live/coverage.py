@@ -26,6 +26,7 @@ EVENT_PATH: Final = (
     *("__apic_accept_irq", "kvm_lapic_reset", "kvm_vcpu_reset", "svm_vcpu_reset", "vmx_vcpu_reset"),
     *("kvm_arch_vcpu_ioctl_get_mpstate", "kvm_arch_vcpu_ioctl_set_mpstate"),
     *("kvm_vcpu_ioctl_x86_get_vcpu_events", "nested_svm_vmexit", "nested_vmx_vmexit"),
+    "__nested_vmx_vmexit",
 )
 """KVM's functions that decide what becomes of an event, of all kernels since 5.10."""
 TRACEPOINTS: Final = ("trace.h", "include/trace/")
@@ -83,10 +84,14 @@ def event_path(
 
 
 def function_of(block: Block) -> str:
-    """The function of the event path that a block is in, inlined helpers included; "" if none."""
+    """The function of the event path that a block is in, inlined helpers included; "" if none.
+
+    One of that name in a header calls it.
+    """
     if any(part in one.file for one in block.frames for part in TRACEPOINTS):
         return ""
-    return next((one.function for one in block.frames if one.function in EVENT_PATH), "")
+    inner = (one for one in block.frames if not one.file.endswith(".h"))
+    return next((one.function for one in inner if one.function in EVENT_PATH), "")
 
 
 def lines_missed(function: Function, why: Why) -> Iterator[str]:

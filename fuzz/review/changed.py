@@ -5,7 +5,7 @@ on either side has to be.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from variants.live.hunks import Changed, Hunk, changed_in, lines_about
@@ -26,7 +26,8 @@ class Line(NamedTuple):
     """A line of the patched tree that a hunk changes; gone: before it the hunk only takes away.
 
     codes: of the line, or of the nearest on both sides, as far as the hunk shows them. fate: what
-    is to be said whatever is reached, "" for nothing.
+    is to be said whatever is reached, "" for nothing. under: lines that the hunk adds before it, in
+    which it is by its indentation.
     """
 
     hunk: Hunk
@@ -35,6 +36,7 @@ class Line(NamedTuple):
     gone: bool
     codes: tuple[Code, ...]
     fate: str
+    under: tuple[int, ...] = ()
 
     def verdict(self, reached: Collection[int]) -> str:
         """What became of it, given the numbers of the blocks that were reached."""
@@ -58,11 +60,46 @@ def verdict(code: Code, reached: Collection[int]) -> str:
 def changed_lines(hunks: Iterable[Hunk], lines: Lines) -> list[Line]:
     """What a patch changes. lines: those of the patched build that have code."""
     return [
-        line_of(hunk, changed, lines)
+        line_of(hunk, changed, lines)._replace(under=under)
         for hunk in hunks
-        for changed in changed_in(hunk)
-        if not all(map(EMPTY.fullmatch, changed.text.split("\n")))
+        for changed, under in with_headers(changed_in(hunk))
     ]
+
+
+def with_headers(changes: Iterable[Changed]) -> Iterator[tuple[Changed, tuple[int, ...]]]:
+    """Those changes that do something, each with the lines that are added right before it and are
+    indented less, and less again."""
+    above: list[tuple[int, int]] = []
+    last = 0
+    for changed in changes:
+        if changed.gone or changed.line != last + 1:
+            above = []
+        last = changed.line
+        if all(map(EMPTY.fullmatch, changed.text.split("\n"))):
+            continue
+        indent = indented(changed.text)
+        above = [one for one in above if one[0] < indent]
+        yield changed, tuple(line for _, line in above)
+        if not changed.gone:
+            above.append((indent, changed.line))
+
+
+def indented(text: str) -> int:
+    return len(text.expandtabs()) - len(text.expandtabs().lstrip())
+
+
+def verdicts(lines: Iterable[Line], reached: Collection[int]) -> list[tuple[Line, str]]:
+    """What became of each. What is in a line that was not reached was not."""
+    found: list[tuple[Line, str]] = []
+    missed: set[tuple[str, int]] = set()
+    for line in lines:
+        verdict = line.verdict(reached)
+        if verdict == SHARED and any((line.file, one) in missed for one in line.under):
+            verdict = NOT_REACHED
+        if verdict == NOT_REACHED and not line.gone:
+            missed.add((line.file, line.line))
+        found.append((line, verdict))
+    return found
 
 
 def line_of(hunk: Hunk, changed: Changed, lines: Lines) -> Line:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fuzz.compare.traces import observation_of
 from fuzz.live.run import Telling, why
-from fuzz.review.changed import NOT_REACHED, Line, changed_lines
+from fuzz.review.changed import NOT_REACHED, Line, changed_lines, verdicts
 from fuzz.review.hunt import CHUNKS, Hunt
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import Schedule
@@ -43,7 +43,7 @@ class Reached:
     unknown: str = ""
 
     def verdicts(self) -> list[tuple[Line, str]]:
-        return [(line, line.verdict(self.blocks)) for line in self.lines]
+        return verdicts(self.lines, self.blocks)
 
     @property
     def done(self) -> bool:

@@ -36,7 +36,7 @@ def sentences(reached: Reached | None) -> Iterator[str]:
         yield f"No code is in {', '.join(f'hunk {hunk.number} ({hunk.file})' for hunk in bare)}"
     ran, whole = sum(reached.ran.values()), sum(reached.of.values())
     if missed and ran < whole:
-        yield f"For this {ran} of {whole} schedules were run"
+        yield f"To see that, {ran} of {whole} schedules were run"
     if reached.unlike:
         yield f"{reached.unlike} schedules do not count, as they went otherwise when instrumented"
 

@@ -55,6 +55,8 @@ def test_what_schedules_reach(cache: Path, tmp_path: Path) -> None:
     assert reached(nothing["kvm_vcpu_reset"]) == 0
     assert reached(started["kvm_vcpu_reset"]) > 0
     assert reached(started["kvm_apic_accept_events"]) > reached(nothing["kvm_apic_accept_events"])
+    whys = {one["why"] for one in started["kvm_vcpu_reset"] if not one["schedules"]}
+    assert "the processor has no MPX" in whys
     lines = [one["frames"][-1] for one in started["kvm_apic_accept_events"]]
     assert all(line["file"] == "arch/x86/kvm/lapic.c" and line["line"] > 0 for line in lines)
 

@@ -159,12 +159,12 @@ def is_instrumented(modules: Path) -> bool:
     return (modules / BLOCKS).exists()
 
 
-def read_flow(modules: Path) -> dict[Place, list[Place]]:
+def read_flow(modules: Path) -> dict[Place, list[Block]]:
     """By block of instrumented modules, those that come right before it in its function, as far as
     that can be seen."""
-    places = [block.place for block in read_blocks(modules)]
+    blocks = read_blocks(modules)
     before: dict[str, list[int]] = json.loads((modules / FLOW).read_text())
-    return {places[int(one)]: [places[last] for last in all_] for one, all_ in before.items()}
+    return {blocks[int(one)].place: [blocks[last] for last in all_] for one, all_ in before.items()}
 
 
 def read_blocks(modules: Path) -> list[Block]:
