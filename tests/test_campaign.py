@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.kills import kept, kill_after, lost, run, running, wait_until_alone
-from fuzz.campaign.campaign import asked_to_end
+from fuzz.campaign.campaign import Ends, Settings, asked_to_end
 from fuzz.campaign.collector import Collector
 from fuzz.campaign.corpus import BLOCK, bound, taken
 from fuzz.campaign.coverage import ByOutline
 from fuzz.campaign.folder import LOCK, MAX_LOG, enter, keep_aside, make_room, rotate
+from fuzz.campaign.local import hire
 from fuzz.campaign.statistics import Statistics
 from fuzz.campaign.walker import Walker
 from fuzz.cli.fuzz import duration
@@ -36,7 +37,7 @@ from fuzz.schedule.codes import fuzz_input
 from fuzz.schedule.file import append_line, drop_cut_off, read_schedule, whole_lines
 from fuzz.schedule.seeds import SEEDS
 from variants.catalogue import choose
-from variants.machine.step import Vendor
+from variants.machine.step import VENDORS, Vendor
 
 CLAIM = "svm: liveness: original | yadong: SIPI in L2 INIT-intercepted: one waits, another goes on"
 SCHEDULE = read_schedule(str(SEEDS / "svm-sipi-in-l2-then-hlt.yaml"))
@@ -325,6 +326,30 @@ def test_a_campaign_ends_when_all_is_found(tmp_path: Path) -> None:
     }
     known.write_text("".join(f"- signature: '{name}'\n" for name in kept(out).first))
     assert run(out, *going_on).returncode == 0
+
+
+def test_enough_of_a_vendor_is_what_is_wanted_of_it() -> None:
+    ends = Ends(wanted=frozenset({"svm: one", "svm: two", "vmx: one"}))
+    assert not ends.enough("svm", ["svm: one"])
+    assert ends.enough("svm", ["svm: one", "svm: two"])
+    assert not ends.enough("vmx", ["svm: one", "svm: two"])
+    assert not Ends().enough("svm", [])
+
+
+def test_processes_go_over_to_the_vendor_of_which_more_is_wanted(tmp_path: Path) -> None:
+    options = ("--variants", "original,yadong")
+    settings = Settings(VENDORS, Ends(60), tmp_path, False, (), options, 1, False, 1 << 20)
+    make_room(tmp_path, VENDORS, 1)
+    crew = hire(settings, 1, workers=2)
+    try:
+        crew.enough("svm")
+        assert [fuzzer.vendor for fuzzer in crew.fuzzers] == ["vmx", "vmx"]
+        assert len({fuzzer.log for fuzzer in crew.fuzzers}) == 2
+        assert (crew.alive(), crew.wrong()) == (2, "")
+        crew.enough("vmx")  # nobody is left to go over to
+        assert crew.alive() == 2
+    finally:
+        crew.stop()
 
 
 def test_a_campaign_ends_when_nothing_is_new(tmp_path: Path) -> None:

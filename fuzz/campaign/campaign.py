@@ -59,6 +59,12 @@ class Ends(NamedTuple):
             return True
         return self.wanted is not None and self.wanted <= set(found)
 
+    def enough(self, vendor: Vendor, found: Iterable[str]) -> bool:
+        """Is all found that is wanted of `vendor`?"""
+        if self.wanted is None:
+            return False
+        return not any(one.startswith(f"{vendor}: ") for one in self.wanted - set(found))
+
 
 class Settings(NamedTuple):
     """variants: what is compared, and `options`, which choose them. resume: go on
@@ -94,6 +100,9 @@ class Crew(Protocol):
 
     def coverage(self) -> int:
         """How many counters were hit."""
+
+    def enough(self, vendor: Vendor) -> None:
+        """Nothing more is wanted of `vendor`: who fuzzes it turns to the others."""
 
     def stop(self) -> None:
         """End what still runs. Then all that was found is in the folder."""
@@ -255,6 +264,9 @@ def fuzz(
             quiet = note()
             if asked() or settings.ends.reached(quiet, collector.found()):
                 break
+            for vendor in settings.vendors:
+                if settings.ends.enough(vendor, collector.found()):
+                    crew.enough(vendor)
             time.sleep(TICK)
             if time.monotonic() - swept > SWEEP:
                 swept = time.monotonic()

@@ -92,6 +92,7 @@ class Cluster:
         self._deadline = inf if seconds is None else self._began + seconds
         self._ended = Event(client=client)
         self._asked = dict.fromkeys(settings.vendors, 0)
+        self._over = set[Vendor]()
         self._rounds: dict[Future[Done], Vendor] = {}
         self._threads, self._looked = 0, -inf
         self._runs = self._written = self._killed = 0
@@ -158,7 +159,8 @@ class Cluster:
 
     def _ask(self, left: float) -> None:
         """Have a round done. left: seconds of the session."""
-        vendor = min(self._asked, key=self._asked.__getitem__)
+        wanted = [one for one in self._asked if one not in self._over] or list(self._asked)
+        vendor = min(wanted, key=self._asked.__getitem__)
         self._asked[vendor] += 1
         length = min(LONGEST, max(SHORTEST, (time.monotonic() - self._began) * SHARE))
         words = self.settings.options
@@ -194,6 +196,10 @@ class Cluster:
             self._killed += 1
             if self._killed == MOST_KILLED:
                 self._wrong = f"the workers that had the last {MOST_KILLED} rounds all died"
+
+    def enough(self, vendor: Vendor) -> None:
+        """Rounds that are begun from now on are of other vendors."""
+        self._over.add(vendor)
 
     def _keep(self, vendor: Vendor, done: Done) -> None:
         """Write down what a round has found, and that it was run."""

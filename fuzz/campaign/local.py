@@ -2,8 +2,10 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from math import inf
+from pathlib import Path
 
 from fuzz.campaign.campaign import Settings
 from fuzz.campaign.elsewhere import own_files
@@ -19,16 +21,29 @@ from fuzz.campaign.processes import (
     stop,
 )
 from fuzz.campaign.statistics import coverage_told
+from variants.machine.step import Vendor
+
+Begin = Callable[[Vendor], Fuzzer]
+"""Starts one more process."""
 
 
 class Local:
     """Processes that were started. deadline: when they have to end, as `time.time` has it. own: the
-    user's variants, to be named where nothing says which it was. patience: as in `stop`."""
+    user's variants, to be named where nothing says which it was. patience: as in `stop`. begin: for
+    a process in another's place."""
 
     def __init__(
-        self, fuzzers: Sequence[Fuzzer], deadline: float, own: str, patience: float = 0
+        self,
+        fuzzers: Sequence[Fuzzer],
+        deadline: float,
+        own: str,
+        patience: float = 0,
+        begin: Begin | None = None,
     ) -> None:
-        self.fuzzers = fuzzers
+        self.fuzzers = list(fuzzers)
+        self.begin = begin
+        self.over = set[Vendor]()
+        self.logs = dict[Path, Vendor]()
         self.deadline = deadline
         self.own = own
         self.patience = patience
@@ -50,7 +65,20 @@ class Local:
         return sum(fuzzer.process.poll() is None for fuzzer in self.fuzzers)
 
     def coverage(self) -> int:
-        return coverage_told({one.log: one.vendor for one in self.fuzzers})
+        self.logs |= {one.log: one.vendor for one in self.fuzzers}
+        return coverage_told(self.logs)
+
+    def enough(self, vendor: Vendor) -> None:
+        """Each process of `vendor` is ended, and one of another begun in its place."""
+        self.over.add(vendor)
+        mine = [one for one in self.fuzzers if one.vendor == vendor and one.process.poll() is None]
+        others = sorted({one.vendor for one in self.fuzzers} - self.over)
+        if not mine or not others or self.begin is None:
+            return
+        stop(mine, self.patience)
+        self.fuzzers = [one for one in self.fuzzers if one not in mine]
+        for number, _ in enumerate(mine):
+            self.fuzzers.append(self.begin(others[number % len(others)]))
 
     def stop(self) -> None:
         stop(self.fuzzers, self.patience)
@@ -67,17 +95,21 @@ def hire(
     vendor. module: what they run. patience: as in `stop`. Raises OSError."""
     vendors, seconds = settings.vendors, settings.ends.seconds
     options = (*settings.options, *(["--mix"] if settings.mix else []))
+    numbers = count()
+    deadline = inf if seconds is None else time.time() + seconds + GRACE
+
+    def begin(vendor: Vendor) -> Fuzzer:
+        number = next(numbers)
+        left = 0 if seconds is None else max(1, round(deadline - GRACE - time.time()))
+        name, seed = f"{session}-{vendor}-{number}", seed_of(settings.seed, number)
+        return start(Task(vendor, name, options, left, seed, module), settings.out)
+
     fuzzers: list[Fuzzer] = []
     try:
         for number in range(workers or max(len(vendors), os.cpu_count() or 1)):
-            vendor = vendors[number % len(vendors)]
-            name = f"{session}-{vendor}-{number}"
-            seed = seed_of(settings.seed, number)
-            task = Task(vendor, name, options, seconds or 0, seed, module)
-            fuzzers.append(start(task, settings.out))
+            fuzzers.append(begin(vendors[number % len(vendors)]))
     except BaseException:
         stop(fuzzers)
         raise
-    deadline = inf if seconds is None else time.time() + seconds + GRACE
     own = ", ".join(own_files(settings.options))
-    return Local(fuzzers, deadline, own, patience)
+    return Local(fuzzers, deadline, own, patience, begin)
