@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuzz.live.coverage import Function, function_of, table
 from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
-from fuzz.live.race_shrink import lost, smaller
+from fuzz.live.race_shrink import lost, minimised, smaller
 from fuzz.live.races import Interval, Told, between, chosen, sparse
 from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
@@ -248,6 +248,28 @@ def test_what_all_builds_lose_is_not_told() -> None:
     told = {"old": outcome(("a",)), "new": outcome(("a", "b"))}
     (found,) = lost(told)
     assert (found.rule, list(found.first)) == ("b", ["new"])
+
+
+@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))), st.data())
+def test_a_minimised_race_has_no_smaller_one(schedule: Schedule, data: st.DataObject) -> None:
+    races = races_in(schedule)
+    race = data.draw(st.sampled_from(races))
+    needed = data.draw(st.sets(st.sampled_from([step._replace(at="") for step in schedule.steps])))
+
+    def loses(race: Race) -> bool:
+        return needed <= set(without(race).steps)
+
+    def sweep(race: Race) -> dict[str, Told]:
+        return {"old": outcome(()), "new": outcome(("rule",) if loses(race) else ())}
+
+    found = minimised(race, sweep, lambda some, _: some)
+    assert found
+    assert loses(found.race)
+    assert not any(map(loses, smaller(found.race)))
+    assert (
+        minimised(race, lambda _: {"old": outcome(()), "new": outcome(())}, lambda some, _: some)
+        is None
+    )
 
 
 def test_of_a_block_that_spins_the_first_times_are_taken() -> None:

@@ -32,6 +32,8 @@ from variants.variant import Variant
 
 SWEEP: Final = 60.0
 """Seconds between two looks at what inputs and logs take."""
+SETTLES: Final = 30.0
+"""For how many seconds nothing is new before what can wait is done."""
 TICK: Final = 0.2
 """Seconds between two looks at the crew."""
 
@@ -108,6 +110,9 @@ class Keeper(Protocol):
 
     def collect(self, work: Path) -> bool:
         """Take in some of what is in `work`, and report it. Was there anything?"""
+
+    def settle(self) -> bool:
+        """Do some of what can wait. Was there anything?"""
 
     def sweep(self) -> None:
         """Keep what the inputs take within bounds. Raises OSError."""
@@ -247,19 +252,21 @@ def fuzz(
 
     try:
         while not trouble and crew.works():
-            if asked() or settings.ends.reached(note(), collector.found()):
+            quiet = note()
+            if asked() or settings.ends.reached(quiet, collector.found()):
                 break
             time.sleep(TICK)
             if time.monotonic() - swept > SWEEP:
                 swept = time.monotonic()
                 collector.sweep()
                 rotate(out / LOG)
-            collector.collect(out / WORK)
+            if not collector.collect(out / WORK) and quiet > SETTLES:
+                collector.settle()
             trouble = crew.wrong()
         # Also of one that has died since.
         trouble = trouble or crew.wrong()
         crew.stop()
-        while collector.collect(out / WORK):
+        while collector.collect(out / WORK) or collector.settle():
             note()
         if not trouble:
             collector.end()

@@ -33,7 +33,7 @@ from fuzz.schedule.file import read_schedule
 from fuzz.schedule.order import size
 from fuzz.schedule.schedule import Schedule, ScheduleError
 from fuzz.schedule.text import load
-from fuzz.shrink.minimize import minimize
+from fuzz.shrink.minimize import minimal, shortest
 from variants.machine.step import Vendor
 from variants.variant import Variant
 
@@ -86,6 +86,7 @@ class Collector:
         self.settled: dict[str, Schedule] = {}
         self.new: list[Form] = []
         self.told: dict[Signature, Form] = {}
+        self.rough: dict[Signature, None] = {}
         subjects = {vendor: automaton.compared for vendor, automaton in automata.items()}
         self.breaking = Breaking(subjects)
 
@@ -118,6 +119,8 @@ class Collector:
                 self.minimize(automaton, schedule, divergence.signature)
             elif name == told["signature"]:
                 self.best[divergence.signature] = Form(divergence, schedule)
+                if told.get("rough"):
+                    self.rough[divergence.signature] = None
                 self.settled[name] = schedule
                 self.breaking.take(schedule)
 
@@ -153,6 +156,18 @@ class Collector:
             path.unlink()
         return bool(taken)
 
+    def settle(self) -> bool:
+        """Look for a shorter schedule of a signature that nobody has looked up, and report it. Was
+        there one? It takes a second or two: what is new comes first."""
+        if not self.rough:
+            return False
+        signature, _ = self.rough.popitem()
+        known = self.best[signature].schedule
+        automaton = self.automata[known.vendor]
+        self.keep(automaton, shortest(automaton, known, signature), signature)
+        self.report()
+        return True
+
     def report(self) -> None:
         """Write the summary, if there is something new, and announce that."""
         if self.best != self.told:
@@ -183,11 +198,15 @@ class Collector:
                     return
 
     def minimize(self, automaton: Automaton, schedule: Schedule, signature: Signature) -> None:
-        """Keep and report what `schedule` minimises to, if it is the smallest so far."""
-        smallest = minimize(automaton, schedule, signature)
+        """Keep what `schedule` minimises to, if it is the smallest so far."""
+        if self.keep(automaton, minimal(automaton, schedule, signature), signature):
+            self.rough[signature] = None
+
+    def keep(self, automaton: Automaton, smallest: Schedule, signature: Signature) -> bool:
+        """Keep `smallest`, if it is the smallest so far. Is it?"""
         known = self.best.get(signature)
         if known and size(known.schedule) <= size(smallest):
-            return
+            return False
         shown = next(
             found for _, found in automaton.compare(smallest) if found.signature == signature
         )
@@ -201,6 +220,7 @@ class Collector:
             self.new.append(form)
         self.gone = [one for one in self.gone if one["signature"] != str(signature)]
         self.best[signature] = form
+        return True
 
     def write_summary(self) -> None:
         outcome = self.outcome()
@@ -211,5 +231,5 @@ class Collector:
         """What has been found, also by cause with who is right."""
         forms = list(self.best.values())
         findings = ruled(self.automata, self.variants[0].name, grouped(self.variants, forms))
-        record = Record(self.about, self.first, self.gone)
+        record = Record(self.about, self.first, self.gone, frozenset(self.rough))
         return Outcome(*self.ran(), forms, findings, self.breaking.found, record)

@@ -1,7 +1,6 @@
 """`eventdiff fuzz --live`: real kernels run what Atheris makes."""
 
 import argparse
-import json
 from typing import Final
 
 from fuzz.campaign.campaign import FuzzerError, Settings
@@ -10,7 +9,8 @@ from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.cli.view import watching
 from fuzz.findings.known import read_known
 from fuzz.live_campaign.campaign import run
-from fuzz.live_campaign.report import campaign_json, lines_of
+from fuzz.live_campaign.report import lines_of
+from fuzz.page.read import CAMPAIGN
 from fuzz.report.folder import slug_of
 from fuzz.review.findings import Found
 from fuzz.review.report import title
@@ -58,7 +58,7 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
             settings, plain, identities(plain), options.workers, announce, progress, complain
         )
     if options.json:
-        print(json.dumps(campaign_json(outcome), indent=1))
+        print((settings.out / CAMPAIGN).read_text(), end="")
     else:
         print("\n".join(map(printable, ["", *lines_of(outcome, settings.out)])))
     if not outcome.schedules:

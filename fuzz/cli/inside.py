@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fuzz.cli.kernels import add_cache
@@ -20,7 +21,7 @@ from fuzz.live.coverage import (
 )
 from fuzz.live.landings import Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
-from fuzz.live.race_shrink import minimised
+from fuzz.live.race_shrink import likely_on, minimised, swept
 from fuzz.live.races import run_races
 from fuzz.live.races_text import Blocks, race_totals, races_json, races_text, smallest_text
 from fuzz.live.run import MORE_THAN_CORES, why, why_not
@@ -115,7 +116,8 @@ def minimize(found: Sequence[Race], kernels: Mapping[str, Build]) -> int:
     status = SAME
     with prepared(kernels, TELLING) as there:
         for race in found:
-            if smallest := minimised(race, there):
+            sweep, likely = partial(swept, there), partial(likely_on, there)
+            if smallest := minimised(race, sweep, likely):
                 status = DIFFERENT
                 print(smallest_text(smallest, blocks), flush=True)
             else:

@@ -5,7 +5,7 @@ step nor after it. A smaller schedule counts if a message at the same block stil
 on the kernels that lose it, and at none of their blocks on the others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fuzz.live.landings import AT, Instrumented, Landing, Race, Try, shown, without
@@ -55,28 +55,26 @@ class Smallest(NamedTuple):
     lost: Lost
 
 
-def swept(race: Race, builds: Builds) -> dict[str, Told]:
-    """A race at every block of each build."""
-    return {name: on_build([race], build)[0] for name, build in builds.items()}
+Sweep = Callable[[Race], Mapping[str, Told]]
+"""A race at every block of each build."""
+Likely = Callable[[Sequence[Race], Lost], Sequence[Race]]
+"""Those of some races that break the rule with a message at the first block with which it was."""
 
 
-def minimised(race: Race, builds: Builds) -> Smallest | None:
+def minimised(race: Race, sweep: Sweep, likely: Likely) -> Smallest | None:
     """The race 1-minimal: no step can be dropped and none made plainer. None if all builds lose the
     same."""
-    told = swept(race, builds)
+    told = sweep(race)
     best = next((Smallest(race, told, one) for one in lost(told)), None)
-    while best and (found := next(still(best, builds), None)):
+    while best and (found := next(still(best, sweep, likely), None)):
         best = found
     return best
 
 
-def still(best: Smallest, builds: Builds) -> Iterator[Smallest]:
+def still(best: Smallest, sweep: Sweep, likely: Likely) -> Iterator[Smallest]:
     """The smaller races that lose the same, the smallest first."""
-    some = list(smaller(best.race))
-    for name, part in best.lost.first.items():
-        some = at_once(some, part, best.lost.rule, builds[name])
-    for race in some:
-        told = swept(race, builds)
+    for race in likely(list(smaller(best.race)), best.lost):
+        told = sweep(race)
         yield from (
             Smallest(race, told, one)
             for one in lost(told)
@@ -84,7 +82,19 @@ def still(best: Smallest, builds: Builds) -> Iterator[Smallest]:
         )
 
 
-def at_once(races: Sequence[Race], part: Interval, rule: str, build: Instrumented) -> list[Race]:
+def swept(builds: Builds, race: Race) -> dict[str, Told]:
+    """The `Sweep` of builds."""
+    return {name: on_build([race], build)[0] for name, build in builds.items()}
+
+
+def likely_on(builds: Builds, races: Sequence[Race], what: Lost) -> Sequence[Race]:
+    """The `Likely` of builds."""
+    for name, part in what.first.items():
+        races = breaking(builds[name], races, part, what.rule)
+    return races
+
+
+def breaking(build: Instrumented, races: Sequence[Race], part: Interval, rule: str) -> list[Race]:
     """Those of `races` that break `rule` with a message at the first block of an interval."""
     at = at_block(0, [part.first.place])
     tries = [Try(race, one) for race in races for one in (None, at_block(NEVER), at)]
@@ -92,8 +102,8 @@ def at_once(races: Sequence[Race], part: Interval, rule: str, build: Instrumente
     found = []
     for race in races:
         early, late, there = (shown(race, next(ended)) for _ in range(3))
-        landing = part.first._replace(race=race)
-        again = interval(race, (early.trace, late.trace), [Landing(landing, there)], sure=True)
+        landing = Landing(part.first._replace(race=race), there)
+        again = interval(race, (early.trace, late.trace), [landing], sure=True)
         found += [race] if rule in of(again) else []
     return found
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -56,11 +56,13 @@ class First(NamedTuple):
 
 class Record(NamedTuple):
     """What a campaign keeps so that it can go on. about: what is compared and how. first: when each
-    signature was first seen. gone: what no longer shows, as `campaign.json` had it."""
+    signature was first seen. gone: what no longer shows, as `campaign.json` had it. rough: whose
+    schedules are 1-minimal, and may yet be detours."""
 
     about: Mapping[str, Any] = MappingProxyType({})
     first: Mapping[Signature, First] = MappingProxyType({})
     gone: Sequence[Mapping[str, Any]] = ()
+    rough: Collection[Signature] = ()
 
 
 class Outcome(NamedTuple):
@@ -212,6 +214,7 @@ def campaign_json(
             }
             | ({"live": live[form.signature].word} if form.signature in live else {})
             | first_json([form], record)
+            | ({"rough": True} if form.signature in record.rough else {})
             for form in in_order(outcome.forms)
         ],
         "findings": [

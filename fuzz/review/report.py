@@ -189,7 +189,7 @@ def finding_text(vendor: Vendor, found: Found) -> str:
             for name, rule in rules.items()
         ),
         *([] if rules else ["breaks no rule of the manuals"]),
-        f"explains {found.explains} schedules"
+        f"explains {found.explains} schedule{'s' * (found.explains != 1)}"
         + (f", {found.by_looks} of them by their looks alone" if found.by_looks else ""),
         *(f"without this hunk it is gone: {hunk}" for hunk in found.hunks),
         *([found.between] if found.between else []),

@@ -41,6 +41,11 @@ def shows(automaton: Automaton, schedule: Schedule, signature: Signature) -> int
 
 def minimize(automaton: Automaton, schedule: Schedule, signature: Signature) -> Schedule:
     """The smallest schedule reached from `schedule`; raises ValueError if it does not show."""
+    return shortest(automaton, minimal(automaton, schedule, signature), signature)
+
+
+def minimal(automaton: Automaton, schedule: Schedule, signature: Signature) -> Schedule:
+    """A 1-minimal schedule reached from `schedule`, soon; raises ValueError if it does not show."""
     at = shows(automaton, schedule, signature)
     if at is None:
         raise ValueError(f"the schedule does not show {str(signature)!r}")
@@ -48,7 +53,11 @@ def minimize(automaton: Automaton, schedule: Schedule, signature: Signature) -> 
     alone = on_one_vcpu(best)
     if shows(automaton, alone, signature) is not None:
         best = alone
-    best = simplest(automaton, drop_runs(automaton, best, signature), signature)
+    return simplest(automaton, drop_runs(automaton, best, signature), signature)
+
+
+def shortest(automaton: Automaton, best: Schedule, signature: Signature) -> Schedule:
+    """`best`, which shows `signature` and is 1-minimal, or a shorter one that is: no detour."""
     found = atlas_of(automaton.uncached).shortest(signature, best)
     if found is None or shows(automaton, found, signature) is None:
         return best
