@@ -31,6 +31,7 @@ def package_files() -> set[str]:
         *ROOT.glob("variants/live/reproducer/*"),
         *ROOT.glob("variants/live/*.config"),
         *ROOT.glob("fuzz/page/page.*"),
+        *ROOT.glob("fuzz/live/*.yaml"),
     )
     corpus = (*ROOT.glob("corpus/seeds/*.yaml"), *ROOT.glob("corpus/golden/*.yaml"))
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {
