@@ -39,6 +39,14 @@ def cache(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
+def plain_cache(own_cache: Path) -> Path:
+    """A cache in which `yadong` is not instrumented, whatever the user has built."""
+    for build in (own_cache / "store").glob("inside-yadong-*"):
+        shutil.rmtree(build)
+    return own_cache
+
+
+@pytest.fixture
 def own_cache(cache: Path, tmp_path: Path) -> Path:
     """A cache of the test's own: what tests set up of the other, and nothing of the user's."""
     own = tmp_path / "cache"

@@ -96,10 +96,10 @@ def test_old_bochs_alone_loses_an_nmi(cache: Path, tmp_path: Path) -> None:
     assert ("5 of 5 steps agree" in run.stdout) == (not old)
 
 
-def test_replay_live_shows_both(cache: Path, tmp_path: Path) -> None:
+def test_replay_live_shows_both(plain_cache: Path, tmp_path: Path) -> None:
     race = tmp_path / "race.yaml"
     race.write_text(RACE)
-    run = eventdiff(cache, "replay", "--live", CLAIM_1, race)
+    run = eventdiff(plain_cache, "replay", "--live", CLAIM_1, race)
     assert run.returncode == 1, run.stderr
     assert max(map(len, run.stdout.splitlines())) <= WIDTH
     assert "  model  blocked                l2 woke                blocked\n" in run.stdout
@@ -120,10 +120,12 @@ def test_replay_live_json_adds_one_key(
     assert both == plain
 
 
-def test_a_campaign_is_confirmed(cache: Path, tmp_path: Path) -> None:
+def test_a_campaign_is_confirmed(plain_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "campaign"
     run = eventdiff(
-        cache, *("fuzz", "--time", "6", "--vendor", "svm", "--confirm", "--json", "--out"), out
+        plain_cache,
+        *("fuzz", "--time", "6", "--vendor", "svm", "--confirm", "--json", "--out"),
+        out,
     )
     assert run.returncode == 1, run.stderr
     signatures = json.loads(run.stdout)["signatures"]

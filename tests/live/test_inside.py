@@ -98,13 +98,13 @@ def test_named_points_show_what_the_model_shows_there(cache: Path, tmp_path: Pat
     assert "2 left out: original: guest-executed" in run.stderr
 
 
-def test_a_build_without_callbacks_has_no_races(cache: Path, tmp_path: Path) -> None:
+def test_a_build_without_callbacks_has_no_races(plain_cache: Path, tmp_path: Path) -> None:
     file = written(tmp_path, RACE.replace("BLOCK", "0"))
-    run = eventdiff(cache, "live", "races", "--variants", "yadong", file)
+    run = eventdiff(plain_cache, "live", "races", "--variants", "yadong", file)
     assert run.returncode == 2
     assert "--instrument yadong" in run.stderr
     assert run.stderr.count("\n") == 1
-    plain = eventdiff(cache, "live", "run", "--variants", "yadong", file)
+    plain = eventdiff(plain_cache, "live", "run", "--variants", "yadong", file)
     assert "cannot have" in plain.stdout
 
 
