@@ -96,11 +96,11 @@ def hire(
     vendors, seconds = settings.vendors, settings.ends.seconds
     options = (*settings.options, *(["--mix"] if settings.mix else []))
     numbers = count()
-    deadline = inf if seconds is None else time.time() + seconds + GRACE
+    end = inf if seconds is None else time.time() + seconds
 
     def begin(vendor: Vendor) -> Fuzzer:
         number = next(numbers)
-        left = 0 if seconds is None else max(1, round(deadline - GRACE - time.time()))
+        left = 0 if seconds is None else max(1, round(end - time.time()))
         name, seed = f"{session}-{vendor}-{number}", seed_of(settings.seed, number)
         return start(Task(vendor, name, options, left, seed, module), settings.out)
 
@@ -112,4 +112,4 @@ def hire(
         stop(fuzzers)
         raise
     own = ", ".join(own_files(settings.options))
-    return Local(fuzzers, deadline, own, patience, begin)
+    return Local(fuzzers, end + GRACE + patience, own, patience, begin)
