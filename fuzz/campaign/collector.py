@@ -58,7 +58,8 @@ class Collector:
     """Minimises and reports what fuzzer processes found; keeps the smallest for each signature.
 
     about: what campaign.json says of the campaign itself. ran: how far the campaign is. max_corpus:
-    bytes that the inputs kept for a vendor may take.
+    bytes that the inputs kept for a vendor may take. rough: signatures whose schedules are
+    1-minimal and may yet be detours.
     """
 
     def __init__(
@@ -157,8 +158,8 @@ class Collector:
         return bool(taken)
 
     def settle(self) -> bool:
-        """Look for a shorter schedule of a signature that nobody has looked up, and report it. Was
-        there one? It takes a second or two: what is new comes first."""
+        """Hold one of `rough` against a shortest schedule, and report a shorter one. Was any left?
+        It takes a second or two: what is new comes first."""
         if not self.rough:
             return False
         signature, _ = self.rough.popitem()

@@ -1,9 +1,9 @@
 """Mutation and crossover of schedules, step by step, with an eye on the automaton.
 
-libFuzzer keeps the inputs that led somewhere new. Most mutations go on from there: they take the
-beginning of such an input and add steps, of those that have not been taken yet from the joint vCPU
-it leads to where there are some, and races at points that the step will pass. The rest drop, move
-and replace steps.
+libFuzzer keeps the inputs that led somewhere new. Most mutations go on from there, or from where
+the mutator itself has seldom gone on: they take the beginning of such an input and add steps, of
+those that have not been taken yet from the joint vCPU it leads to where there are some, and races
+at points that the step will pass. The rest drop, move and replace steps.
 
 Unless told to mix, an input stays within what `eventdiff explore` explores to the end: beside the
 usual steps it has races, or NMIs, or SMIs, or interrupts, and one message lands in a step.

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from fuzz.judge import amd, intel
 from fuzz.judge.rules import ORDER
 from fuzz.judge.run import Bound, Message, Run, behaviours, idle, land
-from fuzz.judge.sets import Fits, smallest
+from fuzz.judge.sets import REMEMBERED, Fits, smallest
 from fuzz.judge.states import (
     ANY_VECTOR,
     PRIORITY,
@@ -32,9 +32,6 @@ from variants.machine.step import IOCTL_OPS, TO_ALL, Step, Vendor, targets
 MANUALS: Final[dict[Vendor, Manual]] = {"svm": amd, "vmx": intel}
 MOST_BROKEN: Final = 3
 """How many rules one step may break for the judge to say which."""
-
-REMEMBERED: Final = 1 << 16
-"""Answers for one state that are remembered: sets of them have most in common."""
 
 
 class Ruling(NamedTuple):

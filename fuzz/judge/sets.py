@@ -18,6 +18,7 @@ MET: Final = ("", "kept", "hlt")
 """`Vcpu.sipi_met`, what explains more the later: `hlt-sipi` is named before `sipi-kept`, and that
 before a HLT that ends by itself."""
 REMEMBERED: Final = 1 << 16
+"""Answers for one state that are remembered: sets of them have most in common."""
 
 
 def smallest(manual: Manual, vcpus: Iterable[Vcpu]) -> Fits:
