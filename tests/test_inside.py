@@ -12,6 +12,7 @@ from fuzz.live.coverage import Function, function_of, table
 from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
 from fuzz.live.race_shrink import lost, minimised, smaller
 from fuzz.live.races import Interval, Told, between, chosen, sparse
+from fuzz.live.races_text import CAME_TO, came_to, races_table
 from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.order import weight
@@ -270,6 +271,35 @@ def test_a_minimised_race_has_no_smaller_one(schedule: Schedule, data: st.DataOb
         minimised(race, lambda _: {"old": outcome(()), "new": outcome(())}, lambda some, _: some)
         is None
     )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([(), ("before",), ("after",), ("before", "after")]),
+            st.integers(1, 9),
+            st.sets(st.sampled_from(["a", "b"])),
+        )
+    )
+)
+def test_each_landing_is_in_one_column_of_the_table(
+    parts: list[tuple[tuple[str, ...], int, set[str]]],
+) -> None:
+    (race,) = races_in(load(RACE))
+    one = Try(race, None)
+    intervals = tuple(
+        Interval(one, one, landings, (), like, tuple((1, rule) for rule in rules), sure=True)
+        for like, landings, rules in parts
+    )
+    told = [Told(1, (), (), intervals, 0)]
+    *_, row = races_table([race], {"mine": told})
+    _, schedule, name, races, landings, *counts, breaks, _ = map(str.strip, row.split("|"))
+    assert (schedule, name, races) == ("race", "mine", "1")
+    assert dict(zip(CAME_TO, map(int, counts), strict=True)) == came_to(told)
+    assert int(landings) == sum(map(int, counts)) == sum(times for _, times, _ in parts)
+    for rule in ("a", "b"):
+        times = sum(times for _, times, rules in parts if rule in rules)
+        assert (f"{rule} {times}" in breaks.split(", ")) == (times > 0)
 
 
 def test_of_a_block_that_spins_the_first_times_are_taken() -> None:

@@ -23,7 +23,14 @@ from fuzz.live.landings import Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
 from fuzz.live.race_shrink import likely_on, minimised, swept
 from fuzz.live.races import run_races
-from fuzz.live.races_text import Blocks, race_totals, races_json, races_text, smallest_text
+from fuzz.live.races_text import (
+    Blocks,
+    race_totals,
+    races_json,
+    races_table,
+    races_text,
+    smallest_text,
+)
 from fuzz.live.run import MORE_THAN_CORES, why, why_not
 from fuzz.live.unreached import Context, Reason, contexts, read_reasons, why_of
 from fuzz.schedule.file import files_in, read_schedule
@@ -103,6 +110,8 @@ def do_races(options: argparse.Namespace) -> int:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:
                 print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
+        if mine and not options.json:
+            print("\n".join([*races_table(mine, told), ""]), flush=True)
         for name, of_all in told.items() if not options.json else ():
             said = f"; {agreements[name]}" if name in agreements else ""
             print(f"{vendor}, {name}: {race_totals(of_all)}{said}", flush=True)

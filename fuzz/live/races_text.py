@@ -1,7 +1,8 @@
 """Races as text: for each build, at which blocks a message has which outcome."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from fuzz.compare.traces import Trace, observation_json
 from fuzz.live.landings import Race
@@ -17,6 +18,8 @@ from variants.live.inside import Block
 from variants.live.layout import Place
 
 Blocks = Mapping[Place, Block]
+CAME_TO: Final = ("both", "before", "after", "neither")
+"""What a landing shows that comes with the message before the step, after it, or whenever."""
 
 
 def races_text(
@@ -66,6 +69,48 @@ def apart(race: Race, told: Told, part: Interval) -> str:
         if one and not (one == before == after):
             words.append(f"{step} {short(one)}{like}")
     return ", ".join(words)
+
+
+def came_to(told: Iterable[Told]) -> dict[str, int]:
+    """How many landings were as before the step, as after it, as both, as neither."""
+    counts = Counter(dict.fromkeys(CAME_TO, 0))
+    for part in (part for one in told for part in one.intervals):
+        counts[word_of(part)] += part.landings
+    return dict(counts)
+
+
+def word_of(part: Interval) -> str:
+    """The word of `CAME_TO` for an interval's landings."""
+    return "both" if len(part.like) > 1 else part.like[0] if part.like else "neither"
+
+
+def races_table(races: Sequence[Race], told: Mapping[str, Sequence[Told]]) -> Iterator[str]:
+    """A row of Markdown for each schedule and build: what its landings came to, and which rules
+    those break that were neither as before nor as after."""
+    yield f"| schedule | kernel | races | landings | {' | '.join(CAME_TO)} | breaks |"
+    yield f"|{' --- |' * (5 + len(CAME_TO))}"
+    for schedule in dict.fromkeys(race.schedule.name for race in races):
+        numbers = [n for n, race in enumerate(races) if race.schedule.name == schedule]
+        for name, of_all in told.items():
+            mine = [of_all[number] for number in numbers]
+            counts = came_to(mine)
+            cells = (
+                schedule,
+                name,
+                len(mine),
+                sum(counts.values()),
+                *counts.values(),
+                broken(mine),
+            )
+            yield f"| {' | '.join(map(str, cells))} |"
+
+
+def broken(told: Iterable[Told]) -> str:
+    """The rules that landings break, and how many do."""
+    rules: Counter[str] = Counter()
+    for part in (part for one in told for part in one.intervals):
+        rules.update(dict.fromkeys((rule for _, rule in part.rules), part.landings))
+    return ", ".join(f"{rule} {times}" for rule, times in sorted(rules.items())) or "-"
 
 
 def race_totals(told: Sequence[Told]) -> str:
@@ -118,6 +163,7 @@ def races_json(
                 "missed": one.missed,
                 "before": trace_json(one.before),
                 "after": trace_json(one.after),
+                "landings": came_to([one]),
                 "intervals": [interval_json(part, blocks[name]) for part in one.intervals],
             }
             for name, one in told.items()
