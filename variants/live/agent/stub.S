@@ -111,8 +111,8 @@ l1_stgi:
 	out %al, $PORT_L1
 	jmp l1_loop
 l1_vmrun:
-	BEGIN
-	mov MB_VMCB(%rbx), %rax
+	mov %eax, %edx
+	mov MB_VMCB(%rbx), %rax		/* whose page may yet have to be mapped: an exit */
 	mov MB_ARG0(%rbx), %ecx
 	mov %ecx, 0x0c(%rax)
 	movq $0, 0x68(%rax)
@@ -124,6 +124,7 @@ l1_vmrun:
 	mov MB_L2_RSP(%rbx), %rcx
 	mov %rcx, 0x5d8(%rax)
 	movl $0, MB_IN_HLT(%rbx)
+	mov %edx, MB_EXECUTED(%rbx)
 	vmrun
 	jmp l1_exit
 l1_vmxon:
