@@ -85,6 +85,21 @@ def test_a_message_at_each_block(cache: Path, tmp_path: Path) -> None:
     assert any("kvm_apic_accept_events" in where for where in first["where"] + last["where"])
 
 
+def test_a_message_at_each_block_of_vmrun_shows_what_the_model_does(
+    cache: Path, tmp_path: Path
+) -> None:
+    """L1 has prepared VMRUN by then, page faults and all."""
+    head, *_ = RACE.partition("- icr")
+    race = (
+        "- icr: {from: 0, to: 1, mode: init, at: {block: 0}}\n- vmrun: {on: 1, intercept: [init]}\n"
+    )
+    file = written(tmp_path, f"{head}{race}- nop: {{on: 1}}\n- nop: {{on: 1}}\n")
+    run = eventdiff(cache, "live", "races", "--variants", INSIDE, file)
+    assert run.returncode == 1, run.stderr
+    assert "at no point" not in run.stdout
+    assert "3 of the model's 3 outcomes are shown" in run.stdout
+
+
 def test_named_points_show_what_the_model_shows_there(cache: Path, tmp_path: Path) -> None:
     for point in POINTS:
         text = RACE.replace("{block: BLOCK}", point)
