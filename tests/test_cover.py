@@ -1,7 +1,7 @@
 """The covering set: walks that prefer what is new, tours that leave nothing out."""
 
 from collections.abc import Iterator
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuzz.compare.compared import Compared, compared
 from fuzz.explore.search import Event
-from fuzz.live.cover import made, read, reproducers, without_race, write
+from fuzz.live.cover import made, read, reproducers, write
 from fuzz.live.novelty import events_of, walks
 from fuzz.live.pairs import MOST_STEPS, Pair, amounts_to, met, pairs_in
 from fuzz.live.tours import tours
@@ -19,7 +19,6 @@ from fuzz.memory.tables import Tables
 from fuzz.report.replay import automaton_of
 from fuzz.schedule.alphabet import Alphabet, alphabet_of, words_of
 from fuzz.schedule.schedule import Schedule, check, races
-from fuzz.schedule.seeds import cover_files
 from tests.golden import golden, schedule_of
 from variants.catalogue import choose
 from variants.machine.machine import initial_vcpu
@@ -152,19 +151,11 @@ def test_walks_cover_more_than_as_many_steps_at_random(vendor: Vendor) -> None:
     assert len(blindly) < len(walked)
 
 
-def test_what_is_made_by_hand_can_be_run() -> None:
-    found = {vendor: without_race(cover_files(), vendor) for vendor in VENDORS}
-    assert sum(map(len, found.values())) == len(cover_files()) > 0
-    for schedule in chain(*found.values()):
-        can_run(schedule)
-
-
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_set_is_kept_whole(vendor: Vendor, tmp_path: Path) -> None:
     small = alphabet_of(vendor, ("hlt", "init", "sipi"), races=False)
-    begun = reproducers(vendor)
-    new = made(SUBJECTS[vendor], (small,), begun[:2], 5)._replace(by_hand=tuple(begun[2:]))
-    assert (len(new.walks), new.schedules) == (5, new.by_hand + new.walks + new.tours)
+    new = made(SUBJECTS[vendor], (small,), reproducers(vendor)[:2], 5)
+    assert (len(new.walks), new.schedules) == (5, new.walks + new.tours)
     assert 0 < new.known <= min(new.walked, new.explored)
     path = tmp_path / "set.json"
     assert read(path) is None

@@ -33,9 +33,7 @@ def package_files() -> set[str]:
         *ROOT.glob("fuzz/page/page.*"),
         *ROOT.glob("fuzz/live/*.yaml"),
     )
-    corpus = (
-        path for name in ("seeds", "golden", "cover") for path in ROOT.glob(f"corpus/{name}/*")
-    )
+    corpus = (*ROOT.glob("corpus/seeds/*.yaml"), *ROOT.glob("corpus/golden/*.yaml"))
     return {str(file.relative_to(ROOT)) for file in (*code, *data)} | {
         str("fuzz" / file.relative_to(ROOT)) for file in corpus
     }

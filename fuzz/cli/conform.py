@@ -90,7 +90,7 @@ def described(chosen: Covering | Sample) -> str:
     beyond = f"{chosen.walked - chosen.known} others"
     return (
         f"{len(chosen.walks)} of them walks ({walked}, and {beyond}), "
-        f"{len(chosen.tours)} tours (all the rest), {len(chosen.by_hand)} by hand"
+        f"{len(chosen.tours)} tours (all the rest)"
     )
 
 

@@ -2,13 +2,12 @@
 
 First novelty walks, which find most of what there is to find soonest, then tours, which leave
 nothing of their kind out; docs/live.md has the figures. Both go along the model of `original`,
-whatever is run; the first walks go on from what is known to tell variants apart. Before them come a
-few made by hand. Making the others takes half a minute, so they are kept, by a hash of what decides
-them.
+whatever is run; the first walks go on from what is known to tell variants apart. Making them takes
+half a minute, so they are kept, by a hash of what decides them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,7 +23,7 @@ from fuzz.schedule import alphabet, codes, order, schedule
 from fuzz.schedule.alphabet import Alphabet, usual_alphabets
 from fuzz.schedule.file import read_schedule, write_whole
 from fuzz.schedule.schedule import Schedule, ScheduleError, races
-from fuzz.schedule.seeds import cover_files, golden_files
+from fuzz.schedule.seeds import golden_files
 from variants import link, machine, variant
 from variants.catalogue import built_in
 from variants.machine.step import Vendor
@@ -32,7 +31,7 @@ from variants.machine.step import Vendor
 BASE: Final = "original"
 WALKS: Final[Mapping[Vendor, int]] = {"svm": 1000, "vmx": 500}
 SEED: Final = 1
-CODED: Final = ("walks", "tours", "by_hand")
+CODED: Final = ("walks", "tours")
 MADE_OF: Final = (
     alphabet,
     codes,
@@ -50,11 +49,10 @@ MADE_OF: Final = (
 
 
 class Covering(NamedTuple):
-    """Schedules without races, and how many pairs they take (`fuzz.live.pairs`).
+    """Schedules without races, the walks first, and how many pairs they take (`fuzz.live.pairs`).
 
     walked: by the walks. explored: all there are in what was explored, which all are taken. known:
-    those of them that the walks take, and the tours leave out. by_hand: what walks and tours do not
-    know that it is worth running.
+    those of them that the walks take, and the tours leave out.
     """
 
     walks: tuple[Schedule, ...]
@@ -62,11 +60,10 @@ class Covering(NamedTuple):
     walked: int
     known: int
     explored: int
-    by_hand: tuple[Schedule, ...] = ()
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:
-        return self.by_hand + self.walks + self.tours
+        return self.walks + self.tours
 
 
 def made(
@@ -88,13 +85,12 @@ def made(
 def covering(vendor: Vendor, cache: Path, tick: Callable[[], None] = lambda: None) -> Covering:
     """The covering set for `vendor`, from the folder `cache` if it is there, else it is made and
     kept there. Raises OSError where that cannot be written."""
-    begun, by_hand = reproducers(vendor), without_race(cover_files(), vendor)
-    path = cache / f"cover-{vendor}-{key([*begun, *by_hand])}.json"
+    begun = reproducers(vendor)
+    path = cache / f"cover-{vendor}-{key(begun)}.json"
     if (kept := read(path)) is not None:
         return kept
     subject = compared(vendor, [built_in()[BASE]])
     new = made(subject, usual_alphabets(vendor, races=False), begun, WALKS[vendor], tick)
-    new = new._replace(by_hand=tuple(by_hand))
     write(path, new)
     return new
 
@@ -102,20 +98,15 @@ def covering(vendor: Vendor, cache: Path, tick: Callable[[], None] = lambda: Non
 def reproducers(vendor: Vendor) -> list[Schedule]:
     """A shortest schedule for each signature of the certificate that needs no race. Raises OSError
     where there are none."""
-    return without_race(golden_files(), vendor)
+    golden = [read_schedule(str(path)) for path in golden_files()]
+    return [one for one in golden if one.vendor == vendor and not races(one)]
 
 
-def without_race(files: Iterable[Path], vendor: Vendor) -> list[Schedule]:
-    """Those of some schedules that are of `vendor` and have no race."""
-    found = [read_schedule(str(path)) for path in files]
-    return [one for one in found if one.vendor == vendor and not races(one)]
-
-
-def key(given: Sequence[Schedule]) -> str:
-    """A hash of what decides what the covering set is: code, and what it is given."""
+def key(begun: Sequence[Schedule]) -> str:
+    """A hash of what decides what the covering set is: code, and what its walks go on from."""
     files = {Path(__file__), *(Path(str(module.__file__)) for module in MADE_OF)}
     files |= {*Path(machine.__file__).parent.glob("*.py"), *link.sources(built_in()[BASE])}
-    decides = code_hash(files).encode() + b"".join(map(codes.encode, given))
+    decides = code_hash(files).encode() + b"".join(map(codes.encode, begun))
     return sha256(decides).hexdigest()[:16]
 
 

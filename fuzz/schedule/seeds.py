@@ -8,8 +8,6 @@ SEEDS: Final = CORPUS / "seeds"
 KNOWN: Final = CORPUS / "known.yaml"
 GOLDEN: Final = CORPUS / "golden"
 """A shortest reproducer of each signature of corpus/exhaustive.json."""
-COVER: Final = CORPUS / "cover"
-"""What reaches code of today's KVM that the covering set, made of 5.10's model, does not."""
 
 
 def seed_files() -> list[Path]:
@@ -20,11 +18,6 @@ def seed_files() -> list[Path]:
 def golden_files() -> list[Path]:
     """Those of the reproducers in `GOLDEN`, likewise."""
     return yaml_in(GOLDEN)
-
-
-def cover_files() -> list[Path]:
-    """Those of the schedules in `COVER`, likewise."""
-    return yaml_in(COVER)
 
 
 def yaml_in(folder: Path) -> list[Path]:
