@@ -4,20 +4,25 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.campaign.campaign import Ends, Settings
+from fuzz.campaign.cluster import Corpus
 from fuzz.campaign.folder import holds_campaign
 from fuzz.campaign.mutator import Mutator
+from fuzz.campaign.rounds import news_in
 from fuzz.cli.main import main
 from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.collector import TROUBLES, Collector
 from fuzz.live_campaign.counters import LOOKS, Counters
 from fuzz.live_campaign.kernels import live_schedule
 from fuzz.live_campaign.report import ruling_of
+from fuzz.live_campaign.target import News
+from fuzz.live_campaign.variations import varied
 from fuzz.review.findings import Found, Way
 from fuzz.review.journal import NAME, Journal
 from fuzz.review.marks import marks
@@ -28,7 +33,7 @@ from fuzz.schedule.schedule import Schedule, races
 from tests.strategies import schedules
 from tests.test_review import Kernels
 from variants.live.layout import Place
-from variants.machine.step import Step
+from variants.machine.step import SHORTHANDS, Step
 
 NAMES = ("original", "yadong", "paolo")
 SENT, HALTS = Step("icr", 0, 1, "sipi", 0x12), Step("hlt", 1)
@@ -121,6 +126,48 @@ def test_a_counter_a_look(kernels: Kernels) -> None:
     assert first == again
     assert first.isdisjoint(other)
     assert first | other <= set(range(LOOKS))
+
+
+@given(schedules(races=False), st.integers(0, 2**32))
+def test_one_message_at_most_is_varied(schedule: Schedule, seed: int) -> None:
+    data = fuzz_input(schedule)
+    before, after = schedule.steps, schedule_of_input(varied(data, seed)).steps
+    apart = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    assert len(apart) <= 1
+    for one, other in apart:
+        assert one.op == "icr"
+        assert one._replace(on=0, to=0, vector=0) == other._replace(on=0, to=0, vector=0)
+
+
+def test_messages_come_to_have_other_vectors_receivers_and_senders() -> None:
+    data = fuzz_input(IN_L1)
+    sent = {schedule_of_input(varied(data, seed)).steps[1] for seed in range(1000)}
+    assert len({step.vector for step in sent}) > 2
+    assert {step.to for step in sent} == {0, 1, *SHORTHANDS.values()}
+    assert {step.on for step in sent} == {0, 1}
+
+
+Shown = list[tuple[bytes, set[int]]]
+SHOWN = st.lists(st.tuples(st.binary(min_size=1), st.sets(st.integers(0, 20), max_size=5)))
+
+
+@given(st.lists(SHOWN))
+def test_of_rounds_those_inputs_are_kept_that_hit_something_first(rounds: list[Shown]) -> None:
+    """Together they hit all that was hit."""
+    with TemporaryDirectory() as name:
+        folder = Path(name, "corpus")
+        folder.mkdir()
+        corpus, ever = Corpus(folder, None), set[int]()
+        for number, shown in enumerate(rounds):
+            news = News(Path(name, f"news-{number}"))
+            for data, numbers in shown:
+                news.take(data, numbers)
+                ever |= numbers
+            corpus.take(news_in(news.path))
+            assert corpus.hit == ever
+        every = {data for shown in rounds for data, _ in shown}
+        assert set(corpus.inputs()) <= every
+        assert len(corpus.inputs()) <= len(ever)
 
 
 def collector(
@@ -286,7 +333,6 @@ def test_the_page_of_models_is_none_for_kernels(
         (["--variant", "mine.py"], "--variant is for models"),
         (["--until-complete", "x.json"], "--until-complete is for models"),
         (["--confirm"], "--confirm is for models"),
-        (["--cluster", "2"], "--cluster is for models"),
     ],
 )
 def test_what_live_does_not_do(
