@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -20,6 +21,7 @@ from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.collector import TROUBLES, Collector
 from fuzz.live_campaign.counters import LOOKS, Counters
 from fuzz.live_campaign.kernels import live_schedule
+from fuzz.live_campaign.known import Known
 from fuzz.live_campaign.report import ruling_of
 from fuzz.live_campaign.target import News
 from fuzz.live_campaign.variations import varied
@@ -131,7 +133,7 @@ def test_a_counter_a_look(kernels: Kernels) -> None:
 @given(schedules(races=False), st.integers(0, 2**32))
 def test_one_message_at_most_is_varied(schedule: Schedule, seed: int) -> None:
     data = fuzz_input(schedule)
-    before, after = schedule.steps, schedule_of_input(varied(data, seed)).steps
+    before, after = schedule.steps, schedule_of_input(varied(data, Random(seed))).steps
     apart = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
     assert len(apart) <= 1
     for one, other in apart:
@@ -141,7 +143,7 @@ def test_one_message_at_most_is_varied(schedule: Schedule, seed: int) -> None:
 
 def test_messages_come_to_have_other_vectors_receivers_and_senders() -> None:
     data = fuzz_input(IN_L1)
-    sent = {schedule_of_input(varied(data, seed)).steps[1] for seed in range(1000)}
+    sent = {schedule_of_input(varied(data, Random(seed))).steps[1] for seed in range(1000)}
     assert len({step.vector for step in sent}) > 2
     assert {step.to for step in sent} == {0, 1, *SHORTHANDS.values()}
     assert {step.on for step in sent} == {0, 1}
@@ -274,6 +276,23 @@ def test_what_there_was_no_time_for_is_kept(tmp_path: Path, kernels: Kernels) ->
     made, announced = collector(tmp_path, kernels)
     assert made.collect(work)
     assert announced == [PAOLO]
+
+
+def test_inputs_go_around_what_is_known(tmp_path: Path, kernels: Kernels) -> None:
+    """Mostly: what is left parts no more, and nothing is left out of what does not part."""
+    data, calm = fuzz_input(IN_L1), fuzz_input(IN_L1._replace(steps=IN_L1.steps[:-1]))
+    known = Known(tmp_path / "campaign.json", "svm")
+    known.look()
+    assert {known.around(data, Random(seed)) for seed in range(50)} == {data}
+    written(tmp_path / "work", IN_L1)
+    made, _ = collector(tmp_path, kernels)
+    made.collect(tmp_path / "work")
+    known.look()
+    others = {known.around(data, Random(seed)) for seed in range(50)} - {data}
+    assert others
+    for traces in kernels.run([schedule_of_input(one) for one in others], False):
+        assert not marks(IN_L1, traces)
+    assert {known.around(calm, Random(seed)) for seed in range(50)} == {calm}
 
 
 def test_what_parted_once_only_is_counted(tmp_path: Path, kernels: Kernels) -> None:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Final, ParamSpec, TypeVar
 
 import atheris
@@ -24,7 +25,9 @@ from fuzz.campaign.target import MAX_INPUT, coverage_counters
 from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.counters import Counters
 from fuzz.live_campaign.kernels import Ran, live_schedule, run
+from fuzz.live_campaign.known import Known
 from fuzz.live_campaign.variations import varied
+from fuzz.page.read import CAMPAIGN
 from fuzz.review.findings import Unexplained
 from fuzz.review.marks import Mark, marks
 from fuzz.schedule.file import append_line, write_whole
@@ -179,9 +182,15 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
 
     def run_some(inputs: Sequence[bytes]) -> list[Ran]:
         tick()
+        known.look()
         return run([live_schedule(data) for data in inputs], vendor, kernels, up, tick)
 
     ahead = Ahead(run_some)
+    known = Known(options.findings.parent / CAMPAIGN, vendor)
+
+    def ready(data: bytes, seed: int) -> bytes:
+        random = Random(seed)
+        return known.around(varied(data, random), random)
 
     def run_one(data: bytes) -> None:
         ran = ahead.shown(data)
@@ -202,10 +211,10 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
     crossover = seldom(crossover_of(options.mix), mutator)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        return ahead.instead(lambda: varied(mutator(data, most, seed), seed))
+        return ahead.instead(lambda: ready(mutator(data, most, seed), seed))
 
     def cross(one: bytes, other: bytes, most: int, seed: int) -> bytes:
-        return ahead.instead(lambda: varied(crossover(one, other, most, seed), seed))
+        return ahead.instead(lambda: ready(crossover(one, other, most, seed), seed))
 
     for folder in (one for one in options.libfuzzer if not one.startswith("-")):
         ahead.take([path.read_bytes() for path in sorted(Path(folder).iterdir())])

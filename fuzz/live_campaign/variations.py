@@ -23,9 +23,8 @@ VARIED: Final = 0.2
 """How often one message of an input is varied."""
 
 
-def varied(data: bytes, seed: int) -> bytes:
+def varied(data: bytes, random: Random) -> bytes:
     """`data`, sometimes with one of its messages sent otherwise."""
-    random = Random(seed)
     if random.random() >= VARIED:
         return data
     messages = [
