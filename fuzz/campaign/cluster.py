@@ -26,6 +26,7 @@ from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of
 from fuzz.campaign.rounds import Done, Input, Kind, Round, run
 from fuzz.compare.compared import compared
+from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.codes import schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import races
@@ -189,6 +190,7 @@ class Cluster:
             (*chosen, *(["--mix"] if self.settings.mix else [])),
             self._own,
             self._corpora[vendor].inputs(),
+            b"" if self.settings.variants else (self.settings.out / CAMPAIGN).read_bytes(),
             seed_of(self.settings.seed, sum(self._asked.values())),
             int(length if left > 1.5 * length else left),
         )

@@ -16,6 +16,7 @@ from fuzz.campaign.elsewhere import Own, as_given, at_work, nothing
 from fuzz.campaign.folder import CORPUS, LOG, WORK, counts_in, drop_damaged
 from fuzz.campaign.local import Local
 from fuzz.campaign.processes import GRACE, MODELS, Task, start
+from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.file import whole_lines
 from variants.machine.step import Vendor
 
@@ -39,7 +40,8 @@ class Kind(NamedTuple):
 
 class Round(NamedTuple):
     """What to do. program: that of the campaign. options: those that choose variants, besides the
-    user's `own`, and what is fuzzed. corpus: the inputs to begin with."""
+    user's `own`, and what is fuzzed. corpus: the inputs to begin with. told: what campaign.json has
+    by now, to go around what is known; not of models."""
 
     program: str
     kind: Kind
@@ -47,6 +49,7 @@ class Round(NamedTuple):
     options: tuple[str, ...]
     own: tuple[Own, ...]
     corpus: tuple[bytes, ...]
+    told: bytes
     seed: int
     seconds: int
 
@@ -78,6 +81,8 @@ def run(asked: Round, ended: Event) -> Done:
             one.mkdir(parents=True)
         for data in asked.corpus:
             (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
+        if asked.told:
+            (folder / CAMPAIGN).write_bytes(asked.told)
         given = {one.name for one in corpus.iterdir()}
         options = (*asked.options, *(word for file in files for word in ("--variant", file)))
         news = folder / NEWS
