@@ -1,6 +1,7 @@
 """`eventdiff fuzz --live`: real kernels run what Atheris makes."""
 
 import argparse
+from functools import partial
 from typing import Final
 
 from fuzz.campaign.campaign import FuzzerError, Settings
@@ -10,7 +11,7 @@ from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.cli.view import watching
 from fuzz.findings.known import read_known
 from fuzz.live_campaign.campaign import run
-from fuzz.live_campaign.crews import here, on_cluster
+from fuzz.live_campaign.crews import here, on_cluster, usual_workers
 from fuzz.live_campaign.report import lines_of
 from fuzz.page.read import CAMPAIGN
 from fuzz.report.folder import slug_of
@@ -56,7 +57,8 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
             print(f"    {printable(str(settings.out / slug_of(signature)))}", flush=True)
 
     with joined(options) as client, watching(settings.out) as progress:
-        crew = on_cluster(client, fingerprints(inside)) if client else here(options.workers)
+        workers = options.workers or usual_workers(len(settings.vendors), len(names))
+        crew = on_cluster(client, fingerprints(inside)) if client else partial(here, workers)
         outcome = run(settings, plain, identities(plain), crew, announce, progress, complain)
     if options.json:
         print((settings.out / CAMPAIGN).read_text(), end="")

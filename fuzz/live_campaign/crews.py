@@ -1,6 +1,7 @@
 """Who fuzzes for a live campaign: processes here, or rounds on a cluster's workers, each with
 emulators of its own."""
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -20,13 +21,15 @@ ROUNDS: Final = (60, 600)
 """Seconds of a round, the first and the longest: emulators boot in each, and run what is known."""
 
 
-def here(workers: int | None) -> Recruit:
-    """Processes on this machine, unless told otherwise one a vendor."""
+def here(workers: int, settings: Settings, session: int) -> Local:
+    """So many processes on this machine."""
+    return hire(settings, session, workers, TARGET, PATIENCE)
 
-    def recruit(settings: Settings, session: int) -> Local:
-        return hire(settings, session, workers or len(settings.vendors), TARGET, PATIENCE)
 
-    return recruit
+def usual_workers(vendors: int, variants: int) -> int:
+    """How many processes keep this machine busy: each has an emulator a variant, all of which run
+    at a time, and at least one a vendor there is."""
+    return max(vendors, (os.cpu_count() or 1) // variants)
 
 
 def on_cluster(client: "Client", wanted: Mapping[str, str]) -> Recruit:
