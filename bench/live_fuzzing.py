@@ -123,6 +123,8 @@ def crew(vendor: Vendor, seconds: int, seed: int, workers: int) -> str:
                         continue  # It has ended meanwhile.
                 sleep(0.5)
             printed, _ = ran.communicate()
+    if ran.returncode not in (0, 1):
+        raise LiveError("the campaign came to nothing")
     told = json.loads(printed)
     total = sum(time for some in spent.values() for time in some.values())
     longest = sum(

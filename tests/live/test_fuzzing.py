@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.running import eventdiff, processes_in, start, wait_for
+from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
 from tests.live.test_kernel_patch import FILE, source_of
 from tests.live.test_review import before, reviewed
 
@@ -109,8 +109,8 @@ def test_a_hunk_that_a_review_does_not_reach(own_cache: Path, tmp_path: Path) ->
     run = eventdiff(own_cache, "live", "setup", "--instrument", "first-vector")
     assert run.returncode == 0, run.stderr
     options = ("--variants", "original,first-vector", "--vendor", "svm", "--seed", "1")
-    ends = ("--time", "1d", "--out", out, "--json")
-    with start(own_cache, scratch, "fuzz", "--live", *options, *ends) as fuzz:
+    more = ("--corpus", SEEDS, "--time", "1d", "--out", out, "--json")
+    with start(own_cache, scratch, "fuzz", "--live", *options, *more) as fuzz:
         wait_for(lambda: bool(signatures(out)), PATIENCE)
         os.kill(fuzz.pid, signal.SIGINT)
         printed, errors = fuzz.communicate()
