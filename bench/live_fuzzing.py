@@ -3,6 +3,11 @@ fast it is.
 
     python -m bench.live_fuzzing [--vendor V] [--seconds S] [--seeds N]
 
+With --crews instead what a schedule costs with one fuzzer process and with two, in turns, on the
+first two variants: processor time of theirs and of their emulators. And how many cores one process
+keeps busy if emulators never wait for one: that time over the process's own and the longest
+emulator's.
+
 With --batches instead what an input costs on one instrumented variant, by how many are run at a
 time: processor time of the emulator, which other work on the machine hardly changes; and how many
 of the blocks that an input reaches it reaches each time.
@@ -13,9 +18,10 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Final
 
 from fuzz.campaign.mutator import Mutator
@@ -84,13 +90,60 @@ def batches(vendor: Vendor) -> None:
     print(f"{vendor}: of {len(BATCHES)} runs all reach {each[0]} blocks, some {each[1]}")
 
 
+def command_of(
+    names: Sequence[str], vendor: Vendor, seconds: int, seed: int, workers: int, folder: str
+) -> list[str]:
+    """A campaign in `folder`."""
+    command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--live", "--json"]
+    command += ["--variants", ",".join(names), "--vendor", vendor, "--seed", str(seed)]
+    command += ["--time", str(seconds), "--workers", str(workers)]
+    return [*command, "--out", f"{folder}/campaign"]
+
+
+def children(process: int) -> list[int]:
+    told = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(word) for path in told for word in path.read_text().split()]
+
+
+def crew(vendor: Vendor, seconds: int, seed: int, workers: int) -> str:
+    """What a campaign with so many fuzzer processes has spent."""
+    # By fuzzer process, and by what it has started.
+    spent: dict[int, dict[int, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
+        command = command_of(NAMES[:2], vendor, seconds, seed, workers, folder)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as ran:
+            while ran.poll() is None:
+                for one in children(ran.pid):
+                    try:
+                        if b"live_campaign.target" not in Path(f"/proc/{one}/cmdline").read_bytes():
+                            continue
+                        for process in (one, *children(one)):
+                            spent.setdefault(one, {})[process] = used(process)
+                    except OSError:
+                        continue  # It has ended meanwhile.
+                sleep(0.5)
+            printed, _ = ran.communicate()
+    if ran.returncode not in (0, 1):
+        raise LiveError("the campaign came to nothing")
+    told = json.loads(printed)
+    total = sum(time for some in spent.values() for time in some.values())
+    longest = sum(
+        some[one] + max(time for process, time in some.items() if process != one)
+        for one, some in spent.items()
+    )
+    said = [
+        f"{told['schedules']} schedules in {told['seconds']:.0f} s",
+        f"{1000 * total / told['schedules']:.1f} ms of processor time each",
+        f"a process keeps {total / longest:.2f} cores busy",
+        f"{len(told['signatures'])} differences",
+    ]
+    return f"{vendor}: {workers} workers: {'; '.join(said)}"
+
+
 def campaign(vendor: Vendor, seconds: int, seed: int, workers: int) -> str:
     """What a campaign has come to."""
     with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
-        command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--live", "--json"]
-        command += ["--variants", ",".join(NAMES), "--vendor", vendor, "--seed", str(seed)]
-        command += ["--time", str(seconds), "--workers", str(workers)]
-        command += ["--out", f"{folder}/campaign"]
+        command = command_of(NAMES, vendor, seconds, seed, workers, folder)
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         if done.returncode not in (0, 1):
             raise LiveError(done.stderr.strip())
@@ -119,6 +172,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300, help="of a campaign (300)")
     parser.add_argument("--seeds", type=int, default=1, help="how many campaigns (1)")
     parser.add_argument("--workers", type=int, default=1, help="fuzzer processes (1)")
+    parser.add_argument("--crews", action="store_true")
     parser.add_argument("--batches", action="store_true")
     options = parser.parse_args()
     try:
@@ -127,6 +181,10 @@ def main() -> int:
                 batches(vendor)
                 continue
             for seed in range(1, options.seeds + 1):
+                for workers in (1, 2, 2, 1) if options.crews else ():
+                    print(crew(vendor, options.seconds, seed, workers), flush=True)
+                if options.crews:
+                    continue
                 print(campaign(vendor, options.seconds, seed, options.workers), flush=True)
     except LiveError as error:
         print(f"bench.live_fuzzing: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from bench.kills import ROOT, children_of, kept, lost, run, running, wait_until_
 from fuzz.campaign.cluster import Corpus
 from fuzz.campaign.corpus import Cover
 from fuzz.campaign.folder import WORK, counts_in
+from fuzz.campaign.rounds import Input
 from fuzz.cli.main import main
 from fuzz.compare.compared import compared
 from fuzz.schedule.codes import fuzz_input
@@ -279,10 +280,10 @@ def test_inputs_are_kept_that_hit_something_new(tmp_path: Path) -> None:
     inputs = [fuzz_input(SCHEDULE._replace(steps=one)) for one in some]
     (tmp_path / "seed").write_bytes(inputs[1])
     corpus, everything = Corpus(tmp_path, Cover(subject)), Cover(subject)
-    corpus.take(inputs)
+    corpus.take(Input(one) for one in inputs)
     for data in inputs:
         everything.grows(data)
-    assert len(Corpus(tmp_path, Cover(subject)).cover.hit) == len(everything.hit)
+    assert len(Corpus(tmp_path, Cover(subject)).hit) == len(everything.hit)
     left = corpus.inputs()
     assert inputs[1] in left
     assert inputs[3] not in left

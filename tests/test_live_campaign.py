@@ -4,20 +4,27 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.campaign.campaign import Ends, Settings
+from fuzz.campaign.cluster import Corpus
 from fuzz.campaign.folder import holds_campaign
 from fuzz.campaign.mutator import Mutator
+from fuzz.campaign.rounds import news_in
 from fuzz.cli.main import main
 from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.collector import TROUBLES, Collector
 from fuzz.live_campaign.counters import LOOKS, Counters
 from fuzz.live_campaign.kernels import live_schedule
+from fuzz.live_campaign.known import Known
 from fuzz.live_campaign.report import ruling_of
+from fuzz.live_campaign.target import News
+from fuzz.live_campaign.variations import varied
 from fuzz.review.findings import Found, Way
 from fuzz.review.journal import NAME, Journal
 from fuzz.review.marks import marks
@@ -28,7 +35,7 @@ from fuzz.schedule.schedule import Schedule, races
 from tests.strategies import schedules
 from tests.test_review import Kernels
 from variants.live.layout import Place
-from variants.machine.step import Step
+from variants.machine.step import SHORTHANDS, Step
 
 NAMES = ("original", "yadong", "paolo")
 SENT, HALTS = Step("icr", 0, 1, "sipi", 0x12), Step("hlt", 1)
@@ -121,6 +128,48 @@ def test_a_counter_a_look(kernels: Kernels) -> None:
     assert first == again
     assert first.isdisjoint(other)
     assert first | other <= set(range(LOOKS))
+
+
+@given(schedules(races=False), st.integers(0, 2**32))
+def test_messages_are_varied_and_nothing_else(schedule: Schedule, seed: int) -> None:
+    steps = schedule_of_input(varied(fuzz_input(schedule), Random(seed))).steps
+    others = [[step for step in some if step.op != "icr"] for some in (schedule.steps, steps)]
+    assert others[1] == others[0][: len(others[1])]
+    modes = {step.mode for step in schedule.steps if step.op == "icr"}
+    assert {step.mode for step in steps if step.op == "icr"} <= modes
+
+
+def test_messages_come_to_have_other_vectors_receivers_and_senders_and_come_twice() -> None:
+    data = fuzz_input(IN_L1)
+    seen = [schedule_of_input(varied(data, Random(seed))).steps for seed in range(1000)]
+    sent = [[step for step in steps if step.op == "icr"] for steps in seen]
+    assert len({step.vector for some in sent for step in some}) > 2
+    assert {step.to for some in sent for step in some} == {0, 1, *SHORTHANDS.values()}
+    assert {step.on for some in sent for step in some} == {0, 1}
+    assert [SENT, SENT] in sent
+
+
+Shown = list[tuple[bytes, set[int]]]
+SHOWN = st.lists(st.tuples(st.binary(min_size=1), st.sets(st.integers(0, 20), max_size=5)))
+
+
+@given(st.lists(SHOWN))
+def test_of_rounds_those_inputs_are_kept_that_hit_something_first(rounds: list[Shown]) -> None:
+    """Together they hit all that was hit."""
+    with TemporaryDirectory() as name:
+        folder = Path(name, "corpus")
+        folder.mkdir()
+        corpus, ever = Corpus(folder, None), set[int]()
+        for number, shown in enumerate(rounds):
+            news = News(Path(name, f"news-{number}"))
+            for data, numbers in shown:
+                news.take(data, numbers)
+                ever |= numbers
+            corpus.take(news_in(news.path))
+            assert corpus.hit == ever
+        every = {data for shown in rounds for data, _ in shown}
+        assert set(corpus.inputs()) <= every
+        assert len(corpus.inputs()) <= len(ever)
 
 
 def collector(
@@ -229,6 +278,23 @@ def test_what_there_was_no_time_for_is_kept(tmp_path: Path, kernels: Kernels) ->
     assert announced == [PAOLO]
 
 
+def test_inputs_go_around_what_is_known(tmp_path: Path, kernels: Kernels) -> None:
+    """Mostly: what is left parts no more, and nothing is left out of what does not part."""
+    data, calm = fuzz_input(IN_L1), fuzz_input(IN_L1._replace(steps=IN_L1.steps[:-1]))
+    known = Known(tmp_path / "campaign.json", "svm")
+    known.look()
+    assert {known.around(data, Random(seed)) for seed in range(50)} == {data}
+    written(tmp_path / "work", IN_L1)
+    made, _ = collector(tmp_path, kernels)
+    made.collect(tmp_path / "work")
+    known.look()
+    others = {known.around(data, Random(seed)) for seed in range(50)} - {data}
+    assert others
+    for traces in kernels.run([schedule_of_input(one) for one in others], False):
+        assert not marks(IN_L1, traces)
+    assert {known.around(calm, Random(seed)) for seed in range(50)} == {calm}
+
+
 def test_what_parted_once_only_is_counted(tmp_path: Path, kernels: Kernels) -> None:
     work = tmp_path / "work"
     written(work, IN_L1._replace(steps=(Step("nop", 1),)))
@@ -286,7 +352,6 @@ def test_the_page_of_models_is_none_for_kernels(
         (["--variant", "mine.py"], "--variant is for models"),
         (["--until-complete", "x.json"], "--until-complete is for models"),
         (["--confirm"], "--confirm is for models"),
-        (["--cluster", "2"], "--cluster is for models"),
     ],
 )
 def test_what_live_does_not_do(

@@ -222,3 +222,21 @@ def test_what_both_have_taken_is_no_part_of_the_difference() -> None:
     assert traces["original"][1].taken == ("nmi", "rdmsr:0x0")
     ((_, mark),) = marks(schedule, traces)
     assert mark.values == ("rdmsr:0x0", "rdmsr:0x100")
+
+
+def test_which_vectors_differ_is_no_part_of_the_difference() -> None:
+    base = compared("svm", choose("original", [], least=1))
+    machine = Tables(base).compared.machines[0]
+    init = Step("icr", 0, 1, "init")
+    looks = set()
+    for sent in ((0x12, 0x34), (0x34, 0x9A)):
+        vectors = dict(zip("ab", sent, strict=True))
+        schedules = {
+            name: Schedule(
+                "svm", 2, (init, Step("nop", 1), Step("icr", 0, 1, "sipi", vector), Step("nop", 1))
+            )
+            for name, vector in vectors.items()
+        }
+        traces = {name: trace_of(machine, one) for name, one in schedules.items()}
+        looks.update(marks(schedules["a"], traces))
+    assert looks == {(3, Mark((("a",), ("b",)), "vector", ("one", "another")))}

@@ -11,11 +11,11 @@ import json
 import pickle
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from distributed import CancelledError, Client, Event, Future, KilledWorker
 
@@ -24,37 +24,41 @@ from fuzz.campaign.corpus import Cover, covering, shortest_first
 from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_of, program
 from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of
-from fuzz.campaign.rounds import Done, Finding, Round, run
+from fuzz.campaign.rounds import Done, Input, Kind, Round, run
 from fuzz.compare.compared import compared
+from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.codes import schedule_of_input
 from fuzz.schedule.file import write_whole
 from fuzz.schedule.schedule import races
 from variants.catalogue import describe
 from variants.machine.step import Vendor
 
-SHORTEST: Final = 5
-LONGEST: Final = 60
-"""Seconds of a round. The first are short, so that all soon know what each has found."""
 SHARE: Final = 0.25
-"""What share of the session so far a round takes."""
+"""What share of the session so far a round takes: the first are short, so that all soon know what
+each has found."""
 LOOK: Final = 1.0
 """Seconds between two looks at how many threads there are."""
 MOST_KILLED: Final = 10
 """Rounds in a row that killed their workers, each several: then it is no accident."""
 WAYS: Final = 2
-"""How many inputs to take for a signature, with and without races, besides shorter ones."""
+"""How many inputs to take for a signature, with and without races, or for a way to it, besides
+shorter ones."""
+FUZZ_MODELS: Final = Kind()
 
 
 class Corpus:
-    """The inputs kept for a vendor, in `folder`."""
+    """The inputs kept for a vendor, in `folder`. hit: the counters that they hit."""
 
-    def __init__(self, folder: Path, cover: Cover) -> None:
-        """Raises OSError."""
+    def __init__(self, folder: Path, cover: Cover | None) -> None:
+        """cover: of models; None where inputs come with the counters that they hit. Raises
+        OSError."""
         self.folder = folder
         self.cover = cover
+        self.hit = cover.hit if cover else set[int]()
         self._held: dict[str, bytes] = {}
-        for _ in covering(shortest_first(folder), cover):
-            pass
+        if cover:
+            for _ in covering(shortest_first(folder), cover):
+                pass
 
     def inputs(self) -> tuple[bytes, ...]:
         """What is there now: the campaign drops some. Raises OSError."""
@@ -62,29 +66,38 @@ class Corpus:
         self._held = {one.name: self._held.get(one.name) or one.read_bytes() for one in paths}
         return tuple(self._held.values())
 
-    def take(self, inputs: Iterable[bytes]) -> None:
+    def take(self, inputs: Iterable[Input]) -> None:
         """Keep those that hit a counter which none before has, as libFuzzer's merge would. Raises
         OSError."""
-        for data in sorted(inputs, key=lambda one: (len(one), one)):
-            if self.cover.grows(data):
-                write_whole(self.folder / hashlib.sha1(data).hexdigest(), data)
+        for one in sorted(inputs, key=lambda one: (len(one.data), one)):
+            if self._grows(one):
+                write_whole(self.folder / hashlib.sha1(one.data).hexdigest(), one.data)
+
+    def _grows(self, one: Input) -> bool:
+        if self.cover:
+            return self.cover.grows(one.data)
+        before = len(self.hit)
+        self.hit.update(one.first)
+        return len(self.hit) > before
 
 
 class Cluster:
-    """The crew of a session. client: of the cluster."""
+    """The crew of a session. client: of the cluster. kind: what is fuzzed."""
 
-    def __init__(self, client: Client, settings: Settings, session: int) -> None:
+    def __init__(
+        self, client: Client, settings: Settings, session: int, kind: Kind = FUZZ_MODELS
+    ) -> None:
         """Raises OSError."""
         assert client.scheduler
         self.client = client
         self._scheduler = client.scheduler
         self.settings = settings
         self.session = session
+        self.kind = kind
+        self._grace = GRACE + kind.patience
         self._own = own_of(own_files(settings.options))
         self._corpora = {
-            vendor: Corpus(
-                settings.out / CORPUS / vendor, Cover(compared(vendor, settings.variants))
-            )
+            vendor: Corpus(settings.out / CORPUS / vendor, self._cover(vendor))
             for vendor in settings.vendors
         }
         self._began = time.monotonic()
@@ -96,9 +109,13 @@ class Cluster:
         self._rounds: dict[Future[Done], Vendor] = {}
         self._threads, self._looked = 0, -inf
         self._runs = self._written = self._killed = 0
-        self._lengths: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+        self._lengths: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         self._gone = self._ran = False
         self._wrong = ""
+
+    def _cover(self, vendor: Vendor) -> Cover | None:
+        models = self.settings.variants
+        return Cover(compared(vendor, models)) if models else None
 
     def works(self) -> bool:
         self._look()
@@ -106,7 +123,7 @@ class Cluster:
         left = self._deadline - time.monotonic()
         while not self._wrong and left >= 1 and len(self._rounds) < self._threads:
             self._ask(left)
-        if self._wrong or left >= 1 or (self._rounds and left > -GRACE):
+        if self._wrong or left >= 1 or (self._rounds and left > -self._grace):
             return not self._wrong
         if not self._ran:
             self._wrong = f"no round has come to an end; the cluster has {self._threads} threads"
@@ -119,13 +136,13 @@ class Cluster:
         return len(self._rounds)
 
     def coverage(self) -> int:
-        return sum(len(corpus.cover.hit) for corpus in self._corpora.values())
+        return sum(len(corpus.hit) for corpus in self._corpora.values())
 
     def stop(self) -> None:
         if self._rounds and self._there():
             with suppress(OSError):
                 self._ended.set()
-            end = time.monotonic() + GRACE
+            end = time.monotonic() + self._grace
             while self._rounds and self._there() and time.monotonic() < end:
                 time.sleep(0.1)
                 self._take_in()
@@ -162,15 +179,18 @@ class Cluster:
         wanted = [one for one in self._asked if one not in self._over] or list(self._asked)
         vendor = min(wanted, key=self._asked.__getitem__)
         self._asked[vendor] += 1
-        length = min(LONGEST, max(SHORTEST, (time.monotonic() - self._began) * SHARE))
+        share = (time.monotonic() - self._began) * SHARE
+        length = min(self.kind.longest, max(self.kind.shortest, share))
         words = self.settings.options
         chosen = [*words[: words.index("--variant")]] if self._own else [*words]
         asked = Round(
             program(),
+            self.kind,
             vendor,
             (*chosen, *(["--mix"] if self.settings.mix else [])),
             self._own,
             self._corpora[vendor].inputs(),
+            b"" if self.settings.variants else (self.settings.out / CAMPAIGN).read_bytes(),
             seed_of(self.settings.seed, sum(self._asked.values())),
             int(length if left > 1.5 * length else left),
         )
@@ -206,23 +226,24 @@ class Cluster:
         work = self.settings.out / WORK
         self._killed, self._ran = 0, True
         self._corpora[vendor].take(done.inputs)
-        for found in sorted(done.findings, key=lambda one: len(one.input)):
+        for found in sorted(done.findings, key=lambda one: len(one["input"])):
             if self._wanted(found):
                 self._written += 1
-                told = {"signature": found.signature, "input": found.input.hex()}
                 name = f"{self.session}-{vendor}-cluster-{self._written}.json"
-                write_whole(work / name, json.dumps(told))
+                write_whole(work / name, json.dumps(found))
         self._runs += done.runs
         elapsed = time.monotonic() - self._began
         write_whole(work / f"{self.session}-cluster.count", f"{self._runs} {elapsed:.3f}")
         self._wrong = self._wrong or done.wrong
 
-    def _wanted(self, found: Finding) -> bool:
+    def _wanted(self, found: Mapping[str, Any]) -> bool:
         """Is it worth minimising? Each round finds most signatures again."""
-        lengths = self._lengths[found.signature, races(schedule_of_input(found.input))]
-        if len(lengths) >= WAYS and len(found.input) >= min(lengths):
+        data = bytes.fromhex(found["input"])
+        way = found.get("way") or str(races(schedule_of_input(data)))
+        lengths = self._lengths[found.get("signature", ""), way]
+        if len(lengths) >= WAYS and len(data) >= min(lengths):
             return False
-        lengths.append(len(found.input))
+        lengths.append(len(data))
         return True
 
 

@@ -53,18 +53,28 @@ def own_of(files: Sequence[str]) -> tuple[Own, ...]:
     return tuple(Own(path, Path(path).read_bytes()) for path in files)
 
 
+def nothing() -> str:
+    """What a worker lacks that has the program."""
+    return ""
+
+
 @contextmanager
-def at_work(asked_by: str, own: Sequence[Own]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+def at_work(
+    asked_by: str, own: Sequence[Own], lacks: Callable[[], str] = nothing
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """On a worker of a Dask cluster: a temporary folder, which Dask removes if the worker dies, and
     files there that hold the user's variants.
 
-    asked_by: the program that asks. Raises WorkerError if it is another one, and OSError.
+    asked_by: the program that asks. lacks: what the worker lacks besides, in one line, "" for
+    nothing. Raises WorkerError if it is another program, or lacks something, and OSError.
     """
     from distributed import get_worker  # Not without its library.
 
     worker = get_worker()
     if asked_by != program():
         what = "has another version of eventdiff: install this one there"
+        raise WorkerError(f"the worker at {worker.address} {what}")
+    if what := lacks():
         raise WorkerError(f"the worker at {worker.address} {what}")
     with TemporaryDirectory(prefix="eventdiff-", dir=worker.local_directory) as name:
         files = []

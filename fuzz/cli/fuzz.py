@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=cluster.workers,
         metavar="N",
-        help="fuzzer processes (one a core, at least one a vendor)",
+        help="fuzzer processes (one a core, with --live an emulator a core; at least one a vendor)",
     )
     cluster.add_arguments(where)
     parser.add_argument(

@@ -1,14 +1,17 @@
 """`eventdiff fuzz --live`: real kernels run what Atheris makes."""
 
 import argparse
+from functools import partial
 from typing import Final
 
 from fuzz.campaign.campaign import FuzzerError, Settings
+from fuzz.cli.cluster import joined
 from fuzz.cli.output import complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.cli.view import watching
 from fuzz.findings.known import read_known
 from fuzz.live_campaign.campaign import run
+from fuzz.live_campaign.crews import here, on_cluster, usual_workers
 from fuzz.live_campaign.report import lines_of
 from fuzz.page.read import CAMPAIGN
 from fuzz.report.folder import slug_of
@@ -16,13 +19,13 @@ from fuzz.review.findings import Found
 from fuzz.review.report import title
 from fuzz.schedule.schedule import printable
 from variants.catalogue import BUILT_IN
-from variants.live.cache import builds, identities
+from variants.live.cache import builds, fingerprints, identities
 from variants.live.emulator import LiveError
 from variants.live.entries import canonical
 from variants.live.inside import SUFFIX
 
-FOR_MODELS: Final = ("variant", "until_complete", "confirm", "junit", "scheduler", "cluster")
-"""Options that say nothing of real KVM, or are not there yet."""
+FOR_MODELS: Final = ("variant", "until_complete", "confirm", "junit")
+"""Options that say nothing of real KVM."""
 
 
 def names_of(options: argparse.Namespace) -> list[str]:
@@ -43,7 +46,7 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
     FolderError, KnownError, OSError and FuzzerError."""
     names = settings.options[-1].split(",")
     plain = builds(None, names)
-    builds(None, [name + SUFFIX for name in names])  # Are they there?
+    inside = builds(None, [name + SUFFIX for name in names])
     known = read_known(options.known) if options.known else {}
 
     def announce(signature: str, found: Found) -> None:
@@ -53,10 +56,10 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
                 print(f"    known: {printable(one.title)}")
             print(f"    {printable(str(settings.out / slug_of(signature)))}", flush=True)
 
-    with watching(settings.out) as progress:
-        outcome = run(
-            settings, plain, identities(plain), options.workers, announce, progress, complain
-        )
+    with joined(options) as client, watching(settings.out) as progress:
+        workers = options.workers or usual_workers(len(settings.vendors), len(names))
+        crew = on_cluster(client, fingerprints(inside)) if client else partial(here, workers)
+        outcome = run(settings, plain, identities(plain), crew, announce, progress, complain)
     if options.json:
         print((settings.out / CAMPAIGN).read_text(), end="")
     else:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from typing import Final
 
 from fuzz.campaign.campaign import (
     FuzzerError,
     Progress,
+    Recruit,
     Settings,
     asked_to_end,
     clock,
@@ -17,7 +17,6 @@ from fuzz.campaign.campaign import (
 from fuzz.campaign.collector import now
 from fuzz.campaign.folder import CORPUS, enter, holds_campaign, make_room
 from fuzz.campaign.inputs import add_inputs
-from fuzz.campaign.local import hire
 from fuzz.campaign.statistics import Statistics
 from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, run_once
@@ -30,16 +29,12 @@ from variants.live.artefacts import key_of
 from variants.live.guests import Guests, guests
 from variants.live.runner import Build
 
-TARGET: Final = "fuzz.live_campaign.target"
-PATIENCE: Final = 10.0
-"""Seconds in which a process that is told to end does, with its emulators."""
-
 
 def run(
     settings: Settings,
     builds: Mapping[str, Build],
     identities: Mapping[str, str],
-    workers: int | None,
+    recruit: Recruit,
     announce: Announce,
     progress: Progress,
     trouble: Callable[[str], None],
@@ -47,9 +42,9 @@ def run(
     """Run a session: until one of `settings.ends`, or a signal that asks for it.
 
     builds: the plain ones, by variant, the base first. identities: what tells one from another.
-    workers: fuzzer processes; None: one a vendor. trouble: told what went wrong with a schedule
-    that is minimised. Raises FolderError if the folder cannot be used, LiveError when nothing can
-    be run, OSError when it cannot be written, and FuzzerError once the reports are.
+    recruit: how to get a crew. trouble: told what went wrong with a schedule that is minimised.
+    Raises FolderError if the folder cannot be used, LiveError when nothing can be run, OSError when
+    it cannot be written, and FuzzerError once the reports are.
     """
     out = settings.out
     with ExitStack() as stack:
@@ -86,7 +81,7 @@ def run(
         # campaign.json has the counts of earlier sessions now.
         make_room(out, settings.vendors, session, seeds=False)
         add_inputs(out / CORPUS, settings.given, settings.mix)
-        crew = hire(settings, session, workers or len(settings.vendors), TARGET, PATIENCE)
+        crew = recruit(settings, session)
         stack.callback(crew.stop)
         statistics = Statistics(out, before.seconds)
         pulse = noting(settings, before.seconds)

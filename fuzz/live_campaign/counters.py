@@ -3,12 +3,13 @@ differ. docs/live-fuzzing.md says why no more does."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
+from zlib import crc32
 
 from fuzz.review.marks import Mark
 from variants.live.layout import Place
 
-LOOKS: Final = 256
-"""Counters of looks."""
+LOOKS: Final = 4096
+"""Counters of looks: by a hash, so that every process has the same, and few looks share one."""
 
 
 class Counters:
@@ -19,7 +20,6 @@ class Counters:
         """blocks: of the modules that run, by variant."""
         places = [(name, place) for name, some in blocks.items() for place in some]
         self._blocks = {place: number for number, place in enumerate(places, LOOKS)}
-        self._looks: dict[Mark, int] = {}
 
     @property
     def count(self) -> int:
@@ -35,4 +35,4 @@ class Counters:
     def of_looks(self, looks: Iterable[Mark]) -> Iterator[int]:
         """Those of differences that look so."""
         for look in looks:
-            yield self._looks.setdefault(look, len(self._looks) % LOOKS)
+            yield crc32(repr(look).encode()) % LOOKS

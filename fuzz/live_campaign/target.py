@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Final, ParamSpec, TypeVar
 
 import atheris
@@ -24,9 +25,12 @@ from fuzz.campaign.target import MAX_INPUT, coverage_counters
 from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.counters import Counters
 from fuzz.live_campaign.kernels import Ran, live_schedule, run
+from fuzz.live_campaign.known import Known
+from fuzz.live_campaign.variations import varied
+from fuzz.page.read import CAMPAIGN
 from fuzz.review.findings import Unexplained
 from fuzz.review.marks import Mark, marks
-from fuzz.schedule.file import write_whole
+from fuzz.schedule.file import append_line, write_whole
 from variants.live.cache import builds
 from variants.live.guests import guests
 from variants.live.inside import SUFFIX, read_blocks
@@ -71,7 +75,7 @@ class Findings:
             key = (mark, shown.standing, shown.item[:3])
             if step < self.known.get(key, step + 1):
                 self.known[key] = step
-                self.write({"signature": str(mark), "input": data.hex()})
+                self.write({"signature": str(mark), "way": repr(key), "input": data.hex()})
         if ran.broken and not parted:
             self.write({"trouble": "; ".join(ran.broken), "input": data.hex()})
         return [mark for _, mark in parted]
@@ -81,6 +85,20 @@ class Findings:
         more = {"runs": self.progress.runs, "seconds": self.progress.elapsed}
         path = self.folder / f"{self.name}-{self.written}.json"
         write_whole(path, json.dumps({**told, **more}))
+
+
+class News:
+    """Notes in the file `path` which inputs hit counters that none before has, and which."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hit: set[int] = set()
+
+    def take(self, data: bytes, numbers: Iterable[int]) -> None:
+        """`data` has hit the counters of these `numbers`. Raises OSError."""
+        if new := sorted(set(numbers) - self.hit):
+            self.hit.update(new)
+            append_line(self.path, json.dumps([data.hex(), new]))
 
 
 def places_of(build: Build, vendor: Vendor) -> list[Place]:
@@ -125,6 +143,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, help="the process to end with")
     parser.add_argument("--seconds", type=int, default=0, help="0: until it is stopped")
     parser.add_argument("--mix", action="store_true")
+    parser.add_argument("--news", type=Path, help="where to note which inputs hit counters first")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
     asked: list[int] = []
@@ -147,6 +166,7 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
     hit = coverage_counters(counters.count)
     progress = Progress(options.findings, options.name or str(os.getpid()))
     findings = Findings(options.findings, options.name, progress)
+    news = News(options.news) if options.news else None
 
     def done() -> None:
         progress.note()
@@ -162,9 +182,15 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
 
     def run_some(inputs: Sequence[bytes]) -> list[Ran]:
         tick()
+        known.look()
         return run([live_schedule(data) for data in inputs], vendor, kernels, up, tick)
 
     ahead = Ahead(run_some)
+    known = Known(options.findings.parent / CAMPAIGN, vendor)
+
+    def ready(data: bytes, seed: int) -> bytes:
+        random = Random(seed)
+        return known.around(varied(data, random), random)
 
     def run_one(data: bytes) -> None:
         ran = ahead.shown(data)
@@ -175,17 +201,20 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
         progress.count()
         looks = findings.take(data, ran)
         if not ran.broken:
-            for number in (*counters.of_blocks(ran.reached), *counters.of_looks(looks)):
+            numbers = [*counters.of_blocks(ran.reached), *counters.of_looks(looks)]
+            for number in numbers:
                 hit[number] = 1
+            if news:
+                news.take(data, numbers)
 
     mutator = Mutator(vendor, mix=options.mix, races=False)
     crossover = seldom(crossover_of(options.mix), mutator)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        return ahead.instead(lambda: mutator(data, most, seed))
+        return ahead.instead(lambda: ready(mutator(data, most, seed), seed))
 
     def cross(one: bytes, other: bytes, most: int, seed: int) -> bytes:
-        return ahead.instead(lambda: crossover(one, other, most, seed))
+        return ahead.instead(lambda: ready(crossover(one, other, most, seed), seed))
 
     for folder in (one for one in options.libfuzzer if not one.startswith("-")):
         ahead.take([path.read_bytes() for path in sorted(Path(folder).iterdir())])

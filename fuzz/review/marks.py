@@ -61,7 +61,9 @@ def mark_of(groups: Groups, step: Step, shown: Sequence[Observation]) -> Mark:
         values = tuple(value_of(field, step, one) for one in told)
         if len(set(values)) > 1:
             return Mark(groups, field, values)
-    return Mark(groups, "vector", tuple(str(one.vector) for one in shown))
+    vectors = list(dict.fromkeys(one.vector for one in shown))
+    words = ("one", *["another"] * len(vectors))
+    return Mark(groups, "vector", tuple(words[vectors.index(one.vector)] for one in shown))
 
 
 def apart(shown: Sequence[Observation]) -> list[Observation]:

@@ -1,5 +1,6 @@
 """`eventdiff fuzz --live`: real kernels, from an empty corpus."""
 
+import difflib
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.live.running import eventdiff, processes_in, start, wait_for
+from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
+from tests.live.test_kernel_patch import FILE, source_of
+from tests.live.test_review import before, reviewed
 
 PAIR = ("--variants", "original,paolo")
 CLAIM = "liveness: original | paolo: step: outcome: waits | goes on"
@@ -76,6 +79,47 @@ def test_one_that_was_killed_goes_on(cache: Path, tmp_path: Path) -> None:
     assert told["schedules"] >= told["session"]["schedules"] >= before > 0
     assert {one["signature"] for one in told["signatures"]} >= known
     assert not told["gone"]
+
+
+def first_vector_patch(cache: Path) -> tuple[str, int]:
+    """A patch of two hunks, and a line of its second: of two SIPIs that are sent with different
+    vectors before the vCPU looks the first counts. The covering set sends one vector only."""
+    old = (source_of(cache) / FILE).read_text()
+    new = before(
+        old, "int kvm_apic_set_irq(", "return __apic_accept_irq(", "READ_ONCE(vcpu->mode);"
+    )
+    looks = "kvm_make_request(KVM_REQ_EVENT, vcpu);"
+    pending = "test_bit(KVM_APIC_SIPI, &apic->pending_events)"
+    other = "apic->sipi_vector && apic->sipi_vector != vector"
+    kept = f"if ({pending} && {other}) {{\n\t\t\t{looks}\n\t\t\tbreak;\n\t\t}}"
+    new = before(new, "int __apic_accept_irq(", "apic->sipi_vector = vector;", kept)
+    names = (f"a/{FILE}", f"b/{FILE}")
+    diff = "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
+    return diff, new[: new.index(kept)].count("\n") + 2
+
+
+def test_a_hunk_that_a_review_does_not_reach(own_cache: Path, tmp_path: Path) -> None:
+    diff, line = first_vector_patch(own_cache)
+    patch, out, scratch = tmp_path / "first-vector.patch", tmp_path / "out", tmp_path / "scratch"
+    patch.write_text(diff)
+    scratch.mkdir()
+    status, told = reviewed(own_cache, patch, tmp_path / "review", 10)
+    assert (status, told["findings"]) == (0, [])
+    assert f"{FILE}:{line}" in told["reached"]["not_reached"]
+    run = eventdiff(own_cache, "live", "setup", "--instrument", "first-vector")
+    assert run.returncode == 0, run.stderr
+    options = ("--variants", "original,first-vector", "--vendor", "svm", "--seed", "1")
+    more = ("--corpus", SEEDS, "--time", "1d", "--out", out, "--json")
+    with start(own_cache, scratch, "fuzz", "--live", *options, *more) as fuzz:
+        wait_for(lambda: bool(signatures(out)), PATIENCE)
+        os.kill(fuzz.pid, signal.SIGINT)
+        printed, errors = fuzz.communicate()
+    assert fuzz.returncode == 1, errors
+    for one in json.loads(printed)["signatures"]:
+        sent = [step["icr"] for step in one["ways"][0]["steps"] if "icr" in step]
+        vectors = {message.get("vector", 0) for message in sent if message["mode"] == "sipi"}
+        assert len(vectors) > 1, one
+        assert one["repeats"] == [3, 3]
 
 
 def test_kernels_have_to_be_instrumented(cache: Path, tmp_path: Path) -> None:

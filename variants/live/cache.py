@@ -58,6 +58,16 @@ def identities(of: Mapping[str, Build]) -> dict[str, str]:
     }
 
 
+def fingerprints(of: Mapping[str, Build]) -> dict[str, str]:
+    """`identities`, wherever the cache is, and in whatever emulator they run."""
+    return {
+        name: " ".join(
+            one.parent.name for one in (build.vmlinuz, build.modules / "kvm.ko", build.agent)
+        )
+        for name, build in of.items()
+    }
+
+
 def build_of(folder: Path, setup: Setup, entry: Entry) -> Build:
     """What an entry of the cache in `folder` boots with."""
     kernel = folder / entry.kernel
