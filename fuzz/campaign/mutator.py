@@ -13,7 +13,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from fuzz.campaign.frontier import Outlines
+from fuzz.campaign.frontier import Frontier
+from fuzz.campaign.outlines import Start
 from fuzz.campaign.palette import (
     CODE_BYTES,
     HEADER_BYTES,
@@ -61,6 +62,7 @@ TRIES: Final = 12
 """How often to draw for a step that has not been taken."""
 RACING: Final = 0.7
 """How often a message may land inside a step that is added."""
+INIT_AND_SIPI: Final = ("init", "sipi")
 RACING_INIT: Final = 0.4
 RACING_SIPI: Final = 0.5
 """How often it is INIT, and SIPI."""
@@ -101,7 +103,12 @@ class Mutator:
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
-        self._alike, self._latent = Outlines(), Outlines()
+        families = dict.fromkeys(DRAWN_FAMILIES if races else CALM_FAMILIES)
+        modes = (MESSAGES if mix else INIT_AND_SIPI) if races else ()
+        self.frontier = None
+        if walker:
+            some = (None,) if mix else tuple(families)
+            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, note)
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""
@@ -115,17 +122,14 @@ class Mutator:
         if self._draw() >= GROWN:
             data = beginning(self._changed(data), MAX_STEPS)
             return data if self.mix else unmixed(data)
-        if self.walker is None:
-            return self._grown_blindly(beginning(data, self._kept(data)), self._more(MOST_ADDED))
-        if self._alike and self._draw() < FRONTIER:
-            some = self._latent if self._latent and self._draw() < LATENT else self._alike
-            return self._grown(self.walker, some.pick(self._below), self._more(MOST_ADDED_THERE))
-        begun = beginning(data, self._kept(data))
-        return self._grown(self.walker, begun, self._more(MOST_ADDED))
-
-    def _more(self, most: int) -> int:
-        """How many steps to add, fewer more often."""
-        return 1 + int(self._draw() * self._draw() * most)
+        frontier = self.frontier
+        if frontier and self._draw() < FRONTIER and (tried := frontier.go_on(self._random)):
+            return tried
+        begun, more = (
+            beginning(data, self._kept(data)),
+            1 + int(self._draw() * self._draw() * MOST_ADDED),
+        )
+        return self._grown(frontier, begun, more) if frontier else self._grown_blindly(begun, more)
 
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
@@ -170,8 +174,9 @@ class Mutator:
         on = -1 if last is None else last.to if last.op == "icr" else last.on
         return on if 0 <= on < vcpus else self._start_on(vcpus)
 
-    def _grown(self, walker: Walker, data: bytes, more: int) -> bytes:
+    def _grown(self, frontier: Frontier, data: bytes, more: int) -> bytes:
         """`data` and up to `more` steps, chosen by where it leads."""
+        walker = frontier.walker
         family = self._family_of(data)
         self.note(data)
         walker.walk(data)
@@ -184,7 +189,7 @@ class Mutator:
                 on = self._below(vcpus)
             # A message that was not sent in this VM waits for nothing, but may in another's.
             waiting = bool(walker.waiting) or RACE in families(last)
-            codes = self._next(walker, on, family, waiting)
+            codes = self._next(frontier, on, family, waiting)
             if waiting and unraced(codes[0]):
                 continue
             for code in codes:
@@ -193,25 +198,28 @@ class Mutator:
                 walker.step(code)
             last = codes[-1]
             if RACE not in families(last):
-                node = walker.vm[on]
-                outlines = self._latent if node.latent else self._alike
-                outlines.add((node.counter, family), data)
+                frontier.put(walker.vm[on], family, Start(data, on))
         return beginning(data, MAX_STEPS)
 
-    def _next(self, walker: Walker, on: int, family: str | None, waiting: bool) -> tuple[int, ...]:
+    def _next(
+        self, frontier: Frontier, on: int, family: str | None, waiting: bool
+    ) -> tuple[int, ...]:
         """A step for vCPU `on`, not taken from here yet if there is one. Where the first one drawn
         has been taken, a message may land in the next, if none waits to."""
+        walker = frontier.walker
         some = palette(self.vendor, len(walker.vm), on, family)
         racing = family in (RACE, None) and not waiting and self._draw() < RACING
         codes: tuple[int, ...] = (self._pick(some),)
         for _ in range(TRIES):
-            if not walker.taken(on, codes):
+            if walker.known(on, codes) is None:
                 break
             codes = (self._pick(some),)
             if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
-                points = walker.automaton.passed(walker.vm[on], walker.move(codes[0]).action)
-                point = self._pick(points or ALL_POINTS)
-                codes = message(len(walker.vm), on, self._racing_mode(), point) + codes
+                moved = walker.move(codes[0]).action
+                places = walker.automaton.races(walker.vm[on], moved, frontier.messages)
+                if places:
+                    point, irq = self._pick(places)
+                    codes = message(len(walker.vm), on, irq.mode, point) + codes
         return codes
 
     def _grown_blindly(self, data: bytes, more: int) -> bytes:
