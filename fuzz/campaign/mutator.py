@@ -1,9 +1,10 @@
 """Mutation and crossover of schedules, step by step, with an eye on the automaton.
 
-libFuzzer keeps the inputs that led somewhere new. Most mutations go on from there, or from where
-the mutator itself has seldom gone on: they take the beginning of such an input and add steps, of
-those that have not been taken yet from the joint vCPU it leads to where there are some, and races
-at points that the step will pass. The rest drop, move and replace steps.
+Half of the mutations go on from joint vCPUs that nobody has gone on from, in every way there is
+(`fuzz.campaign.frontier`): these inputs are run here, and libFuzzer gets those that led to new
+outlines. Most others take the beginning of an input of libFuzzer's, which keeps what led somewhere
+new, and add steps, of those that have not been taken yet where there are some, and races that
+differ. The rest drop, move and replace steps.
 
 Unless told to mix, an input stays within what `eventdiff explore` explores to the end: beside the
 usual steps it has races, or NMIs, or SMIs, or interrupts, and one message lands in a step.
@@ -40,16 +41,15 @@ NEW_HEADER: Final = 0.01
 """How often to give an input another number of vCPUs."""
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
-"""How often to go on from the beginning of an input rather than change it anywhere."""
+"""How often to go on with an input rather than change it anywhere."""
 FRONTIER: Final = 0.6
-"""How often that input is one of the mutator's own, rather than libFuzzer's."""
+"""How often from one of the mutator's own, rather than from the beginning of libFuzzer's."""
 LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
 """How often it is all of it, else."""
 MOST_ADDED: Final = 6
-MOST_ADDED_THERE: Final = 2
-"""How many steps to add to libFuzzer's inputs, and to the mutator's own."""
+"""How many steps to add."""
 DROPPED: Final = 0.4
 REPLACED: Final = 0.25
 INSERTED: Final = 0.25
@@ -82,9 +82,10 @@ Note = Callable[[bytes], None]
 class Mutator:
     """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
 
-    walker: without it, steps and points are drawn blindly. note: called with what is about to run,
-    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. races:
-    whether to add messages that land in a step.
+    walker: without it, steps and points are drawn blindly. note: called with what is about to be
+    walked, because the automaton tells at once what it finds. tried: the same for inputs that the
+    mutator runs itself. mix: do not keep inputs `unmixed`. races: whether to add messages that land
+    in a step.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Mutator:
         vendor: Vendor,
         walker: Walker | None = None,
         note: Note = lambda _: None,
+        tried: Note = lambda _: None,
         mix: bool = False,
         races: bool = True,
     ) -> None:
@@ -108,7 +110,7 @@ class Mutator:
         self.frontier = None
         if walker:
             some = (None,) if mix else tuple(families)
-            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, note)
+            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, tried)
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""
@@ -125,10 +127,9 @@ class Mutator:
         frontier = self.frontier
         if frontier and self._draw() < FRONTIER and (tried := frontier.go_on(self._random)):
             return tried
-        begun, more = (
-            beginning(data, self._kept(data)),
-            1 + int(self._draw() * self._draw() * MOST_ADDED),
-        )
+        begun = beginning(data, self._kept(data))
+        # Few steps more often than many.
+        more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
         return self._grown(frontier, begun, more) if frontier else self._grown_blindly(begun, more)
 
     def _kept(self, data: bytes) -> int:

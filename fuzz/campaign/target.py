@@ -76,6 +76,9 @@ KEPT: list[object] = []
 MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 """Bytes. The mutator walks one code more than it keeps: a message and the step that it lands in."""
 
+MAX_EDGES: Final = 3_000_000
+"""How much the automaton remembers: a gigabyte at most."""
+
 INPUTS_A_SIGNATURE: Final = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
 of what they lead to."""
@@ -187,7 +190,7 @@ def main() -> None:
     findings = Findings(options.findings, options.name)
     variants = choose(options.variants, options.variant)
     counting = ByState() if options.coverage == "state" else ByOutline()
-    automaton = Automaton(compared(options.vendor, variants), findings, counting)
+    automaton = Automaton(compared(options.vendor, variants), findings, counting, MAX_EDGES)
 
     walker = Walker(automaton)
     run = runner(walker, counters, options.coverage == "edge")
@@ -195,11 +198,15 @@ def main() -> None:
     def note(data: bytes) -> None:
         findings.current = data
 
+    def tried(data: bytes) -> None:
+        findings.current = data
+        findings.progress.count()
+
     faulthandler.register(ASK, all_threads=False)
     # No timeout of libFuzzer's: it would take SIGALRM from the watch.
     arguments = ["-reload=5", "-timeout=0", f"-max_total_time={options.seconds}"]
     arguments += options.libfuzzer
-    mutator = Mutator(options.vendor, walker, note, options.mix)
+    mutator = Mutator(options.vendor, walker, note, tried, options.mix)
     with watched():
         guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)
 
