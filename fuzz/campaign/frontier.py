@@ -2,17 +2,19 @@
 
 libFuzzer runs one mutation at a time of an input that it chooses. There are many thousand joint
 vCPUs, each with up to a hundred ways on, so most mutations would go where others have gone. Here
-each joint vCPU is gone on from once, in every way, when its turn comes (`fuzz.campaign.outlines`);
-races that come to the same are one way. When the automaton forgets, it all begins anew, but for
-what has had its turn least.
+each joint vCPU is gone on from once, in every way, when its turn comes; races that come to the same
+are one way. Turns go round (`fuzz.campaign.turns`): families of events, whether variants differ
+inside, how many are still compared, which and how they differ, and outlines
+(`fuzz.campaign.coverage`). So what is rare has its turn soon, and what may be behind it is seen.
+When the automaton forgets, all begins anew.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import NamedTuple
 
-from fuzz.campaign.outlines import Kind, Outlines, Start
 from fuzz.campaign.palette import RACE, code_bytes, message, palette, steps_in, unraced
+from fuzz.campaign.turns import Turns
 from fuzz.campaign.walker import Walker
 from fuzz.memory.node import Node
 from fuzz.schedule.alphabet import vector_of
@@ -20,8 +22,13 @@ from fuzz.schedule.codes import header
 from variants.machine.step import MIN_VCPUS, Vendor
 from variants.machine.vcpu import Irq
 
-LATENT: Final = 0.5
-"""How often a vCPU is taken on which variants differ inside, if there is one."""
+
+class Start(NamedTuple):
+    """An input to go on from, the vCPU that goes on, and what may come beside the usual steps."""
+
+    data: bytes
+    on: int
+    family: str | None
 
 
 class Frontier:
@@ -47,31 +54,30 @@ class Frontier:
         self.most = most
         self.tried = tried
         self.messages = tuple(Irq(mode, vector_of(mode)) for mode in modes)
-        self._alike, self._latent = Outlines(), Outlines()
+        self._turns: Turns[Start] = Turns()
         self._met: set[tuple[int, str | None]] = set()
         self._fresh: list[bytes] = []
         self._generation = -1
 
-    def put(self, node: Node, family: str | None, start: Start) -> bool:
+    def put(self, node: Node, start: Start) -> bool:
         """`start` leads to `node`. Is its outline new?"""
-        if (id(node), family) in self._met or steps_in(start.data) >= self.most:
+        if (id(node), start.family) in self._met or steps_in(start.data) >= self.most:
             return False
-        self._met.add((id(node), family))
-        outlines = self._latent if node.latent else self._alike
-        return outlines.put(Kind(node.left.groups, node.latent, family), node.counter, start)
+        self._met.add((id(node), start.family))
+        left = node.left.groups
+        kind = (start.family, bool(node.latent), sum(map(len, left)), (left, node.latent))
+        return self._turns.put((*kind, node.counter), start)
 
     def go_on(self, drawn: random.Random) -> bytes | None:
         """Go on from a joint vCPU. Gives an input that did, those first that led to new outlines;
         None if there is none left to go on from."""
         if self.walker.automaton.generation != self._generation:
             self._begin()
-        if not self._fresh and (self._alike or self._latent):
-            latent = self._latent and (not self._alike or drawn.random() < LATENT)
-            outlines = self._latent if latent else self._alike
-            kind, start = outlines.take(lambda bound: int(drawn.random() * bound))
+        if not self._fresh and self._turns:
+            start = self._turns.take(lambda bound: int(drawn.random() * bound))
             longer = start.data
-            for longer, node in self._led(start, kind.family):
-                if self.put(node, kind.family, Start(longer, start.on)):
+            for longer, node in self._led(start):
+                if self.put(node, start._replace(data=longer)):
                     self._fresh.append(longer)
             self._fresh = self._fresh or [longer]
         return self._fresh.pop() if self._fresh else None
@@ -79,20 +85,19 @@ class Frontier:
     def _begin(self) -> None:
         """Put where a VM starts, alone."""
         self._met.clear()
-        self._alike.clear()
-        self._latent.clear()
+        self._turns.clear()
         data = code_bytes(header(self.vendor, MIN_VCPUS, 0))
         self.walker.walk(data)
         self._generation = self.walker.automaton.generation
         for family in self.families:
             for on, node in enumerate(self.walker.vm):
-                self.put(node, family, Start(data, on))
+                self.put(node, Start(data, on, family))
 
-    def _led(self, start: Start, family: str | None) -> Iterator[tuple[bytes, Node]]:
+    def _led(self, start: Start) -> Iterator[tuple[bytes, Node]]:
         """Each way on from `start`, and the joint vCPU that it leads to."""
         walker = self.walker
         walker.walk(start.data)
-        ways = self._ways(start.on, family)
+        ways = self._ways(start.on, start.family)
         for codes, known in [(codes, walker.known(start.on, codes)) for codes in ways]:
             longer = start.data + b"".join(map(code_bytes, codes))
             if known is None:

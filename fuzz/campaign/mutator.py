@@ -14,8 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from fuzz.campaign.frontier import Frontier
-from fuzz.campaign.outlines import Start
+from fuzz.campaign.frontier import Frontier, Start
 from fuzz.campaign.palette import (
     CODE_BYTES,
     HEADER_BYTES,
@@ -42,7 +41,7 @@ NEW_HEADER: Final = 0.01
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
 """How often to go on with an input rather than change it anywhere."""
-FRONTIER: Final = 0.6
+FRONTIER: Final = 0.9
 """How often from one of the mutator's own, rather than from the beginning of libFuzzer's."""
 LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
@@ -199,7 +198,7 @@ class Mutator:
                 walker.step(code)
             last = codes[-1]
             if RACE not in families(last):
-                frontier.put(walker.vm[on], family, Start(data, on))
+                frontier.put(walker.vm[on], Start(data, on, family))
         return beginning(data, MAX_STEPS)
 
     def _next(
