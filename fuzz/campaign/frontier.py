@@ -11,6 +11,7 @@ When the automaton forgets, all begins anew.
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from fuzz.campaign.palette import RACE, code_bytes, message, palette, steps_in, unraced
@@ -34,30 +35,34 @@ class Start(NamedTuple):
 class Frontier:
     """Joint vCPUs of `vendor` to go on from.
 
-    families: inputs have one of these beside the usual steps; None is anything. modes: the ICR
-    modes of messages that land in a step. most: how many steps an input may have. tried: called
-    with each input that is about to be walked the first time.
+    families: what inputs have beside the usual steps, None for anything: those that take turns, and
+    when nothing is left of them the next. modes: the ICR modes of messages that land in a step.
+    most: how many steps an input may have. note: called with what is about to be walked. tried: the
+    same for inputs that nobody has walked.
     """
 
     def __init__(
         self,
         vendor: Vendor,
         walker: Walker,
-        families: Sequence[str | None],
+        families: Sequence[Sequence[str | None]],
         modes: Sequence[str],
         most: int,
+        note: Callable[[bytes], None],
         tried: Callable[[bytes], None],
     ) -> None:
         self.vendor = vendor
         self.walker = walker
         self.families = families
         self.most = most
+        self.note = note
         self.tried = tried
         self.messages = tuple(Irq(mode, vector_of(mode)) for mode in modes)
         self._turns: Turns[Start] = Turns()
         self._met: set[tuple[int, str | None]] = set()
         self._fresh: list[bytes] = []
         self._generation = -1
+        self._later: list[Sequence[str | None]] = []
 
     def put(self, node: Node, start: Start) -> bool:
         """`start` leads to `node`. Is its outline new?"""
@@ -72,7 +77,11 @@ class Frontier:
         """Go on from a joint vCPU. Gives an input that did, those first that led to new outlines;
         None if there is none left to go on from."""
         if self.walker.automaton.generation != self._generation:
-            self._begin()
+            self._met.clear()
+            self._turns.clear()
+            self._later[:] = self.families
+        while self._later and not self._turns:
+            self._begin(self._later.pop(0))
         if not self._fresh and self._turns:
             start = self._turns.take(lambda bound: int(drawn.random() * bound))
             longer = start.data
@@ -82,14 +91,12 @@ class Frontier:
             self._fresh = self._fresh or [longer]
         return self._fresh.pop() if self._fresh else None
 
-    def _begin(self) -> None:
-        """Put where a VM starts, alone."""
-        self._met.clear()
-        self._turns.clear()
+    def _begin(self, families: Sequence[str | None]) -> None:
+        """Put where a VM starts."""
         data = code_bytes(header(self.vendor, MIN_VCPUS, 0))
         self.walker.walk(data)
         self._generation = self.walker.automaton.generation
-        for family in self.families:
+        for family in families:
             for on, node in enumerate(self.walker.vm):
                 self.put(node, Start(data, on, family))
 
@@ -99,8 +106,11 @@ class Frontier:
         walker.walk(start.data)
         ways = self._ways(start.on, start.family)
         for codes, known in [(codes, walker.known(start.on, codes)) for codes in ways]:
-            longer = start.data + b"".join(map(code_bytes, codes))
+            *messages, longer = accumulate(map(code_bytes, codes), initial=start.data)
             if known is None:
+                for armed in messages[1:]:
+                    self.note(armed)
+                    walker.walk(armed)
                 self.tried(longer)
                 walker.walk(longer)
                 if walker.automaton.generation != self._generation:

@@ -78,13 +78,23 @@ Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
 
+def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
+    """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
+    the others one after the other, those first that there is most of."""
+    if mix:
+        return [(None,)]
+    every = ("NMI", *([RACE] if races else []), "SMI", "interrupts", "")
+    first = (turn - 1) % len(every)
+    return [(family,) for family in every[first:] + every[:first]] if turn else [every]
+
+
 class Mutator:
     """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
 
     walker: without it, steps and points are drawn blindly. note: called with what is about to be
     walked, because the automaton tells at once what it finds. tried: the same for inputs that the
     mutator runs itself. mix: do not keep inputs `unmixed`. races: whether to add messages that land
-    in a step.
+    in a step. turn: how many others fuzz the same; from 1 on it begins with a family of its own.
     """
 
     def __init__(
@@ -95,6 +105,7 @@ class Mutator:
         tried: Note = lambda _: None,
         mix: bool = False,
         races: bool = True,
+        turn: int = 0,
     ) -> None:
         self.vendor = vendor
         self.walker = walker
@@ -104,12 +115,11 @@ class Mutator:
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
-        families = dict.fromkeys(DRAWN_FAMILIES if races else CALM_FAMILIES)
         modes = (MESSAGES if mix else INIT_AND_SIPI) if races else ()
         self.frontier = None
         if walker:
-            some = (None,) if mix else tuple(families)
-            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, tried)
+            some = families_in_turn(mix, races, turn)
+            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, note, tried)
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""

@@ -182,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=0, help="0: until it is stopped")
     parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
     parser.add_argument("--mix", action="store_true")
+    parser.add_argument("--turn", type=int, default=0, help="how many others fuzz the same")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
     if options.parent:
@@ -206,7 +207,7 @@ def main() -> None:
     # No timeout of libFuzzer's: it would take SIGALRM from the watch.
     arguments = ["-reload=5", "-timeout=0", f"-max_total_time={options.seconds}"]
     arguments += options.libfuzzer
-    mutator = Mutator(options.vendor, walker, note, tried, options.mix)
+    mutator = Mutator(options.vendor, walker, note, tried, options.mix, turn=options.turn)
     with watched():
         guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)
 
