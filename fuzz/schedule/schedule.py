@@ -92,7 +92,7 @@ def block_of(at: str) -> int | None:
 
 
 def seen_by(schedule: Schedule, vcpu: int) -> Schedule:
-    """The steps that a vCPU takes and the messages that are sent to it: what it shows they decide."""
+    """What a vCPU does and what is sent to it: that decides what it shows."""
     seen = (
         step
         for step in schedule.steps
