@@ -36,6 +36,7 @@ from fuzz.report.replay import automaton_of
 from fuzz.schedule.codes import fuzz_input
 from fuzz.schedule.file import append_line, drop_cut_off, read_schedule, whole_lines
 from fuzz.schedule.seeds import SEEDS
+from fuzz.schedule.text import load
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 
@@ -187,6 +188,22 @@ def collecting(names: str, out: Path, announced: list[Form]) -> Collector:
     variants = choose(names, [])
     automata: dict[Vendor, Automaton] = {"svm": automaton_of("svm", variants)}
     return Collector(automata, variants, [], out, {}, lambda: (5, 1.0), announced.append, 0)
+
+
+def test_a_latent_difference_is_found_that_another_vcpu_hides(tmp_path: Path) -> None:
+    """vCPU 0 keeps a SIPI of its own in one variant; what differs on vCPU 1 is not told then."""
+    steps = """
+- icr: {from: 0, to: self, mode: sipi, vector: 0x12}
+- stgi: {on: 1}
+- icr: {from: 0, to: 1, mode: init, at: event-cleared}
+- vmrun: {on: 1}
+"""
+    hidden = load(f"format: 1\nvendor: svm\nvcpus: 2\nsteps:{steps}")
+    signature = "svm: latent: original+yadong | paolo: race with INIT: hidden state"
+    collected = collecting("", tmp_path, [])
+    collected.take(fuzz_input(hidden), signature)
+    (kept,) = (form for one, form in collected.best.items() if str(one) == signature)
+    assert len(kept.schedule.steps) == 2
 
 
 def told_of(out: Path) -> dict[str, Any]:

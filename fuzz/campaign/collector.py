@@ -31,7 +31,7 @@ from fuzz.report.ruled import ruled
 from fuzz.schedule.codes import schedule_of_input
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.order import size
-from fuzz.schedule.schedule import Schedule, ScheduleError
+from fuzz.schedule.schedule import Schedule, ScheduleError, seen_by
 from fuzz.schedule.text import load
 from fuzz.shrink.minimize import minimal, shortest
 from variants.machine.step import Vendor
@@ -180,7 +180,8 @@ class Collector:
         """Minimise the signature whose text is `told`, and every one that `data` shows for the
         first time. What an earlier session has minimised only shorter inputs are good for.
 
-        A latent divergence shows only where a schedule ends: look for the prefix that does.
+        A latent divergence shows only where a schedule ends, and where no other vCPU hides it: look
+        for the part that shows it.
         """
         schedule = schedule_of_input(data)
         automaton = self.automata[schedule.vendor]
@@ -191,12 +192,13 @@ class Collector:
                 self.minimize(automaton, schedule, one)
         if settled or told in map(str, shown):
             return
-        for end in range(len(schedule.steps)):
-            prefix = schedule._replace(steps=schedule.steps[:end])
-            for one in signatures(automaton, prefix):
-                if str(one) == told:
-                    self.minimize(automaton, prefix, one)
-                    return
+        for some in (schedule, *(seen_by(schedule, vcpu) for vcpu in range(schedule.vcpus))):
+            for end in range(1, len(some.steps) + 1):
+                part = some._replace(steps=some.steps[:end])
+                for one in signatures(automaton, part):
+                    if str(one) == told:
+                        self.minimize(automaton, part, one)
+                        return
 
     def minimize(self, automaton: Automaton, schedule: Schedule, signature: Signature) -> None:
         """Keep what `schedule` minimises to, if it is the smallest so far."""

@@ -73,7 +73,7 @@ def fuzz(vendor: Vendor, known: Container[str], arguments: Sequence[str]) -> Non
     automaton = Automaton(compared(vendor, choose("", [])), unknown, ByOutline())
     walker = Walker(automaton)
     run = runner(walker, counters)
-    mutator = Mutator(vendor, walker, unknown.note)
+    mutator = Mutator(vendor, walker, unknown.note, unknown.note)
 
     def mutate(data: bytes, size: int, seed: int) -> bytes:
         # The mutator walks what it makes. What it meets on its way is what is to run, and is kept.

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
 from math import inf
@@ -95,14 +96,17 @@ def hire(
     vendor. module: what they run. patience: as in `stop`. Raises OSError."""
     vendors, seconds = settings.vendors, settings.ends.seconds
     options = (*settings.options, *(["--mix"] if settings.mix else []))
-    numbers = count()
+    numbers, turns = count(), Counter[Vendor]()
     end = inf if seconds is None else time.time() + seconds
 
     def begin(vendor: Vendor) -> Fuzzer:
         number = next(numbers)
         left = 0 if seconds is None else max(1, round(end - time.time()))
         name, seed = f"{session}-{vendor}-{number}", seed_of(settings.seed, number)
-        return start(Task(vendor, name, options, left, seed, module), settings.out)
+        turn = f"--turn={turns[vendor]}"
+        turns[vendor] += 1
+        words = (*options, *([turn] if module == MODELS else []))
+        return start(Task(vendor, name, words, left, seed, module), settings.out)
 
     fuzzers: list[Fuzzer] = []
     try:

@@ -1,9 +1,10 @@
 """Mutation and crossover of schedules, step by step, with an eye on the automaton.
 
-libFuzzer keeps the inputs that led somewhere new. Most mutations go on from there, or from where
-the mutator itself has seldom gone on: they take the beginning of such an input and add steps, of
-those that have not been taken yet from the joint vCPU it leads to where there are some, and races
-at points that the step will pass. The rest drop, move and replace steps.
+Half of the mutations go on from joint vCPUs that nobody has gone on from, in every way there is
+(`fuzz.campaign.frontier`): these inputs are run here, and libFuzzer gets those that led to new
+outlines. Most others take the beginning of an input of libFuzzer's, which keeps what led somewhere
+new, and add steps, of those that have not been taken yet where there are some, and races that
+differ. The rest drop, move and replace steps.
 
 Unless told to mix, an input stays within what `eventdiff explore` explores to the end: beside the
 usual steps it has races, or NMIs, or SMIs, or interrupts, and one message lands in a step.
@@ -13,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from fuzz.campaign.frontier import Outlines
+from fuzz.campaign.frontier import Frontier, Start
 from fuzz.campaign.palette import (
     CODE_BYTES,
     HEADER_BYTES,
@@ -39,16 +40,15 @@ NEW_HEADER: Final = 0.01
 """How often to give an input another number of vCPUs."""
 THREE_VCPUS: Final = 0.5
 GROWN: Final = 0.85
-"""How often to go on from the beginning of an input rather than change it anywhere."""
-FRONTIER: Final = 0.6
-"""How often that input is one of the mutator's own, rather than libFuzzer's."""
+"""How often to go on with an input rather than change it anywhere."""
+FRONTIER: Final = 0.9
+"""How often from one of the mutator's own, rather than from the beginning of libFuzzer's."""
 LATENT: Final = 0.8
 """How often that beginning is one after which variants differ inside, if there is one."""
 KEPT_WHOLE: Final = 0.5
 """How often it is all of it, else."""
 MOST_ADDED: Final = 6
-MOST_ADDED_THERE: Final = 2
-"""How many steps to add to libFuzzer's inputs, and to the mutator's own."""
+"""How many steps to add."""
 DROPPED: Final = 0.4
 REPLACED: Final = 0.25
 INSERTED: Final = 0.25
@@ -61,6 +61,7 @@ TRIES: Final = 12
 """How often to draw for a step that has not been taken."""
 RACING: Final = 0.7
 """How often a message may land inside a step that is added."""
+INIT_AND_SIPI: Final = ("init", "sipi")
 RACING_INIT: Final = 0.4
 RACING_SIPI: Final = 0.5
 """How often it is INIT, and SIPI."""
@@ -77,12 +78,23 @@ Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
 
 
+def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
+    """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
+    the others one after the other, those first that there is most of."""
+    if mix:
+        return [(None,)]
+    every = ("NMI", *([RACE] if races else []), "SMI", "interrupts", "")
+    first = (turn - 1) % len(every)
+    return [(family,) for family in every[first:] + every[:first]] if turn else [every]
+
+
 class Mutator:
     """Mutates schedules of `vendor`. The first seed given seeds it, so a run is repeatable.
 
-    walker: without it, steps and points are drawn blindly. note: called with what is about to run,
-    because the automaton tells at once what it finds. mix: do not keep inputs `unmixed`. races:
-    whether to add messages that land in a step.
+    walker: without it, steps and points are drawn blindly. note: called with what is about to be
+    walked, because the automaton tells at once what it finds. tried: the same for inputs that the
+    mutator runs itself. mix: do not keep inputs `unmixed`. races: whether to add messages that land
+    in a step. turn: how many others fuzz the same; from 1 on it begins with a family of its own.
     """
 
     def __init__(
@@ -90,8 +102,10 @@ class Mutator:
         vendor: Vendor,
         walker: Walker | None = None,
         note: Note = lambda _: None,
+        tried: Note = lambda _: None,
         mix: bool = False,
         races: bool = True,
+        turn: int = 0,
     ) -> None:
         self.vendor = vendor
         self.walker = walker
@@ -101,7 +115,11 @@ class Mutator:
         self._random = random.Random()
         self._draw = self._random.random
         self._seeded = False
-        self._alike, self._latent = Outlines(), Outlines()
+        modes = (MESSAGES if mix else INIT_AND_SIPI) if races else ()
+        self.frontier = None
+        if walker:
+            some = families_in_turn(mix, races, turn)
+            self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, note, tried)
 
     def __call__(self, data: bytes, _size: int, seed: int) -> bytes:
         """A mutation of `data`."""
@@ -115,17 +133,13 @@ class Mutator:
         if self._draw() >= GROWN:
             data = beginning(self._changed(data), MAX_STEPS)
             return data if self.mix else unmixed(data)
-        if self.walker is None:
-            return self._grown_blindly(beginning(data, self._kept(data)), self._more(MOST_ADDED))
-        if self._alike and self._draw() < FRONTIER:
-            some = self._latent if self._latent and self._draw() < LATENT else self._alike
-            return self._grown(self.walker, some.pick(self._below), self._more(MOST_ADDED_THERE))
+        frontier = self.frontier
+        if frontier and self._draw() < FRONTIER and (tried := frontier.go_on(self._random)):
+            return tried
         begun = beginning(data, self._kept(data))
-        return self._grown(self.walker, begun, self._more(MOST_ADDED))
-
-    def _more(self, most: int) -> int:
-        """How many steps to add, fewer more often."""
-        return 1 + int(self._draw() * self._draw() * most)
+        # Few steps more often than many.
+        more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
+        return self._grown(frontier, begun, more) if frontier else self._grown_blindly(begun, more)
 
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
@@ -170,8 +184,9 @@ class Mutator:
         on = -1 if last is None else last.to if last.op == "icr" else last.on
         return on if 0 <= on < vcpus else self._start_on(vcpus)
 
-    def _grown(self, walker: Walker, data: bytes, more: int) -> bytes:
+    def _grown(self, frontier: Frontier, data: bytes, more: int) -> bytes:
         """`data` and up to `more` steps, chosen by where it leads."""
+        walker = frontier.walker
         family = self._family_of(data)
         self.note(data)
         walker.walk(data)
@@ -184,7 +199,7 @@ class Mutator:
                 on = self._below(vcpus)
             # A message that was not sent in this VM waits for nothing, but may in another's.
             waiting = bool(walker.waiting) or RACE in families(last)
-            codes = self._next(walker, on, family, waiting)
+            codes = self._next(frontier, on, family, waiting)
             if waiting and unraced(codes[0]):
                 continue
             for code in codes:
@@ -193,25 +208,28 @@ class Mutator:
                 walker.step(code)
             last = codes[-1]
             if RACE not in families(last):
-                node = walker.vm[on]
-                outlines = self._latent if node.latent else self._alike
-                outlines.add((node.counter, family), data)
+                frontier.put(walker.vm[on], Start(data, on, family))
         return beginning(data, MAX_STEPS)
 
-    def _next(self, walker: Walker, on: int, family: str | None, waiting: bool) -> tuple[int, ...]:
+    def _next(
+        self, frontier: Frontier, on: int, family: str | None, waiting: bool
+    ) -> tuple[int, ...]:
         """A step for vCPU `on`, not taken from here yet if there is one. Where the first one drawn
         has been taken, a message may land in the next, if none waits to."""
+        walker = frontier.walker
         some = palette(self.vendor, len(walker.vm), on, family)
         racing = family in (RACE, None) and not waiting and self._draw() < RACING
         codes: tuple[int, ...] = (self._pick(some),)
         for _ in range(TRIES):
-            if not walker.taken(on, codes):
+            if walker.known(on, codes) is None:
                 break
             codes = (self._pick(some),)
             if racing and not walker.move(codes[0]).to and not unraced(codes[0]):
-                points = walker.automaton.passed(walker.vm[on], walker.move(codes[0]).action)
-                point = self._pick(points or ALL_POINTS)
-                codes = message(len(walker.vm), on, self._racing_mode(), point) + codes
+                moved = walker.move(codes[0]).action
+                places = walker.automaton.races(walker.vm[on], moved, frontier.messages)
+                if places:
+                    point, irq = self._pick(places)
+                    codes = message(len(walker.vm), on, irq.mode, point) + codes
         return codes
 
     def _grown_blindly(self, data: bytes, more: int) -> bytes:

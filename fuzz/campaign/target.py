@@ -76,6 +76,9 @@ KEPT: list[object] = []
 MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 """Bytes. The mutator walks one code more than it keeps: a message and the step that it lands in."""
 
+MAX_EDGES: Final = 3_000_000
+"""How much the automaton remembers: a gigabyte at most."""
+
 INPUTS_A_SIGNATURE: Final = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
 of what they lead to."""
@@ -179,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=0, help="0: until it is stopped")
     parser.add_argument("--coverage", choices=("outline", "state", "edge"), default="outline")
     parser.add_argument("--mix", action="store_true")
+    parser.add_argument("--turn", type=int, default=0, help="how many others fuzz the same")
     parser.add_argument("libfuzzer", nargs="*")
     options = parser.parse_args()
     if options.parent:
@@ -187,7 +191,7 @@ def main() -> None:
     findings = Findings(options.findings, options.name)
     variants = choose(options.variants, options.variant)
     counting = ByState() if options.coverage == "state" else ByOutline()
-    automaton = Automaton(compared(options.vendor, variants), findings, counting)
+    automaton = Automaton(compared(options.vendor, variants), findings, counting, MAX_EDGES)
 
     walker = Walker(automaton)
     run = runner(walker, counters, options.coverage == "edge")
@@ -195,11 +199,15 @@ def main() -> None:
     def note(data: bytes) -> None:
         findings.current = data
 
+    def tried(data: bytes) -> None:
+        findings.current = data
+        findings.progress.count()
+
     faulthandler.register(ASK, all_threads=False)
     # No timeout of libFuzzer's: it would take SIGALRM from the watch.
     arguments = ["-reload=5", "-timeout=0", f"-max_total_time={options.seconds}"]
     arguments += options.libfuzzer
-    mutator = Mutator(options.vendor, walker, note, options.mix)
+    mutator = Mutator(options.vendor, walker, note, tried, options.mix, turn=options.turn)
     with watched():
         guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)
 

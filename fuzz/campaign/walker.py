@@ -52,15 +52,15 @@ class Walker:
         assert move is not None
         return move
 
-    def taken(self, on: int, codes: Sequence[int]) -> bool:
-        """Is it known what these steps and messages make of vCPU `on`?"""
+    def known(self, on: int, codes: Sequence[int]) -> Node | None:
+        """What these steps and messages make of vCPU `on`, if that has been computed."""
         node: Node | None = self.vm[on]
         for code in codes:
             move = self.move(code)
             if node is not None:
                 members = tuple(member for group in node.left.groups for member in group)
                 node = node.get(move.message[members] if move.to else move.action)
-        return node is not None
+        return node
 
     def latent(self, data: bytes, most: int) -> list[int]:
         """After how many codes of an input, fewer than `most`, variants are alike in all that they

@@ -8,9 +8,7 @@ says how.
 
 import time
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 from fuzz.compare.compared import Group
@@ -27,7 +25,7 @@ from fuzz.memory.numbers import (
     VcpuId,
 )
 from fuzz.memory.packed import NOTHING, Label, Mark, Packed
-from fuzz.memory.tables import Landing, Tables
+from fuzz.memory.tables import Tables, first_places
 from fuzz.schedule.alphabet import UNRACED, Alphabet
 from variants.machine.step import Step
 from variants.machine.vcpu import Irq
@@ -54,14 +52,6 @@ class Path(NamedTuple):
     length: int
     parent: int
     event: int
-
-
-def first_places(values: Iterable[T]) -> dict[T, int]:
-    """Each of `values` once, in their order, with the place where it comes first."""
-    places: dict[T, int] = {}
-    # A loop without bytecode: there are many values, and few that differ.
-    deque(map(places.setdefault, values, count()), maxlen=0)
-    return places
 
 
 class Here(NamedTuple):
@@ -101,11 +91,7 @@ class Search:
         self._led = array("L")
         self._messages = [tables.message_id(irq) for irq in alphabet.messages]
         self._steps = [tables.step_id(step) for step in alphabet.steps]
-        self._landings = [
-            Landing(point, message, tables.arrivals_id(((point, irq),) if point else ()))
-            for point in ("", *alphabet.points)
-            for irq, message in zip(alphabet.messages, self._messages, strict=True)
-        ]
+        self._landings = tables.landings(("", *alphabet.points), alphabet.messages)
         """First those after the step."""
         self._landing_messages = [landing.message for landing in self._landings]
         # Events are numbered: messages, then steps, then for each step a message at each landing.

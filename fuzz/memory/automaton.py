@@ -19,8 +19,9 @@ from fuzz.memory.numbers import (
     StepId,
 )
 from fuzz.memory.packed import NOTHING, Mark, Packed
-from fuzz.memory.tables import Tables
+from fuzz.memory.tables import Landing, Tables, first_places
 from fuzz.schedule.schedule import Schedule, own_part
+from variants.machine.points import POINTS
 from variants.machine.step import Step, targets
 from variants.machine.vcpu import Irq
 
@@ -40,7 +41,7 @@ class Automaton:
         step shows them, and again only after everything was forgotten.
     counting: gives each joint vCPU its coverage counter.
     generation: how often everything was forgotten, and with it every node.
-    max_edges: how many edges to keep, at some 500 bytes each with the vCPU steps behind them.
+    max_edges: how many edges to keep, at some 250 bytes each with the vCPU steps behind them.
     uncached: `compared` without memory.
     """
 
@@ -67,6 +68,7 @@ class Automaton:
         """Start with an empty memory."""
         self._packed = Packed(self._tables)
         self._nodes: dict[object, Node] = {}
+        self._landings: dict[tuple[Irq, ...], list[Landing]] = {}
         self._edges = 0
         self._told: dict[Mark, tuple[Divergence, ...]] = {}
         starts = [self._packed.pack(start(self.compared, bsp)) for bsp in (True, False)]
@@ -101,16 +103,23 @@ class Automaton:
         to = tuple(target for target in targets(step, vcpus) if target != step.on)
         return Move(step.on, action, to, self._sent[step.at, irq], bool(step.at))
 
-    def passed(self, node: Node, action: StepId) -> list[str]:
-        """The preemption points that a step from `node` passes in some variant."""
+    def races(self, node: Node, action: StepId, messages: tuple[Irq, ...]) -> list[tuple[str, Irq]]:
+        """Where in a step from `node` which of `messages` can land, always the same ones: of the
+        places that come to the same the first, and none where it is as after the step."""
         if node.joint == NOTHING:
             return []
+        landings = self._landings.get(messages)
+        if landings is None:
+            landings = self._landings[messages] = self._tables.landings(("", *POINTS), messages)
         members = self._packed.label(node.joint).members
-        passed = [
-            self._tables.passed(member, vcpu, action)
+        rows = [
+            self._tables.landed(member, vcpu, action, landings)
             for member, vcpu in zip(members, self._packed.vcpu_ids(node.joint), strict=True)
         ]
-        return list(dict.fromkeys(point for points in passed for point in points))
+        outcomes = zip(zip(*rows, strict=True), landings, strict=True)
+        distinct = first_places((results, landing.message) for results, landing in outcomes)
+        some = [landings[place] for place in distinct.values()]
+        return [(one.point, self._tables.message(one.message)) for one in some if one.point]
 
     def expand(self, node: Node, key: Key) -> Node:
         """Compute and remember what follows `node` when `key` happens."""

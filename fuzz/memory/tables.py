@@ -7,9 +7,11 @@ small and quick.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, cast
+from itertools import count
+from typing import NamedTuple, TypeVar, cast
 
 from fuzz.compare.cause import Question, own_answer
 from fuzz.compare.compared import Compared, StepError
@@ -44,6 +46,9 @@ Row = Sequence[Result]
 """Results, of all steps of an alphabet or of all races in one step."""
 
 
+T = TypeVar("T")
+
+
 class Landing(NamedTuple):
     """Where a message can land: in a step at `point`, `arrivals` being just that, or after it, at
     no point."""
@@ -51,6 +56,14 @@ class Landing(NamedTuple):
     point: str
     message: MessageId
     arrivals: ArrivalsId
+
+
+def first_places(values: Iterable[T]) -> dict[T, int]:
+    """Each of `values` once, in their order, with the place where it comes first."""
+    places: dict[T, int] = {}
+    # A loop without bytecode: there are many values, and few that differ.
+    deque(map(places.setdefault, values, count()), maxlen=0)
+    return places
 
 
 class Seen(NamedTuple):
@@ -157,6 +170,15 @@ class Tables:
             results = [self._compute(member, vcpu, step, ()) for step in self._alphabet]
             row = self._rows[member][vcpu] = packed_row(results)
         return row
+
+    def landings(self, points: Iterable[str], messages: Sequence[Irq]) -> list[Landing]:
+        """Each of `messages` at each of `points`, for `landed`."""
+        numbered = [(irq, self.message_id(irq)) for irq in messages]
+        return [
+            Landing(point, message, self.arrivals_id(((point, irq),) if point else ()))
+            for point in points
+            for irq, message in numbered
+        ]
 
     def landed(self, member: int, vcpu: VcpuId, step: StepId, landings: Sequence[Landing]) -> Row:
         """The results of the step with a message at each of `landings`, always the same. Where the

@@ -12,6 +12,7 @@ from variants.machine.step import (
     Step,
     Vendor,
     ops_of,
+    targets,
 )
 
 MAX_STEPS: Final = 4000
@@ -88,6 +89,16 @@ def races(schedule: Schedule) -> bool:
 def block_of(at: str) -> int | None:
     """The basic block that `at` names; None if it is a point of the models'."""
     return int(at.removeprefix(BLOCK)) if at.startswith(BLOCK) else None
+
+
+def seen_by(schedule: Schedule, vcpu: int) -> Schedule:
+    """What a vCPU does and what is sent to it: that decides what it shows."""
+    seen = (
+        step
+        for step in schedule.steps
+        if step.on == vcpu or (step.op == "icr" and vcpu in targets(step, schedule.vcpus))
+    )
+    return schedule._replace(steps=tuple(seen))
 
 
 def own_part(step: Step) -> Step:
