@@ -23,7 +23,7 @@ from fuzz.campaign.campaign import Settings
 from fuzz.campaign.corpus import Cover, covering, shortest_first
 from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_of, program
 from fuzz.campaign.folder import CORPUS, WORK
-from fuzz.campaign.processes import GRACE, seed_of
+from fuzz.campaign.processes import GRACE, seed_of, turn
 from fuzz.campaign.rounds import Done, Input, Kind, Round, run
 from fuzz.compare.compared import compared
 from fuzz.page.read import CAMPAIGN
@@ -178,6 +178,7 @@ class Cluster:
         """Have a round done. left: seconds of the session."""
         wanted = [one for one in self._asked if one not in self._over] or list(self._asked)
         vendor = min(wanted, key=self._asked.__getitem__)
+        own_turn = turn(self.kind.module, self._asked[vendor])
         self._asked[vendor] += 1
         share = (time.monotonic() - self._began) * SHARE
         length = min(self.kind.longest, max(self.kind.shortest, share))
@@ -187,7 +188,7 @@ class Cluster:
             program(),
             self.kind,
             vendor,
-            (*chosen, *(["--mix"] if self.settings.mix else [])),
+            (*chosen, *(["--mix"] if self.settings.mix else []), *own_turn),
             self._own,
             self._corpora[vendor].inputs(),
             b"" if self.settings.variants else (self.settings.out / CAMPAIGN).read_bytes(),

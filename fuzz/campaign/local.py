@@ -20,6 +20,7 @@ from fuzz.campaign.processes import (
     seed_of,
     start,
     stop,
+    turn,
 )
 from fuzz.campaign.statistics import coverage_told
 from variants.machine.step import Vendor
@@ -103,9 +104,8 @@ def hire(
         number = next(numbers)
         left = 0 if seconds is None else max(1, round(end - time.time()))
         name, seed = f"{session}-{vendor}-{number}", seed_of(settings.seed, number)
-        turn = f"--turn={turns[vendor]}"
+        words = (*options, *turn(module, turns[vendor]))
         turns[vendor] += 1
-        words = (*options, *([turn] if module == MODELS else []))
         return start(Task(vendor, name, words, left, seed, module), settings.out)
 
     fuzzers: list[Fuzzer] = []

@@ -85,6 +85,12 @@ def seed_of(first: int, number: int) -> int:
     return (first + number - 1) % MAX_SEED + 1 if first else 0
 
 
+def turn(module: str, others: int) -> tuple[str, ...]:
+    """The option for a process of `module` that says how many others fuzz the same vendor: those of
+    models share out what they begin with."""
+    return (f"--turn={others}",) if module == MODELS else ()
+
+
 def counted(fuzzer: Fuzzer) -> float:
     """When a process last noted how far it is, as `time.time` has it; 0 if it has not yet."""
     try:
