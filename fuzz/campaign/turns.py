@@ -4,7 +4,6 @@ A value is put at a path, and each branch of the tree that the paths make has as
 branches beside it, as long as there is something in it.
 """
 
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -24,7 +23,7 @@ class Turns(Generic[T]):
         self.had = 0
         self._branches: dict[Hashable, Turns[T]] = {}
         self._open: list[Turns[T]] = []
-        self._values: deque[T] = deque()
+        self._values: list[T] = []
 
     def __bool__(self) -> bool:
         return bool(self._open or self._values)
@@ -45,7 +44,7 @@ class Turns(Generic[T]):
         """Remove the value whose turn it is; there has to be one."""
         self.had += 1
         if self._values:
-            return self._values.popleft()
+            return self._values.pop(0)
         drawn = [self._open[below(len(self._open))] for _ in range(COMPARED)]
         branch = min(drawn, key=lambda some: some.had)
         value = branch.take(below)
