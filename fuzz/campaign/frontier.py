@@ -106,11 +106,11 @@ class Frontier:
         walker.walk(start.data)
         ways = self._ways(start.on, start.family)
         for codes, known in [(codes, walker.known(start.on, codes)) for codes in ways]:
-            *messages, longer = accumulate(map(code_bytes, codes), initial=start.data)
+            _, *armed, longer = accumulate(map(code_bytes, codes), initial=start.data)
             if known is None:
-                for armed in messages[1:]:
-                    self.note(armed)
-                    walker.walk(armed)
+                for data in armed:
+                    self.note(data)
+                    walker.walk(data)
                 self.tried(longer)
                 walker.walk(longer)
                 if walker.automaton.generation != self._generation:

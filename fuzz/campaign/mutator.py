@@ -1,8 +1,8 @@
 """Mutation and crossover of schedules, step by step, with an eye on the automaton.
 
-Half of the mutations go on from joint vCPUs that nobody has gone on from, in every way there is
+Most mutations go on from joint vCPUs that nobody has gone on from, in every way there is
 (`fuzz.campaign.frontier`): these inputs are run here, and libFuzzer gets those that led to new
-outlines. Most others take the beginning of an input of libFuzzer's, which keeps what led somewhere
+outlines. Others take the beginning of an input of libFuzzer's, which keeps what led somewhere
 new, and add steps, of those that have not been taken yet where there are some, and races that
 differ. The rest drop, move and replace steps.
 
