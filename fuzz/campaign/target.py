@@ -77,7 +77,9 @@ MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 """Bytes. The mutator walks one code more than it keeps: a message and the step that it lands in."""
 
 MAX_EDGES: Final = 3_000_000
-"""How much the automaton remembers: a gigabyte at most."""
+MAX_MIXED_EDGES: Final = 1_000_000
+"""How much the automaton remembers, less than a gigabyte: of mixed inputs, which recur less, an edge
+takes more."""
 
 INPUTS_A_SIGNATURE: Final = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
@@ -191,7 +193,8 @@ def main() -> None:
     findings = Findings(options.findings, options.name)
     variants = choose(options.variants, options.variant)
     counting = ByState() if options.coverage == "state" else ByOutline()
-    automaton = Automaton(compared(options.vendor, variants), findings, counting, MAX_EDGES)
+    edges = MAX_MIXED_EDGES if options.mix else MAX_EDGES
+    automaton = Automaton(compared(options.vendor, variants), findings, counting, edges)
 
     walker = Walker(automaton)
     run = runner(walker, counters, options.coverage == "edge")
