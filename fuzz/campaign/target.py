@@ -78,8 +78,8 @@ MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 
 MAX_EDGES: Final = 3_000_000
 MAX_MIXED_EDGES: Final = 1_000_000
-"""How much the automaton remembers, less than a gigabyte: of mixed inputs, which recur less, an edge
-takes more."""
+"""How much the automaton remembers, in less than a gigabyte: an edge of mixed inputs, which recur
+less, takes more."""
 
 INPUTS_A_SIGNATURE: Final = 2
 """How many inputs to record for one signature, with and without races: minimising keeps the best
