@@ -207,7 +207,8 @@ class Mutator:
                 self.note(data)
                 walker.step(code)
             last = codes[-1]
-            if RACE not in families(last):
+            hidden = any(node.latent for number, node in enumerate(walker.vm) if number != on)
+            if RACE not in families(last) and not hidden:
                 frontier.put(walker.vm[on], Start(data, on, family))
         return beginning(data, MAX_STEPS)
 

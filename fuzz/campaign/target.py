@@ -81,9 +81,9 @@ MAX_MIXED_EDGES: Final = 1_000_000
 """How much the automaton remembers, in less than a gigabyte: an edge of mixed inputs, which recur
 less, takes more."""
 
-INPUTS_A_SIGNATURE: Final = 2
+INPUTS_A_SIGNATURE: Final = 4
 """How many inputs to record for one signature, with and without races: minimising keeps the best
-of what they lead to."""
+of what they lead to, and what another vCPU hides is in none of them."""
 
 
 class Findings:
