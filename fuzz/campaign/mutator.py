@@ -64,10 +64,12 @@ RACING: Final = 0.7
 INIT_AND_SIPI: Final = ("init", "sipi")
 RACING_INIT: Final = 0.4
 RACING_SIPI: Final = 0.5
-"""How often it is INIT, and SIPI."""
+"""How often it is INIT, and SIPI, where it is drawn blindly."""
 CROSSED: Final = 4
 """Of so many crossovers one is made: libFuzzer asks for as many as for mutations."""
 CALM_FAMILIES: Final = ("", *FAMILIES)
+LARGEST_FIRST: Final = ("NMI", RACE, "SMI", "interrupts", "")
+"""All of them, by how many joint vCPUs of VMX there are."""
 DRAWN_FAMILIES: Final = (RACE,) * 6 + CALM_FAMILIES
 """What an input gets beside the usual steps that has nothing yet."""
 ALL_POINTS: Final = tuple(POINTS)
@@ -80,10 +82,10 @@ Note = Callable[[bytes], None]
 
 def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
     """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
-    the others one after the other, those first that there is most of."""
+    the others one after the other, each from another one on."""
     if mix:
         return [(None,)]
-    every = ("NMI", *([RACE] if races else []), "SMI", "interrupts", "")
+    every = tuple(family for family in LARGEST_FIRST if races or family != RACE)
     first = (turn - 1) % len(every)
     return [(family,) for family in every[first:] + every[:first]] if turn else [every]
 
@@ -108,7 +110,6 @@ class Mutator:
         turn: int = 0,
     ) -> None:
         self.vendor = vendor
-        self.walker = walker
         self.note = note
         self.mix = mix
         self.races = races
@@ -116,7 +117,7 @@ class Mutator:
         self._draw = self._random.random
         self._seeded = False
         modes = (MESSAGES if mix else INIT_AND_SIPI) if races else ()
-        self.frontier = None
+        self.frontier: Frontier | None = None
         if walker:
             some = families_in_turn(mix, races, turn)
             self.frontier = Frontier(vendor, walker, some, modes, MAX_STEPS, note, tried)
@@ -144,9 +145,9 @@ class Mutator:
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
         steps = steps_in(data)
-        if self.walker and self._draw() < LATENT:
+        if self.frontier and self._draw() < LATENT:
             self.note(data)
-            if some := self.walker.latent(data, MAX_STEPS):
+            if some := self.frontier.walker.latent(data, MAX_STEPS):
                 return self._pick(some)
         if steps < MAX_STEPS and self._draw() < KEPT_WHOLE:
             return steps
@@ -207,8 +208,10 @@ class Mutator:
                 self.note(data)
                 walker.step(code)
             last = codes[-1]
-            hidden = any(node.latent for number, node in enumerate(walker.vm) if number != on)
-            if RACE not in families(last) and not hidden:
+            if RACE in families(last):
+                continue
+            # A latent difference on another vCPU would hide what comes here.
+            if not any(node.latent for number, node in enumerate(walker.vm) if number != on):
                 frontier.put(walker.vm[on], Start(data, on, family))
         return beginning(data, MAX_STEPS)
 

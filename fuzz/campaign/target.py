@@ -78,8 +78,7 @@ MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 
 MAX_EDGES: Final = 3_000_000
 MAX_MIXED_EDGES: Final = 1_000_000
-"""How much the automaton remembers, in less than a gigabyte: an edge of mixed inputs, which recur
-less, takes more."""
+"""How much the automaton remembers. An edge of mixed inputs takes more memory: they recur less."""
 
 INPUTS_A_SIGNATURE: Final = 4
 """How many inputs to record for one signature, with and without races: minimising keeps the best

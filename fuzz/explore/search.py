@@ -9,7 +9,7 @@ says how.
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from fuzz.compare.compared import Group
 from fuzz.compare.joint import JointVcpu, Taken, receive, take
@@ -32,7 +32,6 @@ from variants.machine.vcpu import Irq
 
 NEVER: Final = 1 << 62
 
-T = TypeVar("T")
 Progress = Callable[[int, int, int, int], None]
 """Called about once a second with depth, states, transitions and signatures so far."""
 

@@ -41,7 +41,7 @@ class Automaton:
         step shows them, and again only after everything was forgotten.
     counting: gives each joint vCPU its coverage counter.
     generation: how often everything was forgotten, and with it every node.
-    max_edges: how many edges to keep, at 250 to 700 bytes each with the vCPU steps behind them.
+    max_edges: how many edges to keep, at some hundred bytes each with the vCPU steps behind them.
     uncached: `compared` without memory.
     """
 

@@ -45,7 +45,6 @@ from variants.machine.vcpu import Irq, VcpuState
 Row = Sequence[Result]
 """Results, of all steps of an alphabet or of all races in one step."""
 
-
 T = TypeVar("T")
 
 

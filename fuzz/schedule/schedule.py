@@ -92,7 +92,7 @@ def block_of(at: str) -> int | None:
 
 
 def seen_by(schedule: Schedule, vcpu: int) -> Schedule:
-    """What a vCPU does and what is sent to it: that decides what it shows."""
+    """What a vCPU does and what is sent to it, by whoever may send it then."""
     seen = (
         step
         for step in schedule.steps
