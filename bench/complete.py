@@ -1,8 +1,9 @@
 """How long does a campaign take to find everything there is?
 
 Runs `eventdiff fuzz --until-complete` once a seed, as a user does, one after the other, with as
-many processes as it starts by itself. Other work on the machine makes it slower: so schedules and
-processor seconds are told beside the time, and the machine's load.
+many processes as it starts by itself, and asks it to end at once when all is found: what it would
+then do is hold its schedules against shortest ones. Other work on the machine makes it slower: so
+schedules and processor seconds are told beside the time, and the machine's load.
 
     python -m bench.complete [--seeds N] [--limit S] [--certificate FILE] [--json]
 
@@ -13,17 +14,23 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from fuzz.page.read import CAMPAIGN
+
 ROOT = Path(__file__).resolve().parent.parent
 CERTIFICATE = ROOT / "corpus" / "exhaustive.json"
+LOOK = 1.0
+"""Seconds between two looks at what a campaign has found."""
 LAST = 5
 """How many signatures of a campaign are called its last."""
 
@@ -53,12 +60,19 @@ def run(seed: int, limit: int, certificate: Path) -> Campaign:
     wanted = {one["signature"] for one in json.loads(certificate.read_text())["signatures"]}
     before = processor_seconds()
     with tempfile.TemporaryDirectory(prefix="eventdiff-bench-") as folder:
-        command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--json", "--out", folder]
+        command = [sys.executable, "-m", "fuzz.cli", "fuzz", "--out", folder]
         command += ["--until-complete", str(certificate), "--time", str(limit)]
-        ran = subprocess.run(
-            [*command, "--seed", str(seed)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-    told: list[dict[str, Any]] = json.loads(ran.stdout)["signatures"]
+        command += ["--seed", str(seed)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as campaign:
+            end = time.monotonic() + limit
+            while campaign.poll() is None and time.monotonic() < end:
+                if wanted <= {one["signature"] for one in told_in(Path(folder))}:
+                    break
+                time.sleep(LOOK)
+            for _ in range(2):
+                campaign.send_signal(signal.SIGTERM)
+                time.sleep(LOOK)
+        told = told_in(Path(folder))
     found = sorted((one for one in told if one["signature"] in wanted), key=when, reverse=True)
     names = [one["signature"] for one in found]
     return Campaign(
@@ -70,6 +84,15 @@ def run(seed: int, limit: int, certificate: Path) -> Campaign:
         sorted(wanted - set(names)),
         names[:LAST],
     )
+
+
+def told_in(folder: Path) -> list[dict[str, Any]]:
+    """The signatures that the campaign there has found so far."""
+    try:
+        told = json.loads((folder / CAMPAIGN).read_text())
+    except FileNotFoundError:
+        return []
+    return list(told["signatures"])
 
 
 def when(signature: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.campaign.coverage import ByOutline
-from fuzz.campaign.frontier import Frontier
+from fuzz.campaign.frontier import Frontier, Start
 from fuzz.campaign.mutator import MAX_STEPS
 from fuzz.campaign.turns import Turns
 from fuzz.campaign.walker import Walker
@@ -17,9 +17,10 @@ from fuzz.compare.signature import Divergence, Signature
 from fuzz.explore.exhaustive import explore
 from fuzz.memory.automaton import Automaton
 from fuzz.schedule.alphabet import alphabet_of, usual_words
-from fuzz.schedule.codes import schedule_of_input
+from fuzz.schedule.codes import fuzz_input, schedule_of_input
+from fuzz.schedule.schedule import Schedule
 from variants.catalogue import choose
-from variants.machine.step import VENDORS, Vendor
+from variants.machine.step import VENDORS, Step, Vendor
 
 Found = dict[Signature, bytes]
 
@@ -92,6 +93,21 @@ def test_a_frontier_ends_with_all_that_the_explorer_finds(vendor: Vendor) -> Non
     explored = explore(automaton.uncached, alphabet, None, lambda *_: None)
     assert explored.fixpoint
     assert set(found) == set(explored.found)
+
+
+def test_a_way_that_is_shorter_is_gone_on_from_again() -> None:
+    """What is far behind a joint vCPU is too far where the way there was a detour."""
+    walker = Walker(Automaton(compared("vmx", choose("", []))))
+    frontier = Frontier("vmx", walker, [[]], (), 6, lambda _: None, lambda _: None)
+    drawn = random.Random(1)
+    assert frontier.go_on(drawn) is None
+    for steps, goes_on in ((5, True), (4, False), (3, True), (2, False)):
+        detour = fuzz_input(Schedule("vmx", 2, (Step("nop", 1),) * steps))
+        walker.walk(detour)
+        frontier.put(walker.vm[1], Start(detour, 1, ""))
+        gone_on = list(iter(lambda: frontier.go_on(drawn), None))
+        assert bool(gone_on) == goes_on
+        assert all(data.startswith(detour) for data in gone_on)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

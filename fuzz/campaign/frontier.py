@@ -6,13 +6,14 @@ each joint vCPU is gone on from once, in every way, when its turn comes; races t
 are one way. Turns go round (`fuzz.campaign.turns`): families of events, whether variants differ
 inside, how many are still compared, which and how they differ, and outlines
 (`fuzz.campaign.coverage`). So what is rare has its turn soon, and what may be behind it is seen.
-When the automaton forgets, all begins anew.
+Every second turn is of who has waited longest, whatever its outline: what takes many steps of a
+usual kind is not far then. When the automaton forgets, all begins anew.
 """
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fuzz.campaign.palette import RACE, code_bytes, message, palette, steps_in, unraced
 from fuzz.campaign.turns import Turns
@@ -22,6 +23,15 @@ from fuzz.schedule.alphabet import vector_of
 from fuzz.schedule.codes import header
 from variants.machine.step import MIN_VCPUS, Vendor
 from variants.machine.vcpu import Irq
+
+OLDEST: Final = "oldest"
+BY_OUTLINE: Final = "by outline"
+"""The two places at which what is alike waits for its turn."""
+
+
+SHORTER: Final = 2
+"""By how many steps a way to a joint vCPU has to be shorter for it to be gone on from again: what
+is far behind it would else be too far."""
 
 
 class Start(NamedTuple):
@@ -59,37 +69,52 @@ class Frontier:
         self.tried = tried
         self.messages = tuple(Irq(mode, vector_of(mode)) for mode in modes)
         self._turns: Turns[Start] = Turns()
-        self._met: set[tuple[int, str | None]] = set()
+        self._met: dict[tuple[int, str | None], int] = {}
+        self._gone_on: set[Start] = set()
         self._fresh: list[bytes] = []
         self._generation = -1
         self._later: list[Sequence[str | None]] = []
 
     def put(self, node: Node, start: Start) -> bool:
         """`start` leads to `node`. Is its outline new?"""
-        if (id(node), start.family) in self._met or steps_in(start.data) >= self.most:
+        met, steps = (id(node), start.family), steps_in(start.data)
+        known = self._met.get(met)
+        if steps >= self.most or (known is not None and steps > known - SHORTER):
             return False
-        self._met.add((id(node), start.family))
+        self._met[met] = steps
         left = node.left.groups
         kind = (start.family, bool(node.latent), sum(map(len, left)), (left, node.latent))
-        return self._turns.put((*kind, node.counter), start)
+        self._turns.put((*kind, OLDEST), start)
+        return self._turns.put((*kind, BY_OUTLINE, node.counter), start)
 
     def go_on(self, drawn: random.Random) -> bytes | None:
         """Go on from a joint vCPU. Gives an input that did, those first that led to new outlines;
         None if there is none left to go on from."""
         if self.walker.automaton.generation != self._generation:
-            self._met.clear()
-            self._turns.clear()
+            for forgotten in (self._met, self._gone_on, self._turns):
+                forgotten.clear()
             self._later[:] = self.families
-        while self._later and not self._turns:
-            self._begin(self._later.pop(0))
-        if not self._fresh and self._turns:
-            start = self._turns.take(lambda bound: int(drawn.random() * bound))
+        if not self._fresh and (start := self._next(drawn)):
             longer = start.data
             for longer, node in self._led(start):
                 if self.put(node, start._replace(data=longer)):
                     self._fresh.append(longer)
             self._fresh = self._fresh or [longer]
         return self._fresh.pop() if self._fresh else None
+
+    def _next(self, drawn: random.Random) -> Start | None:
+        """Whose turn it is, if there is anyone."""
+        while self._turns or self._later:
+            if not self._turns:
+                self._begin(self._later.pop(0))
+                continue
+            start = self._turns.take(lambda bound: int(drawn.random() * bound))
+            if start not in self._gone_on:
+                self._gone_on.add(start)
+                return start
+            # It was put at two places.
+            self._gone_on.remove(start)
+        return None
 
     def _begin(self, families: Sequence[str | None]) -> None:
         """Put where a VM starts."""

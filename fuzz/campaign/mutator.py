@@ -82,12 +82,16 @@ Note = Callable[[bytes], None]
 
 def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
     """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
-    the others one after the other, each from another one on."""
+    the second the two largest first, the others one after the other, each from another one on."""
     if mix:
         return [(None,)]
     every = tuple(family for family in LARGEST_FIRST if races or family != RACE)
-    first = (turn - 1) % len(every)
-    return [(family,) for family in every[first:] + every[:first]] if turn else [every]
+    if turn == 0:
+        return [every]
+    if turn == 1:
+        return [every[:2], *((family,) for family in every[2:])]
+    first = (turn - 2) % len(every)
+    return [(family,) for family in every[first:] + every[:first]]
 
 
 class Mutator:
@@ -96,7 +100,7 @@ class Mutator:
     walker: without it, steps and points are drawn blindly. note: called with what is about to be
     walked, because the automaton tells at once what it finds. tried: the same for inputs that the
     mutator runs itself. mix: do not keep inputs `unmixed`. races: whether to add messages that land
-    in a step. turn: how many others fuzz the same; from 1 on it begins with a family of its own.
+    in a step. turn: how many others fuzz the same; from 2 on it begins with a family of its own.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ A value is put at a path, and each branch of the tree that the paths make has as
 branches beside it, as long as there is something in it.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -23,7 +24,7 @@ class Turns(Generic[T]):
         self.had = 0
         self._branches: dict[Hashable, Turns[T]] = {}
         self._open: list[Turns[T]] = []
-        self._values: list[T] = []
+        self._values: deque[T] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._open or self._values)
@@ -44,7 +45,7 @@ class Turns(Generic[T]):
         """Remove the value whose turn it is; there has to be one."""
         self.had += 1
         if self._values:
-            return self._values.pop(0)
+            return self._values.popleft()
         drawn = [self._open[below(len(self._open))] for _ in range(COMPARED)]
         branch = min(drawn, key=lambda some: some.had)
         value = branch.take(below)
