@@ -18,7 +18,7 @@ from fuzz.judge.states import Way
 from fuzz.schedule.alphabet import usual_alphabets
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import load
-from tests.rulings import CASES, Case
+from tests.rulings import CASES, Case, not_executed
 from tests.strategies import schedules
 from variants.catalogue import choose
 from variants.machine.observation import Observation
@@ -79,6 +79,14 @@ def test_a_rule_taken_out_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) 
     case: Case = CASES[rule]
     without(rule, monkeypatch)
     assert (len(case.before), rule) not in broken(case.schedule, case.trace(case.breaks))
+
+
+def test_a_sipi_that_starts_l2_has_not_made_it_exit() -> None:
+    """What KVM_GET_MP_STATE brings about in Linux 7.3: docs/found.md."""
+    case = CASES["vmx-sipi-exit"]
+    for guest_mode in (True, False):
+        started = not_executed("sipi", vector=0x12, guest_mode=guest_mode, vmxon=True, gif=None)
+        assert broken(case.schedule, case.trace(started)) == [(len(case.before), "vmx-sipi-exit")]
 
 
 def by_all(*found: tuple[int, str]) -> dict[str, list[tuple[int, str]]]:

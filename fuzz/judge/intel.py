@@ -129,7 +129,8 @@ def take_sipi(vcpu: Vcpu) -> Iterator[Way]:
     if waits_after_reset(vcpu):
         yield Way(started, leaves=True)
         return
-    yield Way(started._replace(l2=False, controls=()), ("vmx-sipi-exit",), leaves=True)
+    for wrong in (started, started._replace(l2=False, controls=())):
+        yield Way(wrong, ("vmx-sipi-exit",), leaves=True)
     yield from vm_exit(vcpu, "SIPI_SIGNAL", vcpu.start)
 
 
