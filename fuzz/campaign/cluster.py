@@ -25,6 +25,7 @@ from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_
 from fuzz.campaign.folder import CORPUS, WORK
 from fuzz.campaign.processes import GRACE, seed_of, turn
 from fuzz.campaign.rounds import Done, Input, Kind, Round, run
+from fuzz.campaign.tally import Counts, added
 from fuzz.compare.compared import compared
 from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.codes import schedule_of_input
@@ -109,6 +110,7 @@ class Cluster:
         self._rounds: dict[Future[Done], Vendor] = {}
         self._threads, self._looked = 0, -inf
         self._runs = self._written = self._killed = 0
+        self._reached: Counts = {}
         self._lengths: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         self._gone = self._ran = False
         self._wrong = ""
@@ -232,6 +234,9 @@ class Cluster:
                 self._written += 1
                 name = f"{self.session}-{vendor}-cluster-{self._written}.json"
                 write_whole(work / name, json.dumps(found))
+        if done.reached:
+            self._reached = added([self._reached, *done.reached])
+            write_whole(work / f"{self.session}-cluster.reached", json.dumps(self._reached))
         self._runs += done.runs
         elapsed = time.monotonic() - self._began
         write_whole(work / f"{self.session}-cluster.count", f"{self._runs} {elapsed:.3f}")

@@ -165,8 +165,9 @@ def make_room(folder: Path, vendors: Sequence[Vendor], session: int, seeds: bool
         corpus.mkdir(parents=True, exist_ok=True)
         if seeds:
             write_seeds(corpus, vendor)
-    for path in (folder / WORK).glob("*.count"):
-        if not path.name.startswith(f"{session}-"):
+    for path in (folder / WORK).iterdir():
+        counts = path.suffix in (".count", ".reached")
+        if counts and not path.name.startswith(f"{session}-"):
             path.unlink()
 
 

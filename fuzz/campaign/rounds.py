@@ -16,6 +16,7 @@ from fuzz.campaign.elsewhere import Own, as_given, at_work, nothing
 from fuzz.campaign.folder import CORPUS, LOG, WORK, counts_in, drop_damaged
 from fuzz.campaign.local import Local
 from fuzz.campaign.processes import GRACE, MODELS, Task, start
+from fuzz.campaign.tally import Counts, reached_in
 from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.file import whole_lines
 from variants.machine.step import Vendor
@@ -64,11 +65,12 @@ class Input(NamedTuple):
 
 class Done(NamedTuple):
     """What has come of a round. runs: how many schedules. inputs: those that were new to libFuzzer.
-    findings: as the process has written them. wrong: in one line, "" if nothing is."""
+    findings, reached: as the process has written them. wrong: in one line, "" if nothing is."""
 
     runs: int
     inputs: tuple[Input, ...]
     findings: tuple[Mapping[str, Any], ...]
+    reached: tuple[Counts, ...]
     wrong: str
 
 
@@ -104,6 +106,7 @@ def run(asked: Round, ended: Event) -> Done:
             sum(runs for runs, _ in counts_in(folder / WORK, SESSION)),
             tuple(new if kind.module == MODELS else news_in(news)),
             tuple(json.loads(path.read_text()) for path in (folder / WORK).glob("*.json")),
+            tuple(reached_in(folder / WORK, SESSION)),
             wrong,
         )
 

@@ -10,7 +10,7 @@ from fuzz.cli.output import complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
 from fuzz.cli.view import watching
 from fuzz.findings.known import read_known
-from fuzz.live_campaign.campaign import run
+from fuzz.live_campaign.campaign import Kernels, run
 from fuzz.live_campaign.crews import here, on_cluster, usual_workers
 from fuzz.live_campaign.report import lines_of
 from fuzz.page.read import CAMPAIGN
@@ -19,10 +19,11 @@ from fuzz.review.findings import Found
 from fuzz.review.report import title
 from fuzz.schedule.schedule import printable
 from variants.catalogue import BUILT_IN
-from variants.live.cache import builds, fingerprints, identities
+from variants.live.cache import builds, fingerprints
 from variants.live.emulator import LiveError
 from variants.live.entries import canonical
 from variants.live.inside import SUFFIX
+from variants.live.subsets import hunks_of_patches
 
 FOR_MODELS: Final = ("variant", "until_complete", "confirm", "junit")
 """Options that say nothing of real KVM."""
@@ -47,6 +48,8 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
     names = settings.options[-1].split(",")
     plain = builds(None, names)
     inside = builds(None, [name + SUFFIX for name in names])
+    of_name = dict(zip(names, inside.values(), strict=True))
+    kernels = Kernels(plain, of_name, hunks_of_patches(None, names))
     known = read_known(options.known) if options.known else {}
 
     def announce(signature: str, found: Found) -> None:
@@ -59,7 +62,7 @@ def do_fuzz_live(options: argparse.Namespace, settings: Settings) -> int:
     with joined(options) as client, watching(settings.out) as progress:
         workers = options.workers or usual_workers(len(settings.vendors), len(names))
         crew = on_cluster(client, fingerprints(inside)) if client else partial(here, workers)
-        outcome = run(settings, plain, identities(plain), crew, announce, progress, complain)
+        outcome = run(settings, kernels, crew, announce, progress, complain)
     if options.json:
         print((settings.out / CAMPAIGN).read_text(), end="")
     else:

@@ -39,7 +39,7 @@ from variants.catalogue import built_in
 from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
 from variants.live.inside import SUFFIX, Block, read_blocks, read_flow
-from variants.live.runner import VENDOR_MODULE, Build
+from variants.live.runner import Build, modules_of
 from variants.live.semantic import BASE
 from variants.machine.machine import Machine
 from variants.machine.step import VENDORS, Vendor
@@ -170,9 +170,8 @@ def do_coverage(options: argparse.Namespace) -> int:
             continue
         reached, whole = reached_by(schedules, kernels, TELLING, MORE_THAN_CORES)
         status = status if whole else TROUBLE
-        modules = ("kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_"))
         for name, build in kernels.items():
-            functions = event_path(build, reached[name], modules)
+            functions = event_path(build, reached[name], modules_of(vendor))
             before = read_flow(build.modules)
             because = why_of(reasons, where[name], before, reached[name])
             if options.json:

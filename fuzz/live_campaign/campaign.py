@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from typing import NamedTuple
 
 from fuzz.campaign.campaign import (
     FuzzerError,
@@ -21,19 +22,30 @@ from fuzz.campaign.statistics import Statistics
 from fuzz.compare.traces import Traces
 from fuzz.live.run import Telling, run_once
 from fuzz.live_campaign.collector import Announce, Collector
+from fuzz.live_campaign.coverage import carry_over, write_coverage
 from fuzz.live_campaign.report import Outcome, write_summary
 from fuzz.review.journal import NAME, Journal, OtherBuilds, Run
 from fuzz.review.review import GRACE, MOST_BROKEN
 from fuzz.schedule.schedule import Schedule
 from variants.live.artefacts import key_of
+from variants.live.cache import identities
 from variants.live.guests import Guests, guests
+from variants.live.hunks import Hunk
 from variants.live.runner import Build
+
+
+class Kernels(NamedTuple):
+    """What is compared, by variant, the base first. plain: as they are. inside: instrumented.
+    patches: the hunks of those that are patches."""
+
+    plain: Mapping[str, Build]
+    inside: Mapping[str, Build]
+    patches: Mapping[str, Sequence[Hunk]]
 
 
 def run(
     settings: Settings,
-    builds: Mapping[str, Build],
-    identities: Mapping[str, str],
+    kernels: Kernels,
     recruit: Recruit,
     announce: Announce,
     progress: Progress,
@@ -41,12 +53,12 @@ def run(
 ) -> Outcome:
     """Run a session: until one of `settings.ends`, or a signal that asks for it.
 
-    builds: the plain ones, by variant, the base first. identities: what tells one from another.
     recruit: how to get a crew. trouble: told what went wrong with a schedule that is minimised.
     Raises FolderError if the folder cannot be used, LiveError when nothing can be run, OSError when
     it cannot be written, and FuzzerError once the reports are.
     """
-    out = settings.out
+    out, builds = settings.out, kernels.plain
+    told_apart = identities(builds)
     with ExitStack() as stack:
         before = enter(stack, out, settings.resume)
         asked = stack.enter_context(asked_to_end())
@@ -62,7 +74,7 @@ def run(
             "version": program_version(),
             "vendors": list(settings.vendors),
             "mix": settings.mix,
-            "compared": {"variants": {name: key_of(one) for name, one in identities.items()}},
+            "compared": {"variants": {name: key_of(one) for name, one in told_apart.items()}},
             "began": before.told.get("began", now()),
             "session": {
                 "number": session,
@@ -73,7 +85,8 @@ def run(
         if not holds_campaign(out):
             # Before anything else is there: without it no session goes on.
             write_summary(out, Outcome(tuple(builds), about, *ran(), {}, {}, (), 0, 0, 0))
-        journal = journal_of(settings, identities, running(builds, up, trouble))
+        journal = journal_of(settings, told_apart, running(builds, up, trouble))
+        carry_over(out, session, kernels.inside)
         collector = Collector(list(builds), settings, journal, about, ran, announce, going_on)
         collector.restore(before.told)
         collector.report()
@@ -87,9 +100,10 @@ def run(
         pulse = noting(settings, before.seconds)
         wrong = fuzz(settings, crew, collector, statistics, pulse, asked, progress)
         collector.write_summary()
+        said = write_coverage(out, session, kernels.inside, kernels.patches)
         if wrong:
             raise FuzzerError(wrong)
-        return collector.outcome()
+        return collector.outcome()._replace(coverage=tuple(said))
 
 
 def running(builds: Mapping[str, Build], up: Guests, trouble: Callable[[str], None]) -> Run:

@@ -41,7 +41,8 @@ class Outcome(NamedTuple):
     """What a live campaign has come to. names: the variants, the base first. found: by signature.
     gone: what no longer shows, as campaign.json had it. troubles: schedules that no variant's run
     survived. unsteady: those that parted when fuzzed and did not when run again. left: those that
-    parted and are yet to be looked at."""
+    parted and are yet to be looked at. coverage: what there is to say of lines that patches
+    change."""
 
     names: tuple[str, ...]
     about: Mapping[str, Any]
@@ -53,6 +54,7 @@ class Outcome(NamedTuple):
     troubles: int
     unsteady: int
     left: int
+    coverage: Sequence[str] = ()
 
 
 def kind_of(mark: Mark) -> str:
@@ -210,4 +212,5 @@ def lines_of(outcome: Outcome, out: Path) -> list[str]:
         rules = "; ".join(f"{who} breaks {rule.id}" for who, rule in broken_by(found).items())
         lines.append(f"{vendor}: {title(found)}{rules and f' ({rules})'}")
         lines.append(f"    {out / slug_of(signature)}")
-    return [*lines, "", f"{ran(outcome)}: {len(outcome.found)} differences; {out / 'summary.md'}"]
+    lines += ["", *outcome.coverage]
+    return [*lines, f"{ran(outcome)}: {len(outcome.found)} differences; {out / 'summary.md'}"]

@@ -21,6 +21,7 @@ import atheris
 from fuzz.campaign.mutator import Mutator, crossover_of, seldom
 from fuzz.campaign.parent import end_with
 from fuzz.campaign.progress import Progress
+from fuzz.campaign.tally import Tally
 from fuzz.campaign.target import MAX_INPUT, coverage_counters
 from fuzz.live_campaign.ahead import Ahead
 from fuzz.live_campaign.counters import Counters
@@ -31,11 +32,11 @@ from fuzz.page.read import CAMPAIGN
 from fuzz.review.findings import Unexplained
 from fuzz.review.marks import Mark, marks
 from fuzz.schedule.file import append_line, write_whole
-from variants.live.cache import builds
+from variants.live.cache import builds, fingerprints
 from variants.live.guests import guests
 from variants.live.inside import SUFFIX, read_blocks
 from variants.live.layout import Place
-from variants.live.runner import VENDOR_MODULE, Build
+from variants.live.runner import Build, modules_of
 from variants.machine.step import VENDORS, Vendor
 
 P = ParamSpec("P")
@@ -103,9 +104,8 @@ class News:
 
 def places_of(build: Build, vendor: Vendor) -> list[Place]:
     """Where the blocks are that a build has for `vendor`."""
-    module = VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_")
     places = (block.place for block in read_blocks(build.modules))
-    return [place for place in places if place.module in ("kvm", module)]
+    return [place for place in places if place.module in modules_of(vendor)]
 
 
 def ending(call: Callable[P, R], close: Callable[[], None]) -> Callable[P, R]:
@@ -164,12 +164,15 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
     kernels = dict(zip(names, those.values(), strict=True))
     counters = Counters({name: places_of(one, vendor) for name, one in kernels.items()})
     hit = coverage_counters(counters.count)
-    progress = Progress(options.findings, options.name or str(os.getpid()))
+    name = options.name or str(os.getpid())
+    progress = Progress(options.findings, name)
+    tally = Tally(options.findings / f"{name}.reached", vendor, fingerprints(kernels))
     findings = Findings(options.findings, options.name, progress)
     news = News(options.news) if options.news else None
 
     def done() -> None:
         progress.note()
+        tally.note()
         # As libFuzzer says it where it ends itself: the campaign looks for that.
         print(f"Done {progress.runs} runs in {progress.elapsed:.0f} second(s)", file=sys.stderr)
 
@@ -201,6 +204,7 @@ def fuzz(options: argparse.Namespace, asked: Sequence[int], stack: ExitStack) ->
         progress.count()
         looks = findings.take(data, ran)
         if not ran.broken:
+            tally.take(ran.reached)
             numbers = [*counters.of_blocks(ran.reached), *counters.of_looks(looks)]
             for number in numbers:
                 hit[number] = 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fuzz.live_campaign.coverage import PAGE
 from tests.live.running import SEEDS, eventdiff, processes_in, start, wait_for
 from tests.live.test_kernel_patch import FILE, source_of
 from tests.live.test_review import before, reviewed
@@ -115,6 +116,10 @@ def test_a_hunk_that_a_review_does_not_reach(own_cache: Path, tmp_path: Path) ->
         os.kill(fuzz.pid, signal.SIGINT)
         printed, errors = fuzz.communicate()
     assert fuzz.returncode == 1, errors
+    (row,) = [one for one in (out / PAGE).read_text().splitlines() if f"{FILE}:{line} " in one]
+    hunk, _, verdict, schedules = row.strip("| ").split(" | ")
+    assert (hunk, verdict) == ("2", "reached")
+    assert 0 < int(schedules) < counted(out)
     for one in json.loads(printed)["signatures"]:
         sent = [step["icr"] for step in one["ways"][0]["steps"] if "icr" in step]
         vectors = {message.get("vector", 0) for message in sent if message["mode"] == "sipi"}

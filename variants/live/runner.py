@@ -72,6 +72,11 @@ def run_batch(
         return boot(machine(), Path(folder), image(), stop)
 
 
+def modules_of(vendor: str) -> tuple[str, str]:
+    """KVM's modules, by the names that the kernel has for them."""
+    return "kvm", VENDOR_MODULE[vendor].removesuffix(".ko").replace("-", "_")
+
+
 def image_of(build: Build, vendor: str, batch: str) -> bytes:
     modules = {
         "irqbypass.ko": build.irqbypass.read_bytes(),

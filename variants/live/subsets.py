@@ -1,7 +1,7 @@
 """KVM with some hunks of a patch only, to see which of them it takes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
@@ -23,6 +23,13 @@ def patch_hunks(cache: Path | None, name: str) -> list[Hunk]:
     folder = cache_folder(cache).resolve()
     entry = entry_of(read_setup(folder), name)
     return hunks_of(patch_of(folder, entry), folder / entry.kernel)
+
+
+def hunks_of_patches(cache: Path | None, names: Iterable[str]) -> dict[str, list[Hunk]]:
+    """The hunks of those of `names`, which are set up, that are patches."""
+    setup = read_setup(cache_folder(cache).resolve())
+    entries = {name: setup.entry(name) for name in names}
+    return {name: patch_hunks(cache, name) for name, one in entries.items() if one and one.patch}
 
 
 def subset_builds(
