@@ -183,7 +183,9 @@ class Cluster:
         own_turn = turn(self.kind.module, self._asked[vendor])
         self._asked[vendor] += 1
         share = (time.monotonic() - self._began) * SHARE
-        length = min(self.kind.longest, max(self.kind.shortest, share))
+        # What a round finds is news when it ends.
+        quiet = self.settings.ends.quiet or inf
+        length = max(self.kind.shortest, min(self.kind.longest, share, quiet / 2))
         words = self.settings.options
         chosen = [*words[: words.index("--variant")]] if self._own else [*words]
         asked = Round(

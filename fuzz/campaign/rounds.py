@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
     module: str = MODELS
     shortest: int = 5
-    longest: int = 60
+    longest: int = 300
     patience: float = 0
     lacks: Callable[[], str] = nothing
 

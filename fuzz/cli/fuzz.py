@@ -140,7 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def duration(text: str) -> int:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "")
     if number.isdecimal() and 1 <= int(number) * UNITS[unit] <= MAX_SECONDS:
         return int(number) * UNITS[unit]
     what = f"expected 1 to {MAX_SECONDS} seconds, or as 10m, 6h, 7d, not {text!r}"
@@ -279,6 +279,8 @@ def do_fuzz(options: argparse.Namespace) -> int:
     if options.workers and options.workers < len(vendors):
         what = f"{len(vendors)} vendors take {len(vendors)} or more; --vendor chooses one"
         raise FuzzerError(f"--workers {options.workers}: {what}")
+    if options.junit and (options.junit.is_dir() or not options.junit.parent.is_dir()):
+        raise FuzzerError(f"--junit {options.junit}: no file can be written there")
     if options.live:
         options.variants = ",".join(names_of(options))
         settings = settings_of(options, vendors, ())
