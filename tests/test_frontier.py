@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from fuzz.campaign.coverage import ByOutline
 from fuzz.campaign.frontier import Frontier, Start
-from fuzz.campaign.mutator import MAX_STEPS, Mutator
-from fuzz.campaign.palette import steps_in
+from fuzz.campaign.mutator import MAX_STEPS
 from fuzz.campaign.turns import Turns
 from fuzz.campaign.walker import Walker
 from fuzz.compare.compared import compared
@@ -109,20 +108,6 @@ def test_a_way_that_is_shorter_is_gone_on_from_again() -> None:
         gone_on = list(iter(lambda: frontier.go_on(drawn), None))
         assert bool(gone_on) == goes_on
         assert all(data.startswith(detour) for data in gone_on)
-
-
-def test_what_is_read_before_mutations_are_asked_for_is_gone_on_from_too() -> None:
-    walker = Walker(Automaton(compared("vmx", choose("", []))))
-    tried: list[bytes] = []
-    mutator = Mutator("vmx", walker, tried=tried.append)
-    read = fuzz_input(Schedule("vmx", 2, tuple(Step("nop", 1) for _ in range(9))))
-    walker.walk(read)
-    mutator.begin_with(read)
-    for _ in range(100):
-        mutator(read, 0, 1)
-    # Of those nine steps later, and of where a VM starts.
-    lengths = set(map(steps_in, tried))
-    assert {1, 10} <= lengths
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

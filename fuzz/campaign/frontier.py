@@ -77,7 +77,6 @@ class Frontier:
 
     def put(self, node: Node, start: Start) -> bool:
         """`start` leads to `node`. Is its outline new?"""
-        self._renew()
         met, steps = (id(node), start.family), steps_in(start.data)
         known = self._met.get(met)
         if steps >= self.most or (known is not None and steps > known - SHORTER):
@@ -91,7 +90,10 @@ class Frontier:
     def go_on(self, drawn: random.Random) -> bytes | None:
         """Go on from a joint vCPU. Gives an input that did, those first that led to new outlines;
         None if there is none left to go on from."""
-        self._renew()
+        if self.walker.automaton.generation != self._generation:
+            for forgotten in (self._met, self._gone_on, self._turns):
+                forgotten.clear()
+            self._later[:] = self.families
         if not self._fresh and (start := self._next(drawn)):
             longer = start.data
             for longer, node in self._led(start):
@@ -100,18 +102,10 @@ class Frontier:
             self._fresh = self._fresh or [longer]
         return self._fresh.pop() if self._fresh else None
 
-    def _renew(self) -> None:
-        """Begin anew if the automaton has forgotten."""
-        if self.walker.automaton.generation != self._generation:
-            self._generation = self.walker.automaton.generation
-            for forgotten in (self._met, self._gone_on, self._turns):
-                forgotten.clear()
-            self._later[:] = self.families
-
     def _next(self, drawn: random.Random) -> Start | None:
         """Whose turn it is, if there is anyone."""
         while self._turns or self._later:
-            if not self._turns or len(self._later) == len(self.families):
+            if not self._turns:
                 self._begin(self._later.pop(0))
                 continue
             start = self._turns.take(lambda bound: int(drawn.random() * bound))
@@ -126,6 +120,7 @@ class Frontier:
         """Put where a VM starts."""
         data = code_bytes(header(self.vendor, MIN_VCPUS, 0))
         self.walker.walk(data)
+        self._generation = self.walker.automaton.generation
         for family in families:
             for on, node in enumerate(self.walker.vm):
                 self.put(node, Start(data, on, family))

@@ -16,15 +16,12 @@ from typing import Final, TypeVar
 
 from fuzz.campaign.frontier import Frontier, Start
 from fuzz.campaign.palette import (
-    CALM_FAMILIES,
     CODE_BYTES,
     HEADER_BYTES,
     RACE,
     beginning,
     code_bytes,
     families,
-    families_in_turn,
-    family_in,
     message,
     palette,
     rest,
@@ -33,7 +30,7 @@ from fuzz.campaign.palette import (
     unraced,
 )
 from fuzz.campaign.walker import Walker
-from fuzz.schedule.alphabet import MESSAGES
+from fuzz.schedule.alphabet import FAMILIES, MESSAGES
 from fuzz.schedule.codes import codes_of, decode_step, header, vcpus_of
 from variants.machine.points import POINTS
 from variants.machine.step import MIN_VCPUS, Vendor
@@ -70,6 +67,9 @@ RACING_SIPI: Final = 0.5
 """How often it is INIT, and SIPI, where it is drawn blindly."""
 CROSSED: Final = 4
 """Of so many crossovers one is made: libFuzzer asks for as many as for mutations."""
+CALM_FAMILIES: Final = ("", *FAMILIES)
+LARGEST_FIRST: Final = ("NMI", RACE, "SMI", "interrupts", "")
+"""All of them, by how many joint vCPUs of VMX there are."""
 DRAWN_FAMILIES: Final = (RACE,) * 6 + CALM_FAMILIES
 """What an input gets beside the usual steps that has nothing yet."""
 ALL_POINTS: Final = tuple(POINTS)
@@ -78,6 +78,20 @@ T = TypeVar("T")
 Mutation = Callable[[bytes, int, int], bytes]
 Crossover = Callable[[bytes, bytes, int, int], bytes]
 Note = Callable[[bytes], None]
+
+
+def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
+    """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
+    the second the two largest first, the others one after the other, each from another one on."""
+    if mix:
+        return [(None,)]
+    every = tuple(family for family in LARGEST_FIRST if races or family != RACE)
+    if turn == 0:
+        return [every]
+    if turn == 1:
+        return [every[:2], *((family,) for family in every[2:])]
+    first = (turn - 2) % len(every)
+    return [(family,) for family in every[first:] + every[:first]]
 
 
 class Mutator:
@@ -132,24 +146,6 @@ class Mutator:
         more = 1 + int(self._draw() * self._draw() * MOST_ADDED)
         return self._grown(frontier, begun, more) if frontier else self._grown_blindly(begun, more)
 
-    def begin_with(self, data: bytes) -> None:
-        """Go on from what libFuzzer has read before it asks for mutations: `data`, where the
-        frontier's walker has just been. So a session goes on where others have been, here or
-        elsewhere; with the families that it begins with."""
-        family = None if self.mix else family_in(data)
-        if self._seeded or not self.frontier or family not in self.frontier.families[0]:
-            return
-        walker = self.frontier.walker
-        if steps_in(data) and not walker.waiting:
-            self._put(self.frontier, data, self._goes_on_with(data, len(walker.vm)), family)
-
-    def _put(self, frontier: Frontier, data: bytes, on: int, family: str | None) -> None:
-        """Have the frontier go on from where its walker is with `on`, unless a latent difference on
-        another vCPU would hide what comes."""
-        vm = frontier.walker.vm
-        if not any(node.latent for number, node in enumerate(vm) if number != on):
-            frontier.put(vm[on], Start(data, on, family))
-
     def _kept(self, data: bytes) -> int:
         """How many steps of `data` to go on from."""
         steps = steps_in(data)
@@ -179,7 +175,10 @@ class Mutator:
         """What `data` may have beside the usual steps; None for anything."""
         if self.mix:
             return None
-        return family_in(data) or self._pick(DRAWN_FAMILIES if self.races else CALM_FAMILIES)
+        for code in codes_of(data)[1:]:
+            if some := families(code):
+                return min(some)
+        return self._pick(DRAWN_FAMILIES if self.races else CALM_FAMILIES)
 
     def _start_on(self, vcpus: int) -> int:
         return 1 if self._draw() < ON_AN_AP else self._below(vcpus)
@@ -213,8 +212,11 @@ class Mutator:
                 self.note(data)
                 walker.step(code)
             last = codes[-1]
-            if RACE not in families(last):
-                self._put(frontier, data, on, family)
+            if RACE in families(last):
+                continue
+            # A latent difference on another vCPU would hide what comes here.
+            if not any(node.latent for number, node in enumerate(walker.vm) if number != on):
+                frontier.put(walker.vm[on], Start(data, on, family))
         return beginning(data, MAX_STEPS)
 
     def _next(

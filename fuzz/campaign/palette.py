@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Final
 
-from fuzz.schedule.alphabet import FAMILIES, MESSAGES, UNRACED, families_of, vector_of
+from fuzz.schedule.alphabet import MESSAGES, UNRACED, families_of, vector_of
 from fuzz.schedule.codes import alphabet, codes_of, decode_step, encode_step, vcpus_of
 from variants.machine.step import MIN_VCPUS, TO_SELF, Step, Vendor
 
@@ -11,9 +11,6 @@ HEADER_BYTES: Final = 2
 CODE_BYTES: Final = 2
 RACE: Final = "race"
 """The family of `at` steps."""
-CALM_FAMILIES: Final = ("", *FAMILIES)
-LARGEST_FIRST: Final = ("NMI", RACE, "SMI", "interrupts", "")
-"""All of them, by how many joint vCPUs of VMX there are."""
 MESSAGE_WEIGHT: Final = 2
 """How much more often a message is drawn than a step."""
 
@@ -34,25 +31,6 @@ def families(code: int) -> frozenset[str]:
     if step is None:
         return frozenset()
     return families_of(step) | ({RACE} if step.at else set())
-
-
-def family_in(data: bytes) -> str:
-    """What an input that is `unmixed` has beside the usual steps, "" for nothing."""
-    return next((min(some) for some in map(families, codes_of(data)[1:]) if some), "")
-
-
-def families_in_turn(mix: bool, races: bool, turn: int) -> list[tuple[str | None, ...]]:
-    """What the frontier of the mutator number `turn` goes through: the first takes all in turns,
-    the second the two largest first, the others one after the other, each from another one on."""
-    if mix:
-        return [(None,)]
-    every = tuple(family for family in LARGEST_FIRST if races or family != RACE)
-    if turn == 0:
-        return [every]
-    if turn == 1:
-        return [every[:2], *((family,) for family in every[2:])]
-    first = (turn - 2) % len(every)
-    return [(family,) for family in every[first:] + every[:first]]
 
 
 def unmixed(data: bytes) -> bytes:

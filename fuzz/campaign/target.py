@@ -132,19 +132,13 @@ def runner(
     return run_by_edge if by_edge else run
 
 
-def target(
-    findings: Findings,
-    run: Callable[[bytes], None],
-    begin_with: Callable[[bytes], None] = lambda _: None,
-) -> Callable[[bytes], None]:
-    """The function libFuzzer calls: `run`, with a note of the input and of progress. begin_with: is
-    given each input when it has run."""
+def target(findings: Findings, run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """The function libFuzzer calls: `run`, with a note of the input and of progress."""
 
     def counted(data: bytes) -> None:
         findings.current = data
         findings.progress.count()
         run(data)
-        begin_with(data)
 
     return counted
 
@@ -217,8 +211,7 @@ def main() -> None:
     arguments += options.libfuzzer
     mutator = Mutator(options.vendor, walker, note, tried, options.mix, turn=options.turn)
     with watched():
-        one = target(findings, run, mutator.begin_with)
-        guarded(hand_over)(arguments, one, mutator, options.mix)
+        guarded(hand_over)(arguments, target(findings, run), mutator, options.mix)
 
 
 if __name__ == "__main__":
