@@ -25,7 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from fuzz.page.read import CAMPAIGN
+from fuzz.campaign.folder import holds_campaign
+from fuzz.page.read import told_in
 
 ROOT = Path(__file__).resolve().parent.parent
 CERTIFICATE = ROOT / "corpus" / "exhaustive.json"
@@ -66,14 +67,16 @@ def run(seed: int, limit: int, certificate: Path) -> Campaign:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as campaign:
             end = time.monotonic() + limit
             while campaign.poll() is None and time.monotonic() < end:
-                if wanted <= {one["signature"] for one in told_in(Path(folder))}:
+                if wanted <= {one["signature"] for one in found_in(Path(folder))}:
                     break
                 time.sleep(LOOK)
             for _ in range(2):
                 campaign.send_signal(signal.SIGTERM)
                 time.sleep(LOOK)
-        told = told_in(Path(folder))
+        told = found_in(Path(folder))
     found = sorted((one for one in told if one["signature"] in wanted), key=when, reverse=True)
+    if not found:
+        raise SystemExit(f"seed {seed}: nothing of {certificate} was found in {limit} s")
     names = [one["signature"] for one in found]
     return Campaign(
         seed,
@@ -86,13 +89,9 @@ def run(seed: int, limit: int, certificate: Path) -> Campaign:
     )
 
 
-def told_in(folder: Path) -> list[dict[str, Any]]:
-    """The signatures that the campaign there has found so far."""
-    try:
-        told = json.loads((folder / CAMPAIGN).read_text())
-    except FileNotFoundError:
-        return []
-    return list(told["signatures"])
+def found_in(folder: Path) -> list[dict[str, Any]]:
+    """The signatures of the campaign there, as far as it is."""
+    return told_in(folder)[1]["signatures"] if holds_campaign(folder) else []
 
 
 def when(signature: dict[str, Any]) -> float:

@@ -166,8 +166,8 @@ def make_room(folder: Path, vendors: Sequence[Vendor], session: int, seeds: bool
         if seeds:
             write_seeds(corpus, vendor)
     for path in (folder / WORK).iterdir():
-        counts = path.suffix in (".count", ".reached")
-        if counts and not path.name.startswith(f"{session}-"):
+        of_session = path.name.startswith(f"{session}-")
+        if path.suffix in (".count", ".reached") and not of_session:
             path.unlink()
 
 

@@ -2,12 +2,13 @@
 
 libFuzzer runs one mutation at a time of an input that it chooses. There are many thousand joint
 vCPUs, each with up to a hundred ways on, so most mutations would go where others have gone. Here
-each joint vCPU is gone on from once, in every way, when its turn comes; races that come to the same
-are one way. Turns go round (`fuzz.campaign.turns`): families of events, whether variants differ
-inside, how many are still compared, which and how they differ, and outlines
-(`fuzz.campaign.coverage`). So what is rare has its turn soon, and what may be behind it is seen.
-Every second turn is of who has waited longest, whatever its outline: what takes many steps of a
-usual kind is not far then. When the automaton forgets, all begins anew.
+each joint vCPU is gone on from once, in every way, when its turn comes, and again where a way there
+turns out to be shorter; races that come to the same are one way. Turns go round
+(`fuzz.campaign.turns`): families of events, whether variants differ inside, how many are still
+compared, which and how they differ, and outlines (`fuzz.campaign.coverage`). So what is rare has
+its turn soon, and what may be behind it is seen. Every second turn is of who has waited longest,
+whatever its outline: what takes many steps of a usual kind is not far then. When the automaton
+forgets, all begins anew.
 """
 
 import random
@@ -26,9 +27,7 @@ from variants.machine.vcpu import Irq
 
 OLDEST: Final = "oldest"
 BY_OUTLINE: Final = "by outline"
-"""The two places at which what is alike waits for its turn."""
-
-
+"""The two places at which what is alike but for its outline waits for its turn."""
 SHORTER: Final = 2
 """By how many steps a way to a joint vCPU has to be shorter for it to be gone on from again: what
 is far behind it would else be too far."""
@@ -112,7 +111,7 @@ class Frontier:
             if start not in self._gone_on:
                 self._gone_on.add(start)
                 return start
-            # It was put at two places.
+            # It waited at the other place too.
             self._gone_on.remove(start)
         return None
 

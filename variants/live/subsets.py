@@ -26,7 +26,7 @@ def patch_hunks(cache: Path | None, name: str) -> list[Hunk]:
 
 
 def hunks_of_patches(cache: Path | None, names: Iterable[str]) -> dict[str, list[Hunk]]:
-    """The hunks of those of `names`, which are set up, that are patches."""
+    """The hunks of those of `names` that are patches. Raises LiveError if nothing is set up."""
     setup = read_setup(cache_folder(cache).resolve())
     entries = {name: setup.entry(name) for name in names}
     return {name: patch_hunks(cache, name) for name, one in entries.items() if one and one.patch}
