@@ -30,8 +30,8 @@ def varied(data: bytes, random: Random) -> bytes:
     """`data`, sometimes with messages sent otherwise, or twice."""
     if random.random() >= VARIED:
         return data
-    vcpus = vcpus_of(codes_of(data)[0])
     while messages := messages_in(data):
+        vcpus = vcpus_of(codes_of(data)[0])
         number, step = random.choice(messages)
         changes = (other_vector, other_target, other_sender, again)
         some = random.choice(changes)(step, vcpus, random)

@@ -58,9 +58,13 @@ def start(
     )
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(
+    what: Callable[[], bool], seconds: float = 60, run: "subprocess.Popen[str] | None" = None
+) -> None:
+    """Wait until it is so, for as long as `run`, which is to bring it about, goes on."""
     end = time.monotonic() + seconds
     while not what():
+        assert run is None or run.poll() is None, run.communicate()
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
 

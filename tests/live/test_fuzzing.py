@@ -43,7 +43,7 @@ def test_the_claim_is_found_from_nothing(cache: Path, tmp_path: Path, vendor: st
     scratch.mkdir()
     options = ("--vendor", vendor, "--seed", "1", "--time", "1d", "--out", out, "--json")
     with start(cache, scratch, "fuzz", "--live", *PAIR, *options) as run:
-        wait_for(lambda: f"{vendor}: {CLAIM}" in signatures(out), PATIENCE)
+        wait_for(lambda: f"{vendor}: {CLAIM}" in signatures(out), PATIENCE, run)
         os.kill(run.pid, signal.SIGINT)
         printed, errors = run.communicate()
     assert run.returncode == 1, errors
@@ -66,7 +66,7 @@ def test_one_that_was_killed_goes_on(cache: Path, tmp_path: Path) -> None:
     scratch.mkdir()
     options = ("--vendor", "svm", "--out", out)
     with start(cache, scratch, "fuzz", "--live", *PAIR, *options, "--time", "1d") as run:
-        wait_for(lambda: bool(signatures(out)), PATIENCE)
+        wait_for(lambda: bool(signatures(out)), PATIENCE, run)
         before = counted(out)
         run.kill()
         run.communicate()
@@ -112,7 +112,7 @@ def test_a_hunk_that_a_review_does_not_reach(own_cache: Path, tmp_path: Path) ->
     options = ("--variants", "original,first-vector", "--vendor", "svm", "--seed", "1")
     more = ("--corpus", SEEDS, "--time", "1d", "--out", out, "--json")
     with start(own_cache, scratch, "fuzz", "--live", *options, *more) as fuzz:
-        wait_for(lambda: bool(signatures(out)), PATIENCE)
+        wait_for(lambda: bool(signatures(out)), PATIENCE, fuzz)
         os.kill(fuzz.pid, signal.SIGINT)
         printed, errors = fuzz.communicate()
     assert fuzz.returncode == 1, errors
