@@ -25,7 +25,6 @@ from fuzz.campaign.folder import LOCK, MAX_LOG, enter, keep_aside, make_room, ro
 from fuzz.campaign.local import hire
 from fuzz.campaign.statistics import Statistics
 from fuzz.campaign.walker import Walker
-from fuzz.cli.fuzz import duration
 from fuzz.cli.main import main
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
@@ -377,23 +376,3 @@ def test_a_campaign_ends_when_nothing_is_new(tmp_path: Path) -> None:
     out = tmp_path / "campaign"
     chosen = ["--variants", "original", "--variant", str(own), "--vendor", "svm"]
     assert main(["fuzz", "--until-quiet", "2", "--time", "120", "--out", str(out), *chosen]) == 0
-
-
-@pytest.mark.parametrize("wrong", ["--time=", "--until-quiet=", "--time=h", "--junit=no/x.xml"])
-def test_wrong_options_are_refused_before_anything_runs(
-    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    try:
-        status: object = main(["fuzz", "--out", "campaign", wrong])
-    except SystemExit as ended:
-        status = ended.code
-    assert status == 2
-    assert wrong.partition("=")[0] in capsys.readouterr().err
-    assert not Path("campaign").exists()
-
-
-@given(st.integers(1, 2000), st.sampled_from(["", "s", "m", "h", "d"]))
-def test_durations(number: int, unit: str) -> None:
-    seconds = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
-    assert duration(f"{number}{unit}") == number * seconds

@@ -115,6 +115,9 @@ def test_a_worker_that_dies_costs_its_round(client: Client, address: str, tmp_pa
     assert process.returncode == 1, error
     assert complaints(error) == []
     assert kept(out).first
+    told = (out / "log" / "rounds.log").read_text()
+    assert "Z svm: " in told
+    assert "Z 2 threads" in told
 
 
 @contextmanager

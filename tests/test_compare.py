@@ -58,7 +58,17 @@ def test_what_is_known_is_read_as_written(
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "- 1", "- title: x", "- {signature: 1}", "- {signature: x, ruling: y}", "a: ["]
+    "text",
+    [
+        "{}",
+        "- 1",
+        "- title: x",
+        "- {signature: 1}",
+        "- {signature: x, ruling: y}",
+        "a: [",
+        "# A\n\na: b: c",
+        "\x00",
+    ],
 )
 def test_a_bad_list_of_what_is_known_is_one_line(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -100,6 +110,19 @@ def test_versions_of_a_patch(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     }
     assert main(["compare", one, other]) == 1
     assert "v2" in capsys.readouterr().out
+
+
+def test_how_much_either_has_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the shorter one lacks may be no difference."""
+    one = run_file(tmp_path / "one.json", "original,v1", INIT=3)
+    other = run_file(tmp_path / "other.json", "original,v1", SIPI=3)
+    for path, ran in ((one, {"mix": True, "schedules": 1234, "seconds": 5.4}), (other, {})):
+        told = json.loads(Path(path).read_text())
+        Path(path).write_text(json.dumps({**told, **ran}))
+    assert main(["compare", one, other]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{one}: 1,234 schedules in 5 s, with --mix"
+    assert not any(line.startswith(other) for line in said)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"signatures": [1]}', '{"signatures": [{}]}'])

@@ -17,9 +17,17 @@ from rich.console import Console
 
 from bench.kills import run
 from fuzz.campaign.folder import Before, enter, locked, make_room
-from fuzz.campaign.status import LATEST, Noting, Pulse, Status, read_status, status_of
+from fuzz.campaign.status import (
+    LATEST,
+    Noting,
+    Pulse,
+    State,
+    Status,
+    read_status,
+    status_of,
+)
 from fuzz.cli import output, view
-from fuzz.cli.fuzz import CERTIFICATE, certified
+from fuzz.cli.ends import CERTIFICATE, certified
 from fuzz.cli.main import main
 from variants.catalogue import choose
 
@@ -37,7 +45,21 @@ TOLD = {
     "seconds": 7.0,
     "session": {"number": 1, "schedules": 0, "seconds": 0.0},
 }
-PULSE = Pulse(90.0, 2, 3.0, 8, 9, 4, 6, 53.0, 600, True)
+PULSE = Pulse(
+    State.FUZZING,
+    rate=90.0,
+    overall=80.0,
+    workers=2,
+    quiet=3.0,
+    corpus=8,
+    coverage=9,
+    found=4,
+    wanted=6,
+    beyond=1,
+    left=53.0,
+    until_quiet=600,
+    until_complete=True,
+)
 
 
 def held(status: Status, width: int) -> str:
@@ -61,13 +83,23 @@ def test_a_campaign_that_runs_and_one_that_does_not(folder: Path) -> None:
     corpora = folder / "corpus"
     with ExitStack() as stack:
         enter(stack, folder, resume=True)
-        assert noting.note((700, 7.0), 3.0, 2, 30, found)
-        assert not noting.note((750, 7.5), 3.0, 2, 30, found)
-        assert noting.note((900, 9.0), 3.0, 2, 30, found)
+        assert noting.note((700, 7.0), 3.0, 2, 30, found, 3)
+        assert not noting.note((750, 7.5), 3.0, 2, 30, found, 3)
+        assert noting.note((900, 9.0), 3.0, 2, 30, found, 3)
         running = read_status(folder)
-        assert noting.note((1000, 29.0), 3.0, 2, 30, found)
+        assert noting.note((1000, 29.0), 3.0, 2, 30, found, 3)
         assert read_status(folder).pulse.rate == 5.0
+        noting.finish(29.0)
+        assert noting.note((1100, 30.0), 3.0, 0, 30, found, 2)
+        assert noting.note((1100, 60.0), 3.0, 0, 30, found, 1)
+        finishing = read_status(folder)
+    pulse = finishing.pulse
+    assert (pulse.state, pulse.overall, pulse.rough) == (State.FINISHING, 400 / 22, 1)
+    assert (finishing.seconds, pulse.beyond) == (60.0, 1)
+    assert "1 signature left" in held(finishing, 200)
+    assert "finishing" in view.line(finishing)
     pulse = running.pulse
+    assert pulse.state == State.FUZZING
     assert running.running
     assert pulse.rate == 100.0
     assert (pulse.workers, pulse.found, pulse.wanted, pulse.left) == (2, 2, 6, 51.0)
@@ -77,6 +109,25 @@ def test_a_campaign_that_runs_and_one_that_does_not(folder: Path) -> None:
     assert (ended.pulse.workers, ended.pulse.rate, ended.pulse.left) == (0, 0.0, None)
     assert (ended.schedules, ended.kinds) == (700, {"latent": 2, "visible": 3})
     assert [one.seconds for one in ended.latest] == [4.0, 3.0, 2.0][:LATEST]
+
+
+def test_one_that_starts_shows_nothing_of_the_session_before(folder: Path, tmp_path: Path) -> None:
+    (folder / "work" / "status").write_text(json.dumps(PULSE._asdict()))
+    assert read_status(folder).pulse.state == State.STOPPED
+    with ExitStack() as stack:
+        enter(stack, folder, resume=True)
+        starting = read_status(folder)
+    assert (starting.running, starting.pulse) == (True, Pulse())
+    assert "campaign     " in held(starting, 80)
+    assert ": starting" in held(starting, 80)
+
+
+def test_one_that_has_written_nothing_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path):
+        assert main(["status", str(tmp_path)]) == 2
+    assert "just starting" in capsys.readouterr().err
 
 
 def test_looking_keeps_no_campaign_out(folder: Path) -> None:
@@ -126,7 +177,8 @@ def test_a_line_is_a_line_on_any_terminal(width: int) -> None:
 def test_what_will_end_it() -> None:
     status = status_of("campaign", Before(1, 700, 7.0, TOLD), PULSE, True)
     text = held(status, 200)
-    assert "4 of 6 signatures and 1 more: 2 latent, 3 visible" in text
+    whole = "4 of 6 signatures of the certificate and 1 that it has not: 2 latent, 3 visible"
+    assert whole in text
     assert (
         "in 53 s, or when nothing was new for 10 min, or when all are found, or with Ctrl-C" in text
     )
@@ -194,6 +246,7 @@ def test_a_session_on_a_terminal(tmp_path: Path) -> None:
     assert status in (0, 1), said
     assert after == before
     assert said.rfind(b"\x1b[?25h") > said.rfind(b"\x1b[?25l")
+    assert b"finishing" in said
     assert b"signatures, " in said.rpartition(b"\x1b[?25h")[2]
     assert not read_status(out).running
 

@@ -123,6 +123,9 @@ class Keeper(Protocol):
     def settle(self) -> bool:
         """Do some of what can wait. Was there anything?"""
 
+    def waiting(self) -> int:
+        """How many signatures wait for that."""
+
     def sweep(self) -> None:
         """Keep what the inputs take within bounds. Raises OSError."""
 
@@ -255,7 +258,8 @@ def fuzz(
         statistics.note(seconds, schedules, len(found), crew.coverage(), out / CORPUS)
         quiet = seconds - statistics.new_at
         most = statistics.last.coverage
-        if pulse.note((schedules, seconds), quiet, crew.alive(), most, found):
+        alive, rough = crew.alive(), collector.waiting()
+        if pulse.note((schedules, seconds), quiet, alive, most, found, rough):
             progress()
         return quiet
 
@@ -277,9 +281,14 @@ def fuzz(
             trouble = crew.wrong()
         # Also of one that has died since.
         trouble = trouble or crew.wrong()
+        ending = asked()
+        pulse.finish(collector.ran()[1])
+        note()
         crew.stop()
         while collector.collect(out / WORK) or collector.settle():
             note()
+            if asked() and not ending:
+                raise KeyboardInterrupt
         if not trouble:
             collector.end()
     except (StepError, HangError) as error:

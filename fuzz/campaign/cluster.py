@@ -20,16 +20,17 @@ from typing import Any, Final
 from distributed import CancelledError, Client, Event, Future, KilledWorker
 
 from fuzz.campaign.campaign import Settings
+from fuzz.campaign.collector import now
 from fuzz.campaign.corpus import Cover, covering, shortest_first
 from fuzz.campaign.elsewhere import PATIENCE, Call, WorkerError, own_files, own_of, program
-from fuzz.campaign.folder import CORPUS, WORK
+from fuzz.campaign.folder import CORPUS, LOG, WORK
 from fuzz.campaign.processes import GRACE, seed_of, turn
 from fuzz.campaign.rounds import Done, Input, Kind, Round, run
 from fuzz.campaign.tally import Counts, added
 from fuzz.compare.compared import compared
 from fuzz.page.read import CAMPAIGN
 from fuzz.schedule.codes import schedule_of_input
-from fuzz.schedule.file import write_whole
+from fuzz.schedule.file import append_line, write_whole
 from fuzz.schedule.schedule import races
 from variants.catalogue import describe
 from variants.machine.step import Vendor
@@ -45,6 +46,8 @@ WAYS: Final = 2
 """How many inputs to take for a signature, with and without races, or for a way to it, besides
 shorter ones."""
 FUZZ_MODELS: Final = Kind()
+ROUNDS: Final = "rounds.log"
+"""In `LOG`: what became of them, and how many threads the cluster had."""
 
 
 class Corpus:
@@ -160,6 +163,7 @@ class Cluster:
         """See how many threads there are."""
         if self._gone or time.monotonic() < self._looked + LOOK:
             return
+        before = self._threads
         self._looked, self._threads = time.monotonic(), 0
         # Then Dask has tried to reach it again.
         self._gone = self.client.status == "closed"
@@ -172,6 +176,8 @@ class Cluster:
             self._gone = True
         except OSError:
             pass
+        if self._threads != before:
+            self._log(f"{self._threads} threads")
         if self._gone:
             what = f"the scheduler at {self._scheduler.address} is gone"
             self._wrong = f"{what}: --resume goes on without it"
@@ -219,8 +225,12 @@ class Cluster:
             self._wrong = f"a worker cannot fuzz, is eventdiff installed there? {describe(error)}"
         else:
             self._killed += 1
+            self._log(f"a round was given up: {error}")
             if self._killed == MOST_KILLED:
                 self._wrong = f"the workers that had the last {MOST_KILLED} rounds all died"
+
+    def _log(self, what: str) -> None:
+        append_line(self.settings.out / LOG / ROUNDS, f"{now()} {what}")
 
     def enough(self, vendor: Vendor) -> None:
         """Rounds that are begun from now on are of other vendors."""
@@ -240,6 +250,7 @@ class Cluster:
             self._reached = added([self._reached, *done.reached])
             write_whole(work / f"{self.session}-cluster.reached", json.dumps(self._reached))
         self._runs += done.runs
+        self._log(f"{vendor}: {done.runs} schedules, {len(done.findings)} findings")
         elapsed = time.monotonic() - self._began
         write_whole(work / f"{self.session}-cluster.count", f"{self._runs} {elapsed:.3f}")
         self._wrong = self._wrong or done.wrong

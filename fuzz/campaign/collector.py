@@ -169,6 +169,10 @@ class Collector:
         self.report()
         return True
 
+    def waiting(self) -> int:
+        """How many signatures `settle` has left."""
+        return len(self.rough)
+
     def report(self) -> None:
         """Write the summary, if there is something new, and announce that."""
         if self.best != self.told:

@@ -68,6 +68,8 @@ def enter(stack: ExitStack, folder: Path, resume: bool) -> Before:
     resume: go on with the campaign that it holds, if there is one. Raises FolderError if it cannot
     be used, and OSError.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"{folder}: is no folder: give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(locked(folder))
     sweep(folder)
@@ -79,6 +81,8 @@ def enter(stack: ExitStack, folder: Path, resume: bool) -> Before:
     if not resume:
         ways = "--resume goes on with it, --fresh begins anew and keeps it aside"
         raise FolderError(f"{folder}: holds a campaign: {ways}")
+    # How the session before stood.
+    (folder / WORK / STATUS).unlink(missing_ok=True)
     drop_damaged(folder / CORPUS)
     if (folder / STATISTICS).exists():
         drop_cut_off(folder / STATISTICS)
@@ -158,8 +162,7 @@ def make_room(folder: Path, vendors: Sequence[Vendor], session: int, seeds: bool
     earlier sessions, which campaign.json has, and what else was theirs. Raises OSError."""
     for name in (LOG, WORK):
         (folder / name).mkdir(exist_ok=True)
-    for path in (folder / PAGE, folder / WORK / STATUS):
-        path.unlink(missing_ok=True)
+    (folder / PAGE).unlink(missing_ok=True)
     for vendor in vendors:
         corpus = folder / CORPUS / vendor
         corpus.mkdir(parents=True, exist_ok=True)

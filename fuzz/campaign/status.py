@@ -3,6 +3,7 @@
 import json
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,21 +19,38 @@ LATEST: Final = 3
 """New signatures that are named."""
 
 
+class State(StrEnum):
+    """What a campaign does. `FINISHING`: nobody fuzzes any more, and what was found is minimised
+    and held against shortest schedules."""
+
+    STARTING = "starting"
+    FUZZING = "fuzzing"
+    FINISHING = "finishing"
+    STOPPED = "stopped"
+
+
 class Pulse(NamedTuple):
-    """What a running campaign notes of itself. rate: schedules a second lately. quiet: seconds
-    without anything new. found, wanted: of a certificate's signatures, if there is one to go by.
+    """What a running campaign notes of itself. rate: schedules a second lately; overall: while this
+    session fuzzed. quiet: seconds without anything new. found, wanted: of a certificate's
+    signatures, if there is one to go by; beyond: found, and none of these. rough: signatures of
+    which shorter schedules are still to be looked for.
 
     left: seconds until it ends; until_quiet: what `quiet` ends it at; until_complete: it ends when
     all that is wanted is found. None, False if they do not count.
     """
 
+    state: State = State.STARTING
+    seconds: float = 0.0
     rate: float = 0.0
+    overall: float = 0.0
     workers: int = 0
     quiet: float = 0.0
     corpus: int = 0
     coverage: int = 0
     found: int | None = None
     wanted: int | None = None
+    beyond: int = 0
+    rough: int = 0
     left: float | None = None
     until_quiet: int | None = None
     until_complete: bool = False
@@ -47,7 +65,7 @@ class Seen(NamedTuple):
 
 class Status(NamedTuple):
     """kinds: how many signatures there are of each. latest: the new ones, the last first. pulse:
-    what the campaign noted last; of one that does not run, without workers and ends."""
+    what the campaign noted last; of one that does not run, `STOPPED`, without workers and ends."""
 
     campaign: str
     running: bool
@@ -61,7 +79,8 @@ class Status(NamedTuple):
 class Noting:
     """Notes a `Pulse` every second or so.
 
-    end: the second of the campaign in which it ends. expected: signatures that there are.
+    end: the second of the campaign in which it ends. expected: signatures that there are. fuzzed:
+    for how many seconds this session has, once it does no more.
     """
 
     def __init__(
@@ -78,6 +97,14 @@ class Noting:
         self.expected = expected
         self.until_complete = until_complete
         self.recent: deque[tuple[float, int]] = deque()
+        self.began: tuple[float, int] | None = None
+        self.fuzzed: float | None = None
+        self.due = 0.0
+
+    def finish(self, seconds: float) -> None:
+        """Nobody fuzzes any more, since this second of the campaign."""
+        if self.began and self.fuzzed is None:
+            self.fuzzed = seconds - self.began[0]
         self.due = 0.0
 
     def note(
@@ -87,6 +114,7 @@ class Noting:
         workers: int,
         coverage: int,
         found: frozenset[str],
+        rough: int,
     ) -> bool:
         """Note one, if one is due; was it? ran: schedules and seconds. Raises OSError."""
         schedules, seconds = ran
@@ -97,15 +125,22 @@ class Noting:
         while len(self.recent) > 2 and seconds - self.recent[0][0] > LATELY:
             self.recent.popleft()
         past, then = self.recent[0]
+        self.began = since, before = self.began or (seconds, schedules)
+        fuzzed = seconds - since if self.fuzzed is None else self.fuzzed
         expected = self.expected
         pulse = Pulse(
+            State.FUZZING if self.fuzzed is None else State.FINISHING,
+            seconds,
             (schedules - then) / max(seconds - past, EVERY),
+            (schedules - before) / max(fuzzed, EVERY),
             workers,
             quiet,
             sum(len(list(one.iterdir())) for one in (self.out / CORPUS).iterdir()),
             coverage,
             None if expected is None else len(expected & found),
             None if expected is None else len(expected),
+            0 if expected is None else len(found - expected),
+            rough,
             None if self.end is None else max(0.0, self.end - seconds),
             self.until_quiet,
             self.until_complete,
@@ -117,6 +152,8 @@ class Noting:
 def read_status(folder: Path) -> Status:
     """How the campaign in `folder` stands. Raises FolderError, and OSError."""
     if not holds_campaign(folder):
+        if is_running(folder):
+            raise FolderError(f"{folder}: a campaign is just starting there")
         raise FolderError(f"{folder}: no {CAMPAIGN}: no campaign has run here")
     path = folder / WORK / STATUS
     try:
@@ -131,11 +168,13 @@ def status_of(campaign: str, ran: Before, pulse: Pulse, running: bool) -> Status
     told = ran.told["signatures"]
     firsts = [Seen(one["signature"], one["first"]["seconds"]) for one in told if "first" in one]
     if not running:
-        pulse = pulse._replace(rate=0.0, workers=0, left=None, until_quiet=None)
+        pulse = pulse._replace(
+            state=State.STOPPED, rate=0.0, workers=0, left=None, until_quiet=None
+        )
     return Status(
         campaign,
         running,
-        ran.seconds,
+        max(ran.seconds, pulse.seconds),
         ran.schedules,
         dict(sorted(Counter(one["kind"] for one in told).items())),
         sorted(firsts, key=lambda one: one.seconds, reverse=True)[:LATEST],

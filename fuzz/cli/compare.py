@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fuzz.cli.status import DIFFERENT, SAME
-from fuzz.page.read import FolderError, told_in
+from fuzz.page.read import FolderError, extent, told_in
 from fuzz.report.changes import Run, as_called, changes, changes_text, renamed, run_of
 from fuzz.schedule.schedule import printable
 
@@ -65,5 +65,9 @@ def do_compare(options: argparse.Namespace) -> int:
         print(json.dumps(told))
     else:
         said = [f"{its} in {paths[1]} is compared with {own}" for its, own in names.items()]
+        if any(found):
+            # What the shorter run lacks may be no difference.
+            pairs = zip(paths, map(extent, (before, after)), strict=True)
+            said += [f"{path}: {how}" for path, how in pairs if how]
         print("\n".join(map(printable, [*said, *changes_text(found).splitlines()])) or "the same")
     return DIFFERENT if any(found) else SAME

@@ -189,7 +189,9 @@ def read_certificate(path: Path) -> dict[str, Any]:
         raise AlphabetError(f"{path}: not a certificate") from None
     if missing:
         raise AlphabetError(f"{path}: not a certificate, {min(missing)!r} is missing")
-    if not set(certified["vendors"]) <= set(VENDORS) or not certified["variant_options"]:
+    hashed = isinstance(certified.get("variants", {}), dict)
+    mine = set(certified["vendors"]) <= set(VENDORS) and certified["variant_options"]
+    if not hashed or not mine:
         raise AlphabetError(f"{path}: not a certificate of this program's")
     return certified
 

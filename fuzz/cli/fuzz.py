@@ -1,18 +1,18 @@
 """`eventdiff fuzz`: a campaign's options and output."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from fuzz.campaign.campaign import Ends, FuzzerError, Recruit, Settings, run
+from fuzz.campaign.campaign import FuzzerError, Recruit, Settings, run
 from fuzz.campaign.folder import holds_campaign, keep_aside
 from fuzz.campaign.inputs import given_in
 from fuzz.campaign.local import hire
 from fuzz.campaign.processes import MAX_SEED
 from fuzz.cli import cluster
-from fuzz.cli.explore import read_certificate
+from fuzz.cli.ends import SECONDS, certified, duration, ends_of
 from fuzz.cli.fuzz_live import do_fuzz_live, names_of
 from fuzz.cli.live_replay import built_of
 from fuzz.cli.output import TELLING, complain
@@ -22,7 +22,6 @@ from fuzz.cli.variants import complain_of_races
 from fuzz.cli.view import watching
 from fuzz.compare.compared import compared
 from fuzz.compare.signature import Form
-from fuzz.explore.certificate import hashes
 from fuzz.findings.known import read_known
 from fuzz.live.confirm import confirm
 from fuzz.memory.automaton import Automaton
@@ -30,7 +29,6 @@ from fuzz.page.read import CAMPAIGN, FolderError, options_in, told_in
 from fuzz.report.folder import slug
 from fuzz.report.junit import write_junit
 from fuzz.schedule.schedule import Schedule, printable
-from fuzz.schedule.seeds import CORPUS
 from variants.catalogue import choose
 from variants.machine.step import VENDORS, Vendor
 from variants.variant import Variant
@@ -54,14 +52,8 @@ With --live kernels run the schedules, in emulators that stay up, and the basic 
 these reach are what is new to the fuzzer. It begins with nothing, or what --corpus has; there are
 no races, and no models. What differs is minimised on real KVM and seen again in three fresh VMs.
 """
-CERTIFICATE: Final = CORPUS / "exhaustive.json"
 LATEST: Final = Path("reports/latest")
-SECONDS: Final = 60
-"""How long to fuzz if nothing else ends it."""
-MAX_SECONDS: Final = 2**31 - 1
-"""The most that libFuzzer takes."""
 MAX_MB: Final = 1 << 20
-UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,14 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def duration(text: str) -> int:
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "")
-    if number.isdecimal() and 1 <= int(number) * UNITS[unit] <= MAX_SECONDS:
-        return int(number) * UNITS[unit]
-    what = f"expected 1 to {MAX_SECONDS} seconds, or as 10m, 6h, 7d, not {text!r}"
-    raise argparse.ArgumentTypeError(what)
-
-
 def megabytes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_MB:
         raise argparse.ArgumentTypeError(f"expected 1 to {MAX_MB} MB, not {text!r}")
@@ -190,20 +174,6 @@ def resumed(options: argparse.Namespace, out: Path) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), **kept})
 
 
-def ends_of(options: argparse.Namespace, vendors: tuple[Vendor, ...]) -> Ends:
-    """What ends the campaign. Raises AlphabetError or FolderError for a certificate that tells
-    nothing."""
-    wanted = None
-    if options.until_complete:
-        wanted = signatures_in(read_certificate(options.until_complete), vendors)
-        if not wanted:
-            raise FolderError(f"{options.until_complete}: no signatures of {', '.join(vendors)}")
-    timed = options.time
-    if timed is None and options.until_quiet is None and wanted is None:
-        timed = SECONDS
-    return Ends(timed, options.until_quiet, wanted)
-
-
 def given_by(place: Path, vendors: Sequence[Vendor]) -> Sequence[Schedule]:
     """The schedules in `place`. Raises FolderError, and OSError."""
     schedules, wrong = given_in(place)
@@ -213,23 +183,6 @@ def given_by(place: Path, vendors: Sequence[Vendor]) -> Sequence[Schedule]:
     if not any(one.vendor in vendors for one in schedules):
         raise FolderError(f"{place}: no schedules of {', '.join(vendors)}")
     return schedules
-
-
-def certified(vendors: tuple[Vendor, ...], variants: Sequence[Variant]) -> frozenset[str] | None:
-    """All signatures there are, where the project's certificate is of what is compared."""
-    try:
-        told = read_certificate(CERTIFICATE)
-    except OSError:
-        return None  # A package carries none.
-    if not hashes(variants).items() <= told.items():
-        return None
-    return signatures_in(told, vendors)
-
-
-def signatures_in(certificate: Mapping[str, Any], vendors: Sequence[Vendor]) -> frozenset[str]:
-    """Those of `vendors`."""
-    names = (str(one["signature"]) for one in certificate.get("signatures", ()))
-    return frozenset(name for name in names if name.partition(":")[0] in vendors)
 
 
 def recruiting(client: "Client | None", workers: int | None) -> Recruit:
@@ -249,7 +202,7 @@ def settings_of(
     schedules = [one for place in options.corpus for one in given_by(place, vendors)]
     return Settings(
         vendors,
-        ends_of(options, vendors),
+        ends_of(options, vendors, variants),
         options.out or LATEST,
         options.resume,
         variants,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fuzz.cli.fuzz import duration
+from fuzz.cli.ends import duration
 from fuzz.cli.kernels import add_cache, add_mirror, trial, variants_in
 from fuzz.cli.output import TELLING, complain, on_terminal, seldom
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from fuzz.campaign.status import Pulse, Status, read_status
+from fuzz.campaign.status import Pulse, State, Status, read_status
 from fuzz.cli.output import on_terminal, seldom
 from fuzz.cli.status import SAME
 from fuzz.schedule.schedule import printable
@@ -48,7 +48,7 @@ def put(console: Console, text: Text) -> None:
 def status_json(status: Status) -> dict[str, Any]:
     """What `status --json` prints."""
     latest = [one._asdict() for one in status.latest]
-    told: dict[str, Any] = {**status._asdict(), "latest": latest, **status.pulse._asdict()}
+    told: dict[str, Any] = {**status.pulse._asdict(), **status._asdict(), "latest": latest}
     del told["pulse"]
     return told
 
@@ -83,52 +83,62 @@ def shown(status: Status) -> Text:
 
 def rows(status: Status) -> Iterator[tuple[str, str]]:
     """What is shown, each with what it is called."""
-    pulse, overall = status.pulse, status.schedules / max(status.seconds, 1.0)
-    state = f"running, {counted(pulse.workers, 'worker')}" if status.running else "not running"
-    yield "campaign", f"{status.campaign}: {state}"
+    pulse = status.pulse
+    yield "campaign", f"{status.campaign}: {state(pulse)}"
     yield "ran", f"{span(status.seconds)}, {counted(status.schedules, 'schedule')}"
-    lately = f"{pulse.rate:,.0f} now, " if status.running else ""
-    yield "a second", f"{lately}{overall:,.0f} overall"
+    if pulse.overall:
+        lately = f"{pulse.rate:,.0f} now, " if pulse.state == State.FUZZING else ""
+        yield "a second", f"{lately}{pulse.overall:,.0f} while this session fuzzed"
     if pulse.corpus:
         yield "corpus", f"{counted(pulse.corpus, 'input')}, {counted(pulse.coverage, 'counter')}"
     kinds = ", ".join(f"{number} {kind}" for kind, number in status.kinds.items())
     yield "found", f"{found(status)}{kinds and f': {kinds}'}"
     for number, one in enumerate(status.latest):
         yield "" if number else "latest", f"{span(one.seconds):>11}  {one.signature}"
-    if pulse.corpus:
+    if pulse.corpus and pulse.state == State.FUZZING:
         yield "nothing new", f"for {span(pulse.quiet)}"
     if status.running:
         yield "ends", ends(pulse)
 
 
+def state(pulse: Pulse) -> str:
+    """What the campaign does."""
+    if pulse.state == State.FUZZING:
+        return f"fuzzing, {counted(pulse.workers, 'worker')}"
+    return "not running" if pulse.state == State.STOPPED else pulse.state
+
+
 def line(status: Status) -> str:
     """The same in one line."""
-    return (
-        f"{span(status.seconds)}: {counted(status.schedules, 'schedule')}, "
-        f"{status.pulse.rate:,.0f} a second now, {found(status)}, "
-        f"nothing new for {span(status.pulse.quiet)}"
-    )
+    pulse = status.pulse
+    told = [f"{span(status.seconds)}: {counted(status.schedules, 'schedule')}", found(status)]
+    if pulse.state == State.FUZZING:
+        told[1:1] = [f"{pulse.rate:,.0f} a second now"]
+        told.append(f"nothing new for {span(pulse.quiet)}")
+    else:
+        told.append(f"{state(pulse)}: {ends(pulse)}" if status.running else state(pulse))
+    return ", ".join(told)
 
 
 def found(status: Status) -> str:
     """How many signatures, and of how many."""
-    most = sum(status.kinds.values())
-    if status.pulse.wanted is None:
-        return counted(most, "signature")
-    beyond = most - (status.pulse.found or 0)
-    more = f" and {beyond} more" if beyond else ""
-    return f"{status.pulse.found} of {counted(status.pulse.wanted, 'signature')}{more}"
+    pulse = status.pulse
+    if pulse.wanted is None:
+        return counted(sum(status.kinds.values()), "signature")
+    more = f" and {pulse.beyond} that it has not" if pulse.beyond else ""
+    return f"{pulse.found} of {counted(pulse.wanted, 'signature')} of the certificate{more}"
 
 
 def ends(pulse: Pulse) -> str:
     """What will end it."""
+    if pulse.state == State.FINISHING:
+        left = f", {counted(pulse.rough, 'signature')} left" if pulse.rough else ""
+        return f"when what was found is as short as can be{left}; at once with Ctrl-C"
     ways = ["with Ctrl-C"]
     if pulse.until_complete:
         ways.insert(0, "when all are found")
     if pulse.until_quiet is not None:
         ways.insert(0, f"when nothing was new for {span(pulse.until_quiet)}")
-    if pulse.left == 0:
-        return "when what was found last is minimised"
     if pulse.left is not None:
         ways.insert(0, f"in {span(pulse.left)}")
     return ", or ".join(ways)

@@ -31,8 +31,12 @@ def read_known(path: Path) -> Mapping[str, Known]:
         raise KnownError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise KnownError(f"{path}: not UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise KnownError(f"{path}: {where}not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise KnownError(f"{path}: {' '.join(str(error).split())}") from None
+        raise KnownError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(told, list):
         raise KnownError(f"{path}: expected a list of signatures")
     return dict(known_of(one, f"{path}: entry {number}") for number, one in enumerate(told, 1))

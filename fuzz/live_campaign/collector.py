@@ -114,6 +114,9 @@ class Collector:
         """Nothing waits: what is told is minimised."""
         return False
 
+    def waiting(self) -> int:
+        return 0
+
     def take(self, vendor: Vendor, schedules: Sequence[Schedule]) -> None:
         """Run schedules, and find out what they show."""
         hunt = self.hunts[vendor]

@@ -52,11 +52,18 @@ class Ran(NamedTuple):
     @property
     def extent(self) -> str:
         """How much was run, in a few words."""
-        told = self.figures
-        if self.kind == "campaign":
-            return f"{told['schedules']:,} schedules in {told['seconds']:.0f} s"
+        return extent(self.figures)
+
+
+def extent(told: Mapping[str, Any]) -> str:
+    """How much was run, in a few words; "" if the run's JSON does not say."""
+    if "schedules" in told:
+        mixed = ", with --mix" if told.get("mix") else ""
+        return f"{told['schedules']:,} schedules in {told['seconds']:.0f} s{mixed}"
+    if "transitions" in told:
         end = "to the fixpoint" if told["fixpoint"] else "not to the end"
         return f"{told['states']:,} states, {told['transitions']:,} transitions, {end}"
+    return ""
 
 
 def read_ran(folder: Path) -> Ran:

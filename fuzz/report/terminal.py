@@ -75,5 +75,6 @@ def line(number: int, one: Ruled) -> str:
     mending = tuple(name for name in judged.broken if name not in judged.breaking)
     who = {"regression": judged.breaking, "fix": mending}.get(one.ruling, finding.deviating)
     steps = len(judged.form.schedule.steps)
-    head = f"{number:3} {one.ruling:10} {'+'.join(finding.vendors):7} {steps:2} steps  "
+    length = f"{steps:2} {'step ' if steps == 1 else 'steps'}"
+    head = f"{number:3} {one.ruling:10} {'+'.join(finding.vendors):7} {length}  "
     return f"{head}{', '.join(who)}: {finding.title}"
