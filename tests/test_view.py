@@ -221,17 +221,17 @@ def test_recall_is_told_of_what_is_certified() -> None:
     assert certified(("svm",), choose("original,yadong", [])) is None
 
 
-def test_a_session_on_a_terminal(tmp_path: Path) -> None:
-    """It is watched, Ctrl-C ends it, and the terminal is as it was."""
-    out = tmp_path / "campaign"
+def interrupted(out: Path, when: bytes, *options: str) -> tuple[int, bytes]:
+    """A session on a terminal, with Ctrl-C once it has said `when`: its exit status, and what it
+    said. The terminal is then as it was."""
     child, terminal = pty.fork()
     if not child:
-        arguments = ["-m", "fuzz.cli", "fuzz", "--vendor", "svm", "--out", str(out)]
-        os.execv(sys.executable, [sys.executable, *arguments, "--variants", "original,yadong"])
+        chosen = ["--vendor", "svm", "--variants", "original,yadong", "--out", str(out), *options]
+        os.execv(sys.executable, [sys.executable, "-m", "fuzz.cli", "fuzz", *chosen])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     before = termios.tcgetattr(terminal)
     said = b""
-    while b"workers" not in said:
+    while when not in said:
         said += os.read(terminal, 4096)
     os.write(terminal, b"\x03")
     after = before
@@ -243,12 +243,35 @@ def test_a_session_on_a_terminal(tmp_path: Path) -> None:
         pass  # Linux's way to say that nobody is there any more.
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(terminal)
-    assert status in (0, 1), said
     assert after == before
     assert said.rfind(b"\x1b[?25h") > said.rfind(b"\x1b[?25l")
+    assert not read_status(out).running
+    return status, said
+
+
+def test_a_session_on_a_terminal(tmp_path: Path) -> None:
+    """It is watched, and Ctrl-C ends it with its reports."""
+    status, said = interrupted(tmp_path / "campaign", b"workers")
+    assert status in (0, 1), said
     assert b"finishing" in said
     assert b"signatures, " in said.rpartition(b"\x1b[?25h")[2]
-    assert not read_status(out).running
+
+
+def test_ctrl_c_ends_at_once_what_only_finishes(tmp_path: Path) -> None:
+    """And what is rough yet is finished by the next session."""
+    out = tmp_path / "campaign"
+    status, said = interrupted(out, b"finishing", "--time", "5")
+    assert status == 130, said
+    rough = [one for one in kept_in(out) if one.get("rough")]
+    assert rough
+    assert run(out, "--resume", "--time", "1").returncode == 1
+    assert not any(one.get("rough") for one in kept_in(out))
+
+
+def kept_in(out: Path) -> list[dict[str, object]]:
+    """The signatures that campaign.json has."""
+    told: list[dict[str, object]] = json.loads((out / "campaign.json").read_text())["signatures"]
+    return told
 
 
 def test_a_session_without_a_terminal_is_quiet(tmp_path: Path) -> None:
