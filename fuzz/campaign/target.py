@@ -77,7 +77,7 @@ MAX_INPUT: Final = HEADER_BYTES + CODE_BYTES * (MAX_STEPS + 1)
 """Bytes. The mutator walks one code more than it keeps: a message and the step that it lands in."""
 
 MAX_EDGES: Final = 3_000_000
-MAX_MIXED_EDGES: Final = 1_000_000
+MAX_MIXED_EDGES: Final = 400_000
 """How much the automaton remembers. An edge of mixed inputs takes more memory: they recur less."""
 
 INPUTS_A_SIGNATURE: Final = 4
