@@ -18,13 +18,18 @@ Below = Callable[[int], int]
 
 
 class Turns(Generic[T]):
-    """A branch, and how many turns it has had, which it keeps when it is empty."""
+    """A branch, and how many turns it has had, which it keeps when it is empty.
+
+    There come to be very many that are empty, so these take little memory.
+    """
+
+    __slots__ = ("_branches", "_open", "_values", "had")
 
     def __init__(self) -> None:
         self.had = 0
         self._branches: dict[Hashable, Turns[T]] = {}
         self._open: list[Turns[T]] = []
-        self._values: deque[T] = deque()
+        self._values: deque[T] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._open or self._values)
@@ -32,6 +37,7 @@ class Turns(Generic[T]):
     def put(self, path: Sequence[Hashable], value: T) -> bool:
         """Add a value, after those at the same path. Is it the first ever there?"""
         if not path:
+            self._values = self._values or deque()
             self._values.append(value)
             return not self.had and len(self._values) == 1
         branch = self._branches.get(path[0])
@@ -45,7 +51,9 @@ class Turns(Generic[T]):
         """Remove the value whose turn it is; there has to be one."""
         self.had += 1
         if self._values:
-            return self._values.popleft()
+            value = self._values.popleft()
+            self._values = self._values or None
+            return value
         drawn = [self._open[below(len(self._open))] for _ in range(COMPARED)]
         branch = min(drawn, key=lambda some: some.had)
         value = branch.take(below)
@@ -55,7 +63,7 @@ class Turns(Generic[T]):
 
     def clear(self) -> None:
         """Remove all values."""
-        self._values.clear()
+        self._values = None
         self._open.clear()
         for branch in self._branches.values():
             branch.clear()
