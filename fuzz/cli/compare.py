@@ -45,11 +45,11 @@ def read_told(path: Path) -> dict[str, Any]:
     return told
 
 
-def read_run(told: dict[str, Any], path: Path) -> Run:
-    """What the run of `path` found. Raises FolderError."""
+def read_run(told: dict[str, Any], path: Path) -> tuple[Run, str]:
+    """What the run of `path` found, and how much it has run. Raises FolderError."""
     try:
-        return run_of(told)
-    except (KeyError, TypeError, AttributeError):
+        return run_of(told), extent(told)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise FolderError(f"{path}: neither a campaign nor a certificate") from None
 
 
@@ -57,7 +57,8 @@ def do_compare(options: argparse.Namespace) -> int:
     """Run the command; the exit status."""
     paths = options.before, options.after
     before, after = map(read_told, paths)
-    one, other = [read_run(*pair) for pair in zip((before, after), paths, strict=True)]
+    runs = [read_run(*pair) for pair in zip((before, after), paths, strict=True)]
+    (one, _), (other, _) = runs
     names = as_called(before, after)
     found = changes(one, {renamed(name, names): shown for name, shown in other.items()})
     if options.json:
@@ -67,7 +68,7 @@ def do_compare(options: argparse.Namespace) -> int:
         said = [f"{its} in {paths[1]} is compared with {own}" for its, own in names.items()]
         if any(found):
             # What the shorter run lacks may be no difference.
-            pairs = zip(paths, map(extent, (before, after)), strict=True)
-            said += [f"{path}: {how}" for path, how in pairs if how]
+            pairs = zip(paths, runs, strict=True)
+            said += [f"{path}: {how}" for path, (_, how) in pairs if how]
         print("\n".join(map(printable, [*said, *changes_text(found).splitlines()])) or "the same")
     return DIFFERENT if any(found) else SAME

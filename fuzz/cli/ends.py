@@ -23,6 +23,7 @@ UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(text: str) -> int:
+    """The seconds that an option says, for argparse. Raises ArgumentTypeError."""
     number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "")
     if number.isdecimal() and 1 <= int(number) * UNITS[unit] <= MAX_SECONDS:
         return int(number) * UNITS[unit]

@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 import yaml
 
+from fuzz.schedule.text import place
+
 FIELDS: Final = ("signature", "title", "verdict", "link")
 
 
@@ -32,8 +34,7 @@ def read_known(path: Path) -> Mapping[str, Known]:
     except UnicodeDecodeError:
         raise KnownError(f"{path}: not UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
+        where = place(error.problem_mark or error.context_mark)
         raise KnownError(f"{path}: {where}not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise KnownError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
