@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from fuzz.compare.traces import Trace, observation_of
 from fuzz.live.coverage import function_of
-from fuzz.live.run import Telling
+from fuzz.live.run import MORE_THAN_CORES, Telling
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import schedule_json
 from variants.live.guests import Guests, guests
@@ -148,7 +148,7 @@ def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
                 plain,
                 {name: build},
                 vendor,
-                1,
+                MORE_THAN_CORES,
                 tick,
                 guests=those,
                 inside=inside,

@@ -58,6 +58,21 @@ def test_both_ways_show_the_same(cache: Path, vendor: Vendor) -> None:
     assert any(booted[NAMES[0]][n] != booted[NAMES[1]][n] for n in range(len(plain)))
 
 
+def test_schedules_of_one_variant_are_dealt_to_several_emulators(cache: Path) -> None:
+    """They come back in order, and the emulators stay up."""
+    plain = [short(f"start-{vector}", vector) for vector in range(110)]
+    those = builds(cache, ["original"])
+    alone, _ = run_variants(plain, those, "svm", 1)
+    with guests() as up:
+        counts = []
+        for _ in range(2):
+            shown, reports = run_variants(plain, those, "svm", 2, guests=up)
+            assert shown == alone
+            assert sorted(reports["original"].ended) == list(range(110))
+            counts.append(reports["original"].boots)
+    assert counts == [2, 0]
+
+
 def test_a_batch_that_is_long_is_run_by_a_boot(cache: Path) -> None:
     build = builds(cache, ["original"])["original"]
     steps = [{"get-mp-state": {"on": 1}}] * 4000
@@ -87,7 +102,7 @@ def test_only_those_used_last_are_kept(
             report = Report([])
             run(START, one, "svm", report, guests=up)
             counts.append(report.boots)
-        pids = [one.running.process.pid for one in up.up.values()]
+        pids = [one.running.process.pid for _, one in up.up]
     assert counts == [1, 1, 1, 0, 0, 1]
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 

@@ -41,11 +41,11 @@ class Guest:
 
 
 class Guests:
-    """Those that are up, by what they were booted for; the one used last comes last."""
+    """Those that are up, and what they were booted for; the one used last comes last."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.up: dict[Hashable, Guest] = {}
+        self.up: list[tuple[Hashable, Guest]] = []
         self.lock = Lock()
 
     def run(
@@ -56,13 +56,12 @@ class Guests:
         batch: str,
         stop: Event,
     ) -> Booted:
-        """Run `batch` in the guest of `key`; boot a new one if there is none, or it is too long.
+        """Run `batch` in a guest of `key`; boot a new one if none is free, or it is too long.
 
         machine: what boots, by the name of the terminal. image: with `batch` in it. A guest stays
         up only if each schedule went well.
         """
-        with self.lock:
-            guest = self.up.pop(key, None)
+        guest = self.taken(key)
         if guest and len(batch) > guest.running.machine.few_bytes:
             guest.resources.close()
             guest = None
@@ -80,18 +79,24 @@ class Guests:
                 guest.resources.close()
         return booted
 
+    def taken(self, key: Hashable) -> Guest | None:
+        """A guest of `key` that nothing runs in."""
+        with self.lock:
+            free = [number for number, (other, _) in enumerate(self.up) if other == key]
+            return self.up.pop(free[-1])[1] if free else None
+
     def keep(self, key: Hashable, guest: Guest) -> None:
         guest.signal(signal.SIGSTOP)
         with self.lock:
-            gone = [self.up.pop(key)] if key in self.up else []
-            self.up[key] = guest
-            gone += [self.up.pop(next(iter(self.up))) for _ in range(len(self.up) - self.most)]
-        for one in gone:
+            self.up.append((key, guest))
+            gone = self.up[: -self.most]
+            del self.up[: -self.most]
+        for _, one in gone:
             one.resources.close()
 
     def close(self) -> None:
         while self.up:
-            self.up.popitem()[1].resources.close()
+            self.up.pop()[1].resources.close()
 
 
 @contextmanager

@@ -5,9 +5,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Final, TypeVar
 
 from variants.live.emulator import Booted, LiveError, Machine, Stopped, boot
 from variants.live.guests import Guests
@@ -18,8 +20,12 @@ from variants.live.observe import Observation, trace
 from variants.live.protocol import NOT_INSIDE, Ended, Landing, Schedule, encode, nowhere
 
 BATCH: Final = 400
+WORTH_A_BOOT: Final = 50
+"""Schedules; a boot takes as long as some of them."""
 NOT_RUN: Final = "not run, for others ended the emulator"
 TICK_SECONDS: Final = 0.5
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 VENDOR_MODULE: Final = {"svm": "kvm-amd.ko", "vmx": "kvm-intel.ko"}
 
 
@@ -175,30 +181,50 @@ def run_variants(
     inside: int = NOT_INSIDE,
     landings: Mapping[str, Landing] | None = None,
 ) -> tuple[dict[str, list[list[Observation]]], dict[str, Report]]:
-    """`run` for each variant, as many at a time as `parallel` says; `tick` is called meanwhile.
+    """`run` for each variant, as many emulators at a time as `parallel` says; `tick` is called
+    meanwhile.
 
+    Where there are fewer variants than that, each has its schedules dealt to several emulators.
     landings: where each variant's `at` are. Whatever ends it early, Ctrl-C too, ends the emulators
     and removes their scratch folders.
     """
-    reports = {name: Report([]) for name in builds}
-    stop = Event()
-    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        futures = {
-            name: pool.submit(
+    each = max(1, parallel // max(1, len(builds)))
+    reports: dict[tuple[str, range], Report] = {}
+    tasks = {}
+    for name, build in builds.items():
+        deals = isinstance(build, Build) and most_broken is None
+        for part in shares(len(schedules), each if deals else 1):
+            reports[name, part] = Report([])
+            tasks[name, part] = partial(
                 run,
-                schedules,
+                schedules[part.start : part.stop],
                 build,
                 vendor,
-                reports[name],
-                stop,
-                fresh,
-                most_broken,
-                guests,
-                inside,
-                (landings or {}).get(name, nowhere),
+                reports[name, part],
+                fresh=fresh,
+                most_broken=most_broken,
+                guests=guests,
+                inside=inside,
+                landing=(landings or {}).get(name, nowhere),
             )
-            for name, build in builds.items()
-        }
+    found = at_once(tasks, parallel, tick)
+    parts = {name: [part for other, part in tasks if other == name] for name in builds}
+    return (
+        {name: [one for part in some for one in found[name, part]] for name, some in parts.items()},
+        {
+            name: joined({part: reports[name, part] for part in some})
+            for name, some in parts.items()
+        },
+    )
+
+
+def at_once(
+    tasks: Mapping[Key, Callable[..., Result]], parallel: int, tick: Callable[[], None]
+) -> dict[Key, Result]:
+    """What tasks return, `parallel` at a time; `stop`, which each is given, is set if one fails."""
+    stop = Event()
+    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+        futures = {key: pool.submit(task, stop=stop) for key, task in tasks.items()}
         try:
             left = set(futures.values())
             while left and not any(one.done() and one.exception() for one in futures.values()):
@@ -212,4 +238,26 @@ def run_variants(
     ]
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error
-    return {name: future.result() for name, future in futures.items()}, reports
+    return {key: future.result() for key, future in futures.items()}
+
+
+def shares(schedules: int, most: int) -> list[range]:
+    """The numbers of schedules in runs of about one length, `most` of them, and none so short that
+    its boot would take longer."""
+    parts = max(1, min(most, schedules // WORTH_A_BOOT))
+    edges = [schedules * part // parts for part in range(parts + 1)]
+    return [range(*edge) for edge in pairwise(edges)]
+
+
+def joined(reports: Mapping[range, Report]) -> Report:
+    """One report of what several emulators ran, by the numbers of all schedules together."""
+    return Report(
+        [trouble for one in reports.values() for trouble in one.troubles],
+        sum(one.boots for one in reports.values()),
+        sum(one.milliseconds for one in reports.values()),
+        {
+            part.start + number: ended
+            for part, one in reports.items()
+            for number, ended in one.ended.items()
+        },
+    )
