@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from fuzz.cli.kernels import add_cache
@@ -19,10 +20,10 @@ from fuzz.live.coverage import (
     table,
     totals,
 )
-from fuzz.live.landings import Race, prepared, races_in, without
+from fuzz.live.landings import Instrumented, Race, prepared, races_in, without
 from fuzz.live.race_models import Agreement, points_of
 from fuzz.live.race_shrink import likely_on, minimised, swept
-from fuzz.live.races import run_races
+from fuzz.live.races import Told, on_build
 from fuzz.live.races_text import (
     Blocks,
     race_totals,
@@ -91,29 +92,49 @@ def do_races(options: argparse.Namespace) -> int:
     if options.minimize:
         return minimize(found, kernels)
     status = SAME
-    for vendor in VENDORS:
-        mine = [race for race in found if race.schedule.vendor == vendor]
-        told = run_races(mine, kernels, TELLING) if mine else {}
-        blocks = blocks_of(kernels)
-        machines = machines_of(vendor, kernels)
-        agreements = dict.fromkeys(machines, Agreement())
-        for number, race in enumerate(mine):
-            models = {name: points_of(race, machine) for name, machine in machines.items()}
+    with prepared(kernels, TELLING) as there:
+        for vendor in VENDORS:
+            if mine := [race for race in found if race.schedule.vendor == vendor]:
+                status = max(status, run_races(mine, there, kernels, options.json))
+    return status
+
+
+def run_races(
+    races: Sequence[Race],
+    there: Mapping[str, Instrumented],
+    kernels: Mapping[str, Build],
+    as_json: bool,
+) -> int:
+    """Run races, all of one vendor, and tell those of each schedule when they have run, then what
+    they came to: the exit status."""
+    blocks = blocks_of(kernels)
+    machines = machines_of(races[0].schedule.vendor, kernels)
+    agreements = dict.fromkeys(machines, Agreement())
+    every: dict[str, list[Told]] = {name: [] for name in there}
+    status = SAME
+    for _, group in groupby(races, lambda race: race.schedule.name):
+        some = list(group)
+        for name, build in there.items():
+            every[name] += on_build(some, build)
+        told = {name: of_all[-len(some) :] for name, of_all in every.items()}
+        for number, race in enumerate(some):
             of_race = {name: of_all[number] for name, of_all in told.items()}
+            models = {name: points_of(race, machine) for name, machine in machines.items()}
             for name, points in models.items():
                 agreements[name] = agreements[name].plus(of_race[name], points)
             for one in of_race.values():
                 neither = any(not part.like for part in one.intervals)
                 wrong = any(not part.sure or why(part.trace) for part in one.intervals)
                 status = max(status, TROUBLE if wrong else DIFFERENT if neither else SAME)
-            if options.json:
+            if as_json:
                 print(json.dumps(races_json(race, of_race, blocks)), flush=True)
             else:
                 print("\n".join([*races_text(race, of_race, blocks, models), ""]), flush=True)
-        if mine and not options.json:
-            print("\n".join([*races_table(mine, told), ""]), flush=True)
-        for name, of_all in told.items() if not options.json else ():
+    if not as_json:
+        print("\n".join([*races_table(races, every), ""]), flush=True)
+        for name, of_all in every.items():
             said = f"; {agreements[name]}" if name in agreements else ""
+            vendor = races[0].schedule.vendor
             print(f"{vendor}, {name}: {race_totals(of_all)}{said}", flush=True)
     return status
 

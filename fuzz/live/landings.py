@@ -125,7 +125,7 @@ class Instrumented(NamedTuple):
 @contextmanager
 def prepared(builds: Mapping[str, Build], telling: Telling) -> Iterator[dict[str, Instrumented]]:
     """Instrumented builds, with guest systems that stay up."""
-    with guests() as those:
+    with guests(len(builds) * MORE_THAN_CORES) as those:
         yield {
             name: Instrumented(
                 runner(name, build, telling, those),

@@ -12,12 +12,10 @@ from typing import Final, NamedTuple
 
 from fuzz.compare.traces import Trace
 from fuzz.judge.monitor import judge
-from fuzz.live.landings import Instrumented, Landing, Race, Try, blocks_of, prepared, shown
-from fuzz.live.run import Telling
+from fuzz.live.landings import Instrumented, Landing, Race, Try, blocks_of, shown
 from variants.live.landing import NEVER, at_block
 from variants.live.layout import Place
 from variants.live.protocol import LANDED, PASSED
-from variants.live.runner import Build
 
 TURNS: Final = 3
 """How often a block is taken that a step reaches again and again: a loop that spins goes on so."""
@@ -51,14 +49,6 @@ class Told(NamedTuple):
     after: Trace
     intervals: tuple[Interval, ...]
     missed: int
-
-
-def run_races(
-    races: Sequence[Race], builds: Mapping[str, Build], telling: Telling
-) -> dict[str, list[Told]]:
-    """Each race, all of one vendor, on each build. Raises LiveError when nothing can be run."""
-    with prepared(builds, telling) as there:
-        return {name: on_build(races, build) for name, build in there.items()}
 
 
 def on_build(races: Sequence[Race], build: Instrumented) -> list[Told]:
