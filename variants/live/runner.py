@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import Final, TypeVar
@@ -197,7 +196,7 @@ def run_variants(
             reports[name, part] = Report([])
             tasks[name, part] = partial(
                 run,
-                schedules[part.start : part.stop],
+                [schedules[number] for number in part],
                 build,
                 vendor,
                 reports[name, part],
@@ -208,12 +207,14 @@ def run_variants(
                 landing=(landings or {}).get(name, nowhere),
             )
     found = at_once(tasks, parallel, tick)
-    parts = {name: [part for other, part in tasks if other == name] for name in builds}
+    traces: dict[str, dict[int, list[Observation]]] = {name: {} for name in builds}
+    for (name, part), some in found.items():
+        traces[name] |= zip(part, some, strict=True)
     return (
-        {name: [one for part in some for one in found[name, part]] for name, some in parts.items()},
+        {name: [of_all[n] for n in range(len(schedules))] for name, of_all in traces.items()},
         {
-            name: joined({part: reports[name, part] for part in some})
-            for name, some in parts.items()
+            name: joined({part: one for (other, part), one in reports.items() if other == name})
+            for name in builds
         },
     )
 
@@ -242,11 +243,10 @@ def at_once(
 
 
 def shares(schedules: int, most: int) -> list[range]:
-    """The numbers of schedules in runs of about one length, `most` of them, and none so short that
-    its boot would take longer."""
+    """The numbers of schedules, dealt out in turns to `most`, or to fewer where a boot would not
+    pay. Neighbours are alike, and so are then what is dealt."""
     parts = max(1, min(most, schedules // WORTH_A_BOOT))
-    edges = [schedules * part // parts for part in range(parts + 1)]
-    return [range(*edge) for edge in pairwise(edges)]
+    return [range(part, schedules, parts) for part in range(parts)]
 
 
 def joined(reports: Mapping[range, Report]) -> Report:
@@ -256,7 +256,7 @@ def joined(reports: Mapping[range, Report]) -> Report:
         sum(one.boots for one in reports.values()),
         sum(one.milliseconds for one in reports.values()),
         {
-            part.start + number: ended
+            part[number]: ended
             for part, one in reports.items()
             for number, ended in one.ended.items()
         },
