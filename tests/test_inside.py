@@ -1,7 +1,6 @@
 """What instrumented builds of KVM tell, without one: places, messages, races, tables."""
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.live.coverage import Function, function_of, table
-from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
-from fuzz.live.race_shrink import lost, minimised, smaller
-from fuzz.live.races import Interval, Told, between, chosen, sparse
-from fuzz.live.races_text import CAME_TO, came_to, races_table
 from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
-from fuzz.schedule.order import weight
-from fuzz.schedule.schedule import Schedule, ScheduleError, block_of, check
-from fuzz.schedule.seeds import seed_files
+from fuzz.schedule.schedule import ScheduleError, block_of
 from fuzz.schedule.text import dump, load, schedule_json
 from variants.live.inside import BLOCKS, SOURCES, Block
 from variants.live.landing import NEVER, Landed, at_block, landed, landing_in, passed
@@ -27,7 +20,6 @@ from variants.live.spots import LEFT_OUT, SPOTS
 from variants.live.symbols import Frame, place_of
 from variants.machine.observation import Observation
 from variants.machine.points import POINTS
-from variants.machine.step import Step
 
 LAYOUT = ((0xC0200000, "kvm", ".text"), (0xC0300000, "kvm_amd", ".text"))
 HEAD = "M kvm .text c0200000\nM kvm_amd .text c0300000\n"
@@ -189,151 +181,6 @@ def test_models_have_no_blocks(tmp_path: Path) -> None:
     assert read_schedule(str(file), blocks=True).steps[0].at
     with pytest.raises(ScheduleError, match="step 0"):
         read_schedule(str(file))
-
-
-def test_each_message_races_with_the_steps_of_its_target_around_it() -> None:
-    nop, hlt = Step("nop", 1), Step("hlt", 1)
-    message = Step("icr", 0, to=1, mode="init")
-    schedule = Schedule("svm", 2, (nop, Step("nop", 0), message, hlt))
-    before, after = races_in(schedule)
-    assert [step.op for step in before.schedule.steps] == ["icr", "nop", "nop", "hlt"]
-    assert before.schedule.steps[before.step] == nop
-    assert after.schedule.steps[after.step] == hlt
-    assert after.schedule.steps[after.sent]._replace(at="") == message
-
-
-@pytest.mark.parametrize("file", seed_files(), ids=lambda file: file.stem)
-def test_a_race_keeps_all_steps_of_its_schedule(file: Path) -> None:
-    schedule = read_schedule(str(file))
-    for race in races_in(schedule):
-        steps = [step._replace(at="") for step in race.schedule.steps]
-        assert sorted(steps) == sorted(schedule.steps)
-        assert race.schedule.steps[race.step].on == race.schedule.steps[race.sent].to
-
-
-def test_a_schedule_with_a_race_has_that_alone() -> None:
-    schedule = load(RACE)
-    assert races_in(schedule) == [Race(schedule, 0)]
-
-
-def test_of_two_races_in_a_schedule_the_other_lands_where_it_is_to() -> None:
-    text = RACE.replace("- nop", "- icr: {from: 0, to: 1, mode: nmi, at: exit}\n- nop")
-    (race,) = races_in(load(text))
-    one, other = with_at(Try(race, at_block(3)))["steps"][:2]
-    assert (one["icr"]["at"], other["icr"]["at"]) == (at_block(12), at_block(3))
-
-
-@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))))
-def test_a_smaller_race_is_one_and_smaller(schedule: Schedule) -> None:
-    for race in races_in(schedule):
-        before = [weight(step) for step in without(race).steps]
-        for found in smaller(race):
-            check(without(found))
-            message, target = found.schedule.steps[found.sent : found.step + 1]
-            assert message.at
-            assert message.op == "icr"
-            assert message.to == target.on != message.on
-            after = [weight(step) for step in without(found).steps]
-            assert (len(after), after) < (len(before), before)
-
-
-def outcome(rules: tuple[str, ...]) -> Told:
-    """A race with one block, where a message breaks rules."""
-    (race,) = races_in(load(RACE))
-    one = Try(race, None)
-    part = Interval(one, one, 1, (), (), tuple((1, rule) for rule in rules), sure=True)
-    return Told(1, (), (), (part,), 0)
-
-
-def test_what_all_builds_lose_is_not_told() -> None:
-    told = {"old": outcome(("a",)), "new": outcome(("a", "b"))}
-    (found,) = lost(told)
-    assert (found.rule, list(found.first)) == ("b", ["new"])
-
-
-@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))), st.data())
-def test_a_minimised_race_has_no_smaller_one(schedule: Schedule, data: st.DataObject) -> None:
-    races = races_in(schedule)
-    race = data.draw(st.sampled_from(races))
-    needed = data.draw(st.sets(st.sampled_from([step._replace(at="") for step in schedule.steps])))
-
-    def loses(race: Race) -> bool:
-        return needed <= set(without(race).steps)
-
-    def sweep(race: Race) -> dict[str, Told]:
-        return {"old": outcome(()), "new": outcome(("rule",) if loses(race) else ())}
-
-    found = minimised(race, sweep, lambda some, _: some)
-    assert found
-    assert loses(found.race)
-    assert not any(map(loses, smaller(found.race)))
-    assert (
-        minimised(race, lambda _: {"old": outcome(()), "new": outcome(())}, lambda some, _: some)
-        is None
-    )
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([(), ("before",), ("after",), ("before", "after")]),
-            st.integers(1, 9),
-            st.sets(st.sampled_from(["a", "b"])),
-        )
-    )
-)
-def test_each_landing_is_in_one_column_of_the_table(
-    parts: list[tuple[tuple[str, ...], int, set[str]]],
-) -> None:
-    (race,) = races_in(load(RACE))
-    one = Try(race, None)
-    intervals = tuple(
-        Interval(one, one, landings, (), like, tuple((1, rule) for rule in rules), sure=True)
-        for like, landings, rules in parts
-    )
-    told = [Told(1, (), (), intervals, 0)]
-    *_, row = races_table([race], {"mine": told})
-    _, schedule, name, races, landings, *counts, breaks, _ = map(str.strip, row.split("|"))
-    assert (schedule, name, races) == ("race", "mine", "1")
-    assert dict(zip(CAME_TO, map(int, counts), strict=True)) == came_to(told)
-    assert int(landings) == sum(map(int, counts)) == sum(times for _, times, _ in parts)
-    for rule in ("a", "b"):
-        times = sum(times for _, times, rules in parts if rule in rules)
-        assert (f"{rule} {times}" in breaks.split(", ")) == (times > 0)
-
-
-def test_of_a_block_that_spins_the_first_times_are_taken() -> None:
-    one, two = Place("kvm", ".text", 1), Place("kvm", ".text", 2)
-    (race,) = races_in(load(RACE))
-    taken = [(tried.at, tried.number) for tried in chosen(race, [one, two, *[one] * 50])]
-    assert taken == [
-        (at_block(0, [one]), 0),
-        (at_block(0, [two]), 1),
-        (at_block(1, [one]), 2),
-        (at_block(2, [one]), 3),
-    ]
-
-
-@given(st.integers(1, 200), st.data())
-def test_no_change_of_outcome_is_between_two_blocks_that_were_not_taken(
-    count: int, data: st.DataObject
-) -> None:
-    places = [Place("kvm", ".text", number) for number in range(count)]
-    events = data.draw(st.sets(st.sampled_from(places)))
-    (race,) = races_in(load(RACE))
-    tries = list(chosen(race, places))
-    changes = data.draw(st.sets(st.integers(0, count), max_size=3))
-
-    def landing_at(number: int) -> Landing:
-        outcome = sum(change <= number for change in changes)
-        at = Landed(number, places[number], False, False)
-        return Landing(tries[number], Shown((SHOWN._replace(on=outcome),), at))
-
-    first = {number: landing_at(number) for number in sparse(tries, {}, events)}
-    found = first | {number: landing_at(number) for number in between(tries, first)}
-    assert {places.index(event) for event in events} <= found.keys()
-    for one, other in pairwise(sorted(found)):
-        assert other == one + 1 or found[one].shown.trace == found[other].shown.trace
 
 
 def test_a_helper_counts_for_the_function_that_it_is_inlined_in() -> None:

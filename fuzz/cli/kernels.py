@@ -9,12 +9,14 @@ from typing import Any
 from fuzz.cli.output import TELLING
 from fuzz.cli.status import SAME
 from fuzz.live.trial import parted, trial_schedules
-from variants.live.cache import cache_folder
+from variants.live.cache import builds, cache_folder
 from variants.live.emulator import LiveError
 from variants.live.entries import Entry, read_setup, version_of
+from variants.live.inside import SUFFIX
 from variants.live.offers import Offer, newest, numbers, offered
 from variants.live.request import Request
 from variants.live.runner import Build
+from variants.live.semantic import BASE
 from variants.live.setup import set_up
 from variants.live.storage import megabytes, remove
 
@@ -98,6 +100,12 @@ def add_parsers(subcommands: "argparse._SubParsersAction[Any]") -> None:
     removing = subcommands.add_parser("remove", help=about, description=about)
     removing.add_argument("names", nargs="+", metavar="NAME")
     add_cache(removing)
+
+
+def instrumented_builds(options: argparse.Namespace) -> dict[str, Build]:
+    """The instrumented builds of --variants, or of the base."""
+    names = (options.variants or BASE).split(",")
+    return builds(options.cache, [name.removesuffix(SUFFIX) + SUFFIX for name in names])
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import json
 import signal
 from typing import Any
 
-from fuzz.cli import conform, inside, kernels, review
+from fuzz.cli import conform, coverage, kernels, races, review
 from fuzz.cli.kernels import add_cache
 from fuzz.cli.output import TELLING, complain
 from fuzz.cli.status import DIFFERENT, SAME, TROUBLE
@@ -72,7 +72,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     run.add_argument("--json", action="store_true", help="one object a line")
     add_cache(run)
 
-    inside.add_races(subcommands)
+    races.add_races(subcommands)
     review.add_compare(subcommands)
     conform.add_parser(subcommands)
 
@@ -97,7 +97,7 @@ def chosen_builds(options: argparse.Namespace) -> dict[str, Build]:
 
 def do_run(options: argparse.Namespace) -> int:
     if options.coverage:
-        return inside.do_coverage(options)
+        return coverage.do_coverage(options)
     if not options.files:
         raise LiveError("name the schedules to run")
     schedules = [read_schedule(path, blocks=True) for path in files_in(options.files)]
@@ -134,7 +134,7 @@ def do_run(options: argparse.Namespace) -> int:
 COMMANDS = {
     **kernels.COMMANDS,
     "run": do_run,
-    "races": inside.do_races,
+    "races": races.do_races,
     "compare": review.do_compare,
     "conform": conform.do_conform,
 }

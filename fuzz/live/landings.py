@@ -1,9 +1,9 @@
 """Races on instrumented builds: a step, a message that lands inside it, and what that shows."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from fuzz.compare.traces import Trace, observation_of
 from fuzz.live.coverage import function_of
@@ -11,7 +11,7 @@ from fuzz.live.run import MORE_THAN_CORES, Telling
 from fuzz.schedule.schedule import Schedule
 from fuzz.schedule.text import schedule_json
 from variants.live.guests import Guests, guests
-from variants.live.inside import read_blocks
+from variants.live.inside import Block, read_blocks
 from variants.live.landing import Landed, landed, landing_in, passed
 from variants.live.layout import NOWHERE, Place
 from variants.live.observe import trace
@@ -49,9 +49,11 @@ class Try(NamedTuple):
     place: Place = NOWHERE
 
 
-Run = Callable[[Sequence[Try], int], list[Ended]]
-"""Runs tries, each in a VM of its own: what a step passes depends on what its VM has run before.
-The number says what to tell (`inside` of `encode`)."""
+class Run(Protocol):
+    """Runs tries. inside: what to tell, as in `encode`. fresh: each in a VM of its own; what a step
+    passes depends on what its VM has run before."""
+
+    def __call__(self, tries: Sequence[Try], inside: int, fresh: bool = True) -> list[Ended]: ...
 
 
 class Shown(NamedTuple):
@@ -116,9 +118,10 @@ def with_at(one: Try) -> dict[str, Any]:
 
 
 class Instrumented(NamedTuple):
-    """A build that is ready to run. events: its blocks of the event path."""
+    """A build that is ready to run. blocks: all that it has. events: those of the event path."""
 
     run: Run
+    blocks: Mapping[Place, Block]
     events: Collection[Place]
 
 
@@ -126,19 +129,18 @@ class Instrumented(NamedTuple):
 def prepared(builds: Mapping[str, Build], telling: Telling) -> Iterator[dict[str, Instrumented]]:
     """Instrumented builds, with guest systems that stay up."""
     with guests(len(builds) * MORE_THAN_CORES) as those:
-        yield {
-            name: Instrumented(
-                runner(name, build, telling, those),
-                {one.place for one in read_blocks(build.modules) if function_of(one)},
-            )
-            for name, build in builds.items()
-        }
+        there = {}
+        for name, build in builds.items():
+            blocks = {one.place: one for one in read_blocks(build.modules)}
+            events = {place for place, one in blocks.items() if function_of(one)}
+            there[name] = Instrumented(runner(name, build, telling, those), blocks, events)
+        yield there
 
 
 def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
     """Runs tries on a build."""
 
-    def run(tries: Sequence[Try], inside: int) -> list[Ended]:
+    def run(tries: Sequence[Try], inside: int, fresh: bool = True) -> list[Ended]:
         if not tries:
             return []
         plain = [with_at(one) for one in tries]
@@ -150,6 +152,7 @@ def runner(name: str, build: Build, telling: Telling, those: Guests) -> Run:
                 vendor,
                 MORE_THAN_CORES,
                 tick,
+                fresh,
                 guests=those,
                 inside=inside,
                 landings={name: landing_in(build.modules)},

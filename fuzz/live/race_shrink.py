@@ -1,19 +1,20 @@
-"""A race that some kernels lose and others do not, made small on real KVM.
+"""A race that loses a message, made small on real KVM.
 
 Lost is a message that at some block breaks a rule of the manuals that it breaks neither before the
 step nor after it. A smaller schedule counts if a message at the same block still breaks that rule
-on the kernels that lose it, and at none of their blocks on the others.
+on the kernels that lose it, and at none of their blocks on the others, if there are others.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fuzz.live.landings import AT, Instrumented, Landing, Race, Try, shown, without
+from fuzz.live.race_edges import edge_tries, edges
 from fuzz.live.races import Interval, Told, interval, on_build
 from fuzz.schedule.order import weight
 from fuzz.schedule.schedule import step_problem
 from fuzz.shrink.minimize import simpler
-from variants.live.landing import NEVER, at_block
+from variants.live.landing import at_block
 from variants.live.protocol import LANDED
 from variants.machine.step import Step
 
@@ -28,7 +29,7 @@ class Lost(NamedTuple):
 
 
 def lost(told: Mapping[str, Told]) -> list[Lost]:
-    """What some of the builds lose and others do not."""
+    """What builds lose: first what not all of them do."""
     rules = sorted({rule for one in told.values() for part in one.intervals for rule in of(part)})
     found = []
     for rule in rules:
@@ -36,10 +37,8 @@ def lost(told: Mapping[str, Told]) -> list[Lost]:
             name: next((part for part in one.intervals if rule in of(part)), None)
             for name, one in told.items()
         }
-        first = {name: part for name, part in parts.items() if part}
-        if len(first) < len(parts):
-            found.append(Lost(rule, first))
-    return found
+        found.append(Lost(rule, {name: part for name, part in parts.items() if part}))
+    return sorted(found, key=lambda one: len(one.first) == len(told))
 
 
 def of(part: Interval) -> set[str]:
@@ -61,12 +60,9 @@ Likely = Callable[[Sequence[Race], Lost], Sequence[Race]]
 """Those of some races that break the rule with a message at the first block with which it was."""
 
 
-def minimised(race: Race, sweep: Sweep, likely: Likely) -> Smallest | None:
-    """The race 1-minimal: no step can be dropped and none made plainer. None if all builds lose the
-    same."""
-    told = sweep(race)
-    best = next((Smallest(race, told, one) for one in lost(told)), None)
-    while best and (found := next(still(best, sweep, likely), None)):
+def smallest(best: Smallest, sweep: Sweep, likely: Likely) -> Smallest:
+    """The race 1-minimal: no step can be dropped and none made plainer."""
+    while found := next(still(best, sweep, likely), None):
         best = found
     return best
 
@@ -97,13 +93,13 @@ def likely_on(builds: Builds, races: Sequence[Race], what: Lost) -> Sequence[Rac
 def breaking(build: Instrumented, races: Sequence[Race], part: Interval, rule: str) -> list[Race]:
     """Those of `races` that break `rule` with a message at the first block of an interval."""
     at = at_block(0, [part.first.place])
-    tries = [Try(race, one) for race in races for one in (None, at_block(NEVER), at)]
+    tries = [one for race in races for one in (*edge_tries(race), Try(race, at))]
     ended = iter(build.run(tries, LANDED))
     found = []
     for race in races:
-        early, late, there = (shown(race, next(ended)) for _ in range(3))
-        landing = Landing(part.first._replace(race=race), there)
-        again = interval(race, (early.trace, late.trace), [landing], sure=True)
+        both = edges(race, ended)
+        landing = Landing(part.first._replace(race=race), shown(race, next(ended)))
+        again = interval(race, both, [landing], sure=True)
         found += [race] if rule in of(again) else []
     return found
 

@@ -4,40 +4,38 @@ What another processor sends may come at any moment of KVM's loop. Between two b
 instrumented code that is the same moment, as far as the code can tell.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import groupby, pairwise
-from typing import Final, NamedTuple
+from itertools import groupby
+from typing import NamedTuple
 
 from fuzz.compare.traces import Trace
-from fuzz.judge.monitor import judge
 from fuzz.live.landings import Instrumented, Landing, Race, Try, blocks_of, shown
-from variants.live.landing import NEVER, at_block
+from fuzz.live.race_blocks import Further, between, chosen, few, sparse
+from fuzz.live.race_edges import Edges, edge_tries, edges, kind, rulings
 from variants.live.layout import Place
 from variants.live.protocol import LANDED, PASSED
-
-TURNS: Final = 3
-"""How often a block is taken that a step reaches again and again: a loop that spins goes on so."""
-STRIDE: Final = 16
-"""Of blocks off the event path one in so many is taken at first."""
 
 
 class Interval(NamedTuple):
     """Blocks, tried from `first` to `last`, at which a message has the same outcome.
 
-    landings: how many of them were taken. like: `before`, `after`, both or neither: what it has
-    that comes before the step, or after it. rules: those of the manuals that it breaks, with their
-    steps, and neither of these does. sure: the first and the last showed it twice.
+    places: of those that were taken. like: `before`, `after`, both or neither: what it has that
+    comes before the step, or after it. rules: those of the manuals that it breaks, with their
+    steps, and neither of these does, in no step. sure: the first and the last showed it twice.
     """
 
     first: Try
     last: Try
-    landings: int
+    places: tuple[Place, ...]
     trace: Trace
     like: tuple[str, ...]
     rules: tuple[tuple[int, str], ...]
     sure: bool
+
+    @property
+    def landings(self) -> int:
+        return len(self.places)
 
 
 class Told(NamedTuple):
@@ -51,66 +49,78 @@ class Told(NamedTuple):
     missed: int
 
 
+class Landings(NamedTuple):
+    """Of a race on a build: how many blocks its step has, and what was shown."""
+
+    blocks: int
+    both: Edges
+    taken: list[Landing]
+
+
 def on_build(races: Sequence[Race], build: Instrumented) -> list[Told]:
     """The races on one build: before and after, then at blocks, then the ends of intervals again.
 
     Each block of the event path is taken; of the others every `STRIDE`-th, and all between two that
     had other outcomes.
     """
-    run, events = build
-    edge = [Try(race, at) for race in races for at in (None, at_block(NEVER))]
-    ended = iter(run(edge, LANDED | PASSED))
-    edges, every = [], []
-    for race in races:
-        early, late = next(ended), next(ended)
-        edges.append((shown(race, early).trace, shown(race, late).trace))
-        every.append(blocks_of(race, late))
+    every = landings_of(races, build, (partial(sparse, events=build.events), between))
+    groups = [grouped(one.taken) for one in every]
+    ends = [end for some in groups for group in some for end in (group[0], group[-1])]
+    ended = iter(build.run([one.tried for one in ends], LANDED))
+    again = iter([shown(one.tried.race, next(ended)).trace == one.shown.trace for one in ends])
+    told = []
+    for race, one, some in zip(races, every, groups, strict=True):
+        sure = [all([next(again), next(again)]) for _ in some]
+        told.append(told_of(race, one, some, sure))
+    return told
+
+
+def glanced(races: Sequence[Race], build: Instrumented, offset: int) -> list[Told]:
+    """The races on one build at few blocks (`few`), in kept VMs. Nothing is run again, and windows
+    that are narrow may be missed. offset: at which other blocks."""
+    events = build.events
+    every = landings_of(races, build, (partial(few, events=events, offset=offset),), fresh=False)
+    groups = [grouped(one.taken) for one in every]
+    return [
+        told_of(race, one, some, [False] * len(some))
+        for race, one, some in zip(races, every, groups, strict=True)
+    ]
+
+
+def landings_of(
+    races: Sequence[Race], build: Instrumented, stages: Sequence[Further], fresh: bool = True
+) -> list[Landings]:
+    """The races before and after the step, then at the blocks that the stages say."""
+    run = partial(build.run, fresh=fresh)
+    ends = run([one for race in races for one in edge_tries(race)], LANDED | PASSED)
+    ended = iter(ends)
+    both = [edges(race, ended) for race in races]
+    every = [blocks_of(race, late) for race, late in zip(races, ends[1::2], strict=True)]
     tries = [list(chosen(race, some)) for race, some in zip(races, every, strict=True)]
     landings: list[dict[int, Landing]] = [{} for _ in races]
-    for further in (partial(sparse, events=events), between):
+    for further in stages:
         todo = [further(tries[number], landings[number]) for number in range(len(races))]
         ended = iter(run([tries[n][at] for n, some in enumerate(todo) for at in some], LANDED))
         for number, some in enumerate(todo):
             for at in some:
                 one = tries[number][at]
                 landings[number][at] = Landing(one, shown(one.race, next(ended)))
-    groups = [grouped([found[at] for at in sorted(found)]) for found in landings]
-    ends = [[end for group in some for end in (group[0], group[-1])] for some in groups]
-    ended = iter(run([one.tried for some in ends for one in some], LANDED))
-    again = [
-        [shown(one.tried.race, next(ended)).trace == one.shown.trace for one in some]
-        for some in ends
-    ]
-    told = []
-    for number, race in enumerate(races):
-        sure = iter(again[number])
-        intervals = [
-            interval(race, edges[number], group, all([next(sure), next(sure)]))
-            for group in groups[number]
-        ]
-        missed = sum(one.shown.landed.place != one.tried.place for one in landings[number].values())
-        told.append(Told(len(every[number]), *edges[number], tuple(intervals), missed))
-    return told
-
-
-def sparse(tries: Sequence[Try], _: Mapping[int, Landing], events: Collection[Place]) -> list[int]:
-    """The tries to begin with, by number."""
-    last = len(tries) - 1
     return [
-        number
-        for number, one in enumerate(tries)
-        if number % STRIDE == 0 or number == last or one.place in events
+        Landings(len(some), edge, [found[at] for at in sorted(found)])
+        for some, edge, found in zip(every, both, landings, strict=True)
     ]
 
 
-def between(tries: Sequence[Try], landings: Mapping[int, Landing]) -> list[int]:
-    """The tries between two others that had other outcomes, by number."""
-    return [
-        number
-        for one, other in pairwise(sorted(landings))
-        if landings[one].shown.trace != landings[other].shown.trace
-        for number in range(one + 1, other)
-    ]
+def told_of(
+    race: Race, landings: Landings, groups: Sequence[Sequence[Landing]], sure: Sequence[bool]
+) -> Told:
+    """A race on one build, from its landings and how they are grouped."""
+    intervals = tuple(
+        interval(race, landings.both, group, one) for group, one in zip(groups, sure, strict=True)
+    )
+    missed = sum(one.shown.landed.place != one.tried.place for one in landings.taken)
+    before, after, _ = landings.both
+    return Told(landings.blocks, before, after, intervals, missed)
 
 
 def grouped(landings: Sequence[Landing]) -> list[list[Landing]]:
@@ -118,28 +128,12 @@ def grouped(landings: Sequence[Landing]) -> list[list[Landing]]:
     return [list(group) for _, group in groupby(landings, lambda one: one.shown.trace)]
 
 
-def chosen(race: Race, blocks: Sequence[Place]) -> Iterator[Try]:
-    """A try for each block of a step, the first times that it is reached."""
-    times: Counter[Place] = Counter()
-    for number, one in enumerate(blocks):
-        if times[one] < TURNS:
-            yield Try(race, at_block(times[one], [one]), number, one)
-        times[one] += 1
-
-
-def interval(
-    race: Race, edges: tuple[Trace, Trace], group: Sequence[Landing], sure: bool
-) -> Interval:
+def interval(race: Race, both: Edges, group: Sequence[Landing], sure: bool) -> Interval:
     """Landings one after another that had the same outcome."""
     outcome = group[0].shown.trace
-    words = zip(("before", "after"), edges, strict=True)
-    like = tuple(word for word, edge in words if edge == outcome)
-    known = {ruling for edge in edges for ruling in rulings(race, edge)}
-    rules = () if like else tuple(sorted(rulings(race, outcome) - known))
-    return Interval(group[0].tried, group[-1].tried, len(group), outcome, like, rules, sure)
-
-
-def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:
-    """The rules of the manuals that a trace breaks whenever the message came, with their steps."""
-    found = judge(race.schedule, outcome)
-    return {(number, ruling.rule) for number, ruling in found if not ruling.open}
+    words = {"before": both.before, "after": both.after}
+    like = tuple(word for word, edge in words.items() if edge == outcome)
+    broken = () if like else sorted(rulings(race, outcome))
+    rules = tuple((step, rule) for step, rule in broken if kind(rule) not in both.rules)
+    places = tuple(one.tried.place for one in group)
+    return Interval(group[0].tried, group[-1].tried, places, outcome, like, rules, sure)

@@ -130,7 +130,8 @@ def smallest_text(found: Smallest, blocks: Mapping[str, Blocks]) -> str:
     sent = race.schedule.steps[race.sent]
     ends = [f"{name} at {span(part, blocks[name])}" for name, part in found.lost.first.items()]
     keep = ", ".join(name for name in found.told if name not in found.lost.first)
-    about = f"{message(sent)}: lost by {', '.join(ends)}, where it breaks {rule}; not by {keep}."
+    about = f"{message(sent)}: lost by {', '.join(ends)}, where it breaks {rule}"
+    about += f"; not by {keep}." if keep else "."
     number = next(iter(found.lost.first.values())).first.number
     steps = list(race.schedule.steps)
     steps[race.sent] = sent._replace(at=f"{BLOCK}{number}")

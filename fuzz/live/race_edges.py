@@ -1,0 +1,55 @@
+"""What a race shows with its message before the step, and after it: that is no race's."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from fuzz.compare.traces import Trace
+from fuzz.judge.monitor import judge
+from fuzz.live.landings import Race, Try, shown
+from variants.live.landing import NEVER, at_block
+from variants.live.protocol import Ended
+from variants.machine.step import Step
+
+FURTHER: Final = ("nop", "nop")
+"""What the target does then, for what comes after the last step to show."""
+
+
+class Edges(NamedTuple):
+    """rules: those of the manuals that are broken if the message comes before the step or after it,
+    in any step; by `kind`."""
+
+    before: Trace
+    after: Trace
+    rules: frozenset[str]
+
+
+def edge_tries(race: Race) -> list[Try]:
+    """The race's message before the step and after it."""
+    return [Try(lasting(race), at) for at in (None, at_block(NEVER))]
+
+
+def edges(race: Race, ended: Iterator[Ended]) -> Edges:
+    """Of the next two runs, which are of `edge_tries`."""
+    longer = lasting(race)
+    early, late = (shown(longer, next(ended)).trace for _ in range(2))
+    steps = len(race.schedule.steps)
+    rules = {kind(rule) for trace in (early, late) for _, rule in rulings(longer, trace)}
+    return Edges(early[:steps], late[:steps], frozenset(rules))
+
+
+def lasting(race: Race) -> Race:
+    """With further steps of the target, which takes there what came late."""
+    on = race.schedule.steps[race.step].on
+    steps = (*race.schedule.steps, *(Step(op, on) for op in FURTHER))
+    return race._replace(schedule=race.schedule._replace(steps=steps))
+
+
+def kind(rule: str) -> str:
+    """Rules of one kind tell of one fault: which event ended a HLT is not always to be seen."""
+    return "hlt" if rule.startswith("hlt-") else rule
+
+
+def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:
+    """The rules of the manuals that a trace breaks whenever the message came, with their steps."""
+    found = judge(race.schedule, outcome)
+    return {(number, ruling.rule) for number, ruling in found if not ruling.open}
