@@ -61,8 +61,7 @@ def begun(vendor: Vendor, there: Mapping[str, Instrumented], options: argparse.N
     with TELLING.ticking(f"{vendor}: states with an event pending") as tick:
         schedules = covering(vendor, cache_folder(options.cache).resolve(), tick).schedules
         every = beginnings(machine, schedules)
-    random = Random(options.seed)
-    begun = Search(there, some_races(machine, every, random), random)
+    begun = Search(there, some_races(machine, every, Random(options.seed)), Random(options.seed))
     for path in sorted(options.out.glob("*.yaml")):
         for race in races_in(read_schedule(str(path), blocks=True)):
             if race.schedule.vendor == vendor:

@@ -57,7 +57,7 @@ class Smallest(NamedTuple):
 Sweep = Callable[[Race], Mapping[str, Told]]
 """A race at every block of each build."""
 Likely = Callable[[Sequence[Race], Lost], Sequence[Race]]
-"""Those of some races that break the rule with a message at the first block with which it was."""
+"""Those of some races that break the rule with a message where it was found to be broken."""
 
 
 def smallest(best: Smallest, sweep: Sweep, likely: Likely) -> Smallest:
@@ -91,16 +91,18 @@ def likely_on(builds: Builds, races: Sequence[Race], what: Lost) -> Sequence[Rac
 
 
 def breaking(build: Instrumented, races: Sequence[Race], part: Interval, rule: str) -> list[Race]:
-    """Those of `races` that break `rule` with a message at the first block of an interval."""
-    at = at_block(0, [part.first.place])
-    tries = [one for race in races for one in (*edge_tries(race), Try(race, at))]
-    ended = iter(build.run(tries, LANDED))
+    """Those of `races` that break `rule` with a message at an end of an interval. A block of its
+    may be reached for the first time there, and for a later one here, or the other way round."""
+    ends = [part.first.at, part.last.at, *(at_block(0, [one.place]) for one in part[:2])]
+    places = [at for number, at in enumerate(ends) if at not in ends[:number]]
+    tries = [[*edge_tries(race), *(Try(race, at) for at in places)] for race in races]
+    ended = iter(build.run([one for some in tries for one in some], LANDED))
     found = []
     for race in races:
         both = edges(race, ended)
-        landing = Landing(part.first._replace(race=race), shown(race, next(ended)))
-        again = interval(race, both, [landing], sure=True)
-        found += [race] if rule in of(again) else []
+        landings = [Landing(Try(race, at), shown(race, next(ended))) for at in places]
+        again = [interval(race, both, [landing], sure=True) for landing in landings]
+        found += [race] if any(rule in of(one) for one in again) else []
     return found
 
 
