@@ -13,8 +13,9 @@ from fuzz.compare.compared import compared
 from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
 from fuzz.live.novelty import walks
 from fuzz.live.race_blocks import FEW, STRIDE, between, chosen, few, sparse
+from fuzz.live.race_edges import kind
 from fuzz.live.race_search import Known, remember, unknown
-from fuzz.live.race_shrink import Smallest, lost, smaller, smallest
+from fuzz.live.race_shrink import Smallest, changed, drops, is_race, lost, plainer, smallest
 from fuzz.live.race_states import beginnings, shorter, some_races, state_after, waits
 from fuzz.live.races import Interval, Told
 from fuzz.live.races_text import CAME_TO, came_to, races_table
@@ -92,7 +93,9 @@ def test_of_two_races_in_a_schedule_the_other_lands_where_it_is_to() -> None:
 def test_a_smaller_race_is_one_and_smaller(schedule: Schedule) -> None:
     for race in races_in(schedule):
         before = [weight(step) for step in without(race).steps]
-        for found in smaller(race):
+        for change in (*drops(race), *plainer(race)):
+            found = changed(race, [change])
+            assert is_race(found)
             check(without(found))
             message, target = found.schedule.steps[found.sent : found.step + 1]
             assert message.at
@@ -132,7 +135,8 @@ def test_a_minimised_race_has_no_smaller_one(schedule: Schedule, data: st.DataOb
     (loss,) = lost(told)
     found = smallest(Smallest(race, told, loss), sweep, lambda some, _: some)
     assert loses(found.race)
-    assert not any(map(loses, smaller(found.race)))
+    changes = (*drops(found.race), *plainer(found.race))
+    assert not any(loses(changed(found.race, [one])) for one in changes)
 
 
 @given(
@@ -260,3 +264,10 @@ def test_races_are_looked_for_where_an_ap_has_an_event_pending(vendor: Vendor) -
         assert races_in(race.schedule) == [race]
         modes.add(race.schedule.steps[race.sent].mode)
     assert modes == {"init", "sipi", "nmi", "smi", "fixed"}
+
+
+def test_a_halt_that_ends_tells_of_one_fault_whichever_event_is_blamed() -> None:
+    woken, started = SHOWN._replace(woke=True), SHOWN
+    kinds = {kind((0, rule), (woken,)) for rule in ("hlt-init", "hlt-blocked", "sipi-kept")}
+    assert kinds == {"hlt"}
+    assert kind((0, "sipi-kept"), (started,)) == "sipi-kept"

@@ -33,7 +33,7 @@ def edges(race: Race, ended: Iterator[Ended]) -> Edges:
     longer = lasting(race)
     early, late = (shown(longer, next(ended)).trace for _ in range(2))
     steps = len(race.schedule.steps)
-    rules = {kind(rule) for trace in (early, late) for _, rule in rulings(longer, trace)}
+    rules = {kind(one, trace) for trace in (early, late) for one in rulings(longer, trace)}
     return Edges(early[:steps], late[:steps], frozenset(rules))
 
 
@@ -44,9 +44,11 @@ def lasting(race: Race) -> Race:
     return race._replace(schedule=race.schedule._replace(steps=steps))
 
 
-def kind(rule: str) -> str:
-    """Rules of one kind tell of one fault: which event ended a HLT is not always to be seen."""
-    return "hlt" if rule.startswith("hlt-") else rule
+def kind(ruling: tuple[int, str], trace: Trace) -> str:
+    """Rulings of one kind tell of one fault: which event ended a HLT is not always to be seen."""
+    step, rule = ruling
+    ended = rule.startswith("hlt-") or (rule == "sipi-kept" and trace[step].woke)
+    return "hlt" if ended else rule
 
 
 def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:

@@ -16,7 +16,7 @@ from fuzz.schedule.schedule import step_problem
 from fuzz.shrink.minimize import simpler
 from variants.live.landing import at_block
 from variants.live.protocol import LANDED
-from variants.machine.step import Step
+from variants.machine.step import MIN_VCPUS, Step
 
 Builds = Mapping[str, Instrumented]
 
@@ -68,14 +68,23 @@ def smallest(best: Smallest, sweep: Sweep, likely: Likely) -> Smallest:
 
 
 def still(best: Smallest, sweep: Sweep, likely: Likely) -> Iterator[Smallest]:
-    """The smaller races that lose the same, the smallest first."""
-    for race in likely(list(smaller(best.race)), best.lost):
-        told = sweep(race)
-        yield from (
-            Smallest(race, told, one)
-            for one in lost(told)
-            if one.rule == best.lost.rule and one.first.keys() == best.lost.first.keys()
-        )
+    """The smaller races that lose the same: first with all changes at once that work alone, then
+    with one; steps are dropped before others are made plainer."""
+    for changes in (drops(best.race), plainer(best.race)):
+        alone = {changed(best.race, [change]): change for change in changes}
+        good = likely(list(alone), best.lost)
+        first: dict[int, Change] = {}
+        for race in good:
+            first.setdefault(alone[race].number, alone[race])
+        joint = changed(best.race, list(first.values()))
+        both = likely([joint], best.lost) if len(first) > 1 and is_race(joint) else ()
+        for race in (*both, *good):
+            told = sweep(race)
+            yield from (
+                Smallest(race, told, one)
+                for one in lost(told)
+                if one.rule == best.lost.rule and one.first.keys() == best.lost.first.keys()
+            )
 
 
 def swept(builds: Builds, race: Race) -> dict[str, Told]:
@@ -106,27 +115,44 @@ def breaking(build: Instrumented, races: Sequence[Race], part: Interval, rule: s
     return found
 
 
-def smaller(race: Race) -> Iterator[Race]:
-    """The race with a step fewer, then with one made plainer; its message stays, and where."""
-    steps = race.schedule.steps
+class Change(NamedTuple):
+    """Another step instead of step `number`; None: none."""
+
+    number: int
+    step: Step | None
+
+
+def drops(race: Race) -> Iterator[Change]:
+    """Each step that can be dropped: not the message, nor what it races with."""
     kept = (race.sent, race.step)
-    for number in (n for n in range(len(steps)) if n not in kept):
-        left = steps[:number] + steps[number + 1 :]
-        yield Race(race.schedule._replace(steps=left), race.sent - (number < race.sent))
-    plain = without(race).steps
-    for number, step in ((n, one) for n, one in enumerate(plain) if not one.at):
-        for candidate in simpler(step, race.schedule):
-            if weight(candidate) < weight(step) and fits(race, number, candidate):
-                changed = [*plain[:number], candidate, *plain[number + 1 :]]
-                changed[race.sent] = changed[race.sent]._replace(at=AT)
-                yield Race(race.schedule._replace(steps=tuple(changed)), race.sent)
+    return (Change(n, None) for n in range(len(race.schedule.steps)) if n not in kept)
 
 
-def fits(race: Race, number: int, step: Step) -> bool:
-    """Can `step` be in the place of step `number`, and the race be one?"""
+def plainer(race: Race) -> Iterator[Change]:
+    """Plainer steps, the plainest first; the message stays a race."""
+    for number, step in enumerate(without(race).steps):
+        for candidate in simpler(step, race.schedule) if not step.at else ():
+            change = Change(number, candidate)
+            if weight(candidate) < weight(step) and is_race(changed(race, [change])):
+                yield change
+
+
+def changed(race: Race, changes: Sequence[Change]) -> Race:
+    """The race with some of its steps changed, and as many vCPUs as these name; the message lands
+    at some block."""
+    steps: list[Step | None] = list(race.schedule.steps)
+    for number, step in changes:
+        steps[number] = step and step._replace(at=AT if number == race.sent else step.at)
+    sent = race.sent - sum(step is None for step in steps[: race.sent])
+    left = tuple(step for step in steps if step)
+    vcpus = max(MIN_VCPUS, *(1 + max(step.on, step.to) for step in left))
+    return Race(race.schedule._replace(vcpus=vcpus, steps=left), sent)
+
+
+def is_race(race: Race) -> bool:
+    """Does its message go to one other vCPU, which takes the next step, and is each step one?"""
     schedule = race.schedule
-    if step.at or step_problem(step, schedule.vendor, schedule.vcpus):
-        return False
-    message = step if number == race.sent else schedule.steps[race.sent]
-    target = step if number == race.step else schedule.steps[race.step]
-    return message.op == "icr" and message.to == target.on != message.on
+    message, target = schedule.steps[race.sent : race.step + 1]
+    return (message.op == "icr" and message.to == target.on != message.on) and not any(
+        step_problem(step, schedule.vendor, schedule.vcpus) for step in without(race).steps
+    )

@@ -134,6 +134,6 @@ def interval(race: Race, both: Edges, group: Sequence[Landing], sure: bool) -> I
     words = {"before": both.before, "after": both.after}
     like = tuple(word for word, edge in words.items() if edge == outcome)
     broken = () if like else sorted(rulings(race, outcome))
-    rules = tuple((step, rule) for step, rule in broken if kind(rule) not in both.rules)
+    rules = tuple(one for one in broken if kind(one, outcome) not in both.rules)
     places = tuple(one.tried.place for one in group)
     return Interval(group[0].tried, group[-1].tried, places, outcome, like, rules, sure)
