@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -76,8 +77,8 @@ def tell(found: Smallest, there: Mapping[str, Instrumented], options: argparse.N
     steps = race.schedule.steps
     sent, step = steps[race.sent], steps[race.step]
     name = f"{race.schedule.vendor}-{sent.mode}-in-{step.op}-{loss.rule}"
-    taken = sum(1 for _ in options.out.glob(f"{name}*.yaml"))
-    name += f"-{taken + 1}" if taken else ""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    name = next(one for one in names if not (options.out / f"{one}.yaml").exists())
     named = found._replace(race=race._replace(schedule=race.schedule._replace(name=name)))
     text = smallest_text(named, blocks)
     path = options.out / f"{name}.yaml"

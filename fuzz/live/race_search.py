@@ -15,8 +15,8 @@ from fuzz.live.landings import Race, without
 from fuzz.live.race_shrink import Builds, Smallest, likely_on, lost, of, smallest, swept
 from fuzz.live.races import Told, glanced
 from fuzz.live.run import why
-from fuzz.schedule.schedule import Schedule
 from variants.live.layout import Place
+from variants.machine.step import Step
 
 Known = dict[tuple[str, str, str], set[Place]]
 """By build, the message's mode and the rule: the blocks at which what was found breaks it."""
@@ -36,18 +36,18 @@ class Search:
     random: Random
     count: int = 4
     known: Known = field(default_factory=dict)
-    found: set[tuple[Schedule, int]] = field(default_factory=set)
+    found: set[tuple[tuple[Step, ...], int]] = field(default_factory=set)
     looked: int = 0
     landings: int = 0
     again: int = 0
     unsteady: int = 0
 
     def know(self, race: Race) -> None:
-        """A race that was found before."""
+        """A race that was found before; it counts if its message is still lost."""
         told = swept(self.there, race)
         for one in lost(told):
             remember(race, told, one.rule, self.known)
-        self.found.add((without(race), race.sent))
+            self.found.add(plain(race))
 
     def look(self) -> Iterator[Smallest]:
         """Glance at some races: the smallest of each that loses a message in a new way."""
@@ -78,12 +78,16 @@ class Search:
             )
             remember(best.race, best.told, loss.rule, self.known)
             remember(race, told, loss.rule, self.known)
-            plain = (without(best.race), best.race.sent)
-            if plain in self.found:
+            if plain(best.race) in self.found:
                 self.again += 1
             else:
-                self.found.add(plain)
+                self.found.add(plain(best.race))
                 yield best
+
+
+def plain(race: Race) -> tuple[tuple[Step, ...], int]:
+    """What makes a race the same as another, at whatever block its message landed."""
+    return without(race).steps, race.sent
 
 
 def unknown(race: Race, told: Mapping[str, Told], known: Known) -> set[str]:
