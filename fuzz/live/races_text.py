@@ -15,6 +15,7 @@ from fuzz.report.words import told as in_words
 from fuzz.schedule.schedule import BLOCK
 from fuzz.schedule.text import dump
 from variants.live.inside import Block
+from variants.live.landing import MOST_PASSED
 from variants.live.layout import Place
 
 Blocks = Mapping[Place, Block]
@@ -37,7 +38,8 @@ def races_text(
     yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
     for name, one in told.items():
         missed = f"; {one.missed} landings missed their block" if one.missed else ""
-        yield f"  {name}: {one.blocks} blocks{missed}"
+        cut = ", and more that are left out" if one.blocks == MOST_PASSED else ""
+        yield f"  {name}: {one.blocks} blocks{cut}{missed}"
         for part in one.intervals:
             yield f"    {interval_text(race, one, part, blocks[name])}"
             if name in models:

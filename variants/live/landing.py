@@ -15,6 +15,8 @@ NEVER: Final = 1 << 30
 """No step reaches so many blocks: a message lands when it is over."""
 MOST_PLACES: Final = 8
 """INSIDE_PLACES of agent/inside.h."""
+MOST_PASSED: Final = 64 << 10
+"""Of a step's blocks so many are told: INSIDE_ROOM there."""
 
 
 class Landed(NamedTuple):

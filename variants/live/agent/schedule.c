@@ -3,8 +3,6 @@
 
 #include <termios.h>
 
-#define MAX_TRACE 8192
-
 /* Printing takes its time: what is usual goes without saying (USUAL in protocol.py). */
 static void put(FILE *out, const char *name, int value, int usual)
 {
@@ -48,7 +46,7 @@ static void put_landed(FILE *out, const struct seen *seen)
 
 static void put_passed(FILE *out, const struct seen *seen)
 {
-	for (unsigned i = 0; i < seen->blocks && i < MAX_TRACE; i++)
+	for (unsigned i = 0; i < seen->blocks; i++)
 		fprintf(out, "%s%x", i ? "," : " pcs=", seen->pc[i]);
 }
 
