@@ -13,7 +13,7 @@ from fuzz.compare.compared import compared
 from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
 from fuzz.live.novelty import walks
 from fuzz.live.race_blocks import FEW, STRIDE, between, chosen, few, sparse
-from fuzz.live.race_edges import kind
+from fuzz.live.race_edges import NO_WARN, kind, rulings
 from fuzz.live.race_search import Known, remember, unknown
 from fuzz.live.race_shrink import Smallest, changed, drops, is_race, lost, plainer, smallest
 from fuzz.live.race_states import beginnings, shorter, some_races, state_after, waits
@@ -27,6 +27,7 @@ from fuzz.schedule.text import load
 from variants.catalogue import built_in
 from variants.live.landing import Landed, at_block
 from variants.live.layout import NOWHERE, Place
+from variants.live.observe import BROKE_OFF
 from variants.machine.observation import Observation
 from variants.machine.step import VENDORS, Step, Vendor
 
@@ -264,6 +265,14 @@ def test_races_are_looked_for_where_an_ap_has_an_event_pending(vendor: Vendor) -
         assert races_in(race.schedule) == [race]
         modes.add(race.schedule.steps[race.sent].mode)
     assert modes == {"init", "sipi", "nmi", "smi", "fixed"}
+
+
+def test_a_warn_is_told_as_a_broken_rule_and_a_run_that_broke_off_is_not() -> None:
+    (race,) = races_in(load(RACE))
+    warned = (SHOWN, SHOWN._replace(warn="kvm_apic_accept_events"))
+    assert (1, NO_WARN) in rulings(race, warned)
+    broke_off = (SHOWN, SHOWN._replace(warn=f"{BROKE_OFF}it hung"))
+    assert NO_WARN not in {rule for _, rule in rulings(race, broke_off)}
 
 
 def test_a_halt_that_ends_tells_of_one_fault_whichever_event_is_blamed() -> None:

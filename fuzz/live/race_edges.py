@@ -7,16 +7,19 @@ from fuzz.compare.traces import Trace
 from fuzz.judge.monitor import judge
 from fuzz.live.landings import Race, Try, shown
 from variants.live.landing import NEVER, at_block
+from variants.live.observe import why_broken
 from variants.live.protocol import Ended
 from variants.machine.step import Step
 
 FURTHER: Final = ("nop", "nop")
 """What the target does then, for what comes after the last step to show."""
+NO_WARN: Final = "no-warn"
+"""KVM's own rule."""
 
 
 class Edges(NamedTuple):
-    """rules: those of the manuals that are broken if the message comes before the step or after it,
-    in any step; by `kind`."""
+    """rules: those that are broken if the message comes before the step or after it, in any step;
+    by `kind`."""
 
     before: Trace
     after: Trace
@@ -52,6 +55,9 @@ def kind(ruling: tuple[int, str], trace: Trace) -> str:
 
 
 def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:
-    """The rules of the manuals that a trace breaks whenever the message came, with their steps."""
+    """The rules that a trace breaks whenever the message came, with their steps: the manuals', and
+    KVM's own, that no WARN fires."""
     found = judge(race.schedule, outcome)
-    return {(number, ruling.rule) for number, ruling in found if not ruling.open}
+    broken = {(number, ruling.rule) for number, ruling in found if not ruling.open}
+    warned = (number for number, one in enumerate(outcome) if one.warn and not why_broken(one.warn))
+    return broken | {(number, NO_WARN) for number in warned}
