@@ -12,42 +12,17 @@ from fuzz.schedule.codes import encode as as_bytes
 from fuzz.schedule.file import read_schedule
 from fuzz.schedule.schedule import ScheduleError, block_of
 from fuzz.schedule.text import dump, load, schedule_json
+from tests.races import RACE
 from variants.live.inside import BLOCKS, SOURCES, Block
 from variants.live.landing import NEVER, Landed, at_block, landed, landing_in, passed
 from variants.live.layout import NOWHERE, Place, hits, place
 from variants.live.protocol import Refused, decode, encode
 from variants.live.spots import LEFT_OUT, SPOTS
 from variants.live.symbols import Frame, place_of
-from variants.machine.observation import Observation
 from variants.machine.points import POINTS
 
 LAYOUT = ((0xC0200000, "kvm", ".text"), (0xC0300000, "kvm_amd", ".text"))
 HEAD = "M kvm .text c0200000\nM kvm_amd .text c0300000\n"
-SHOWN = Observation(
-    on=1,
-    outcome="l1",
-    executed=True,
-    vector=None,
-    nested_exit=None,
-    guest_mode=False,
-    gif=True,
-    vmxon=None,
-    smm=False,
-    latched_init=None,
-    mp_state=None,
-    taken=(),
-    woke=False,
-    warn=None,
-)
-RACE = """\
-format: 1
-name: race
-vendor: svm
-vcpus: 2
-steps:
-- icr: {from: 0, to: 1, mode: init, at: {block: 12}}
-- nop: {on: 1}
-"""
 
 
 @given(st.sampled_from(LAYOUT), st.integers(0, 0xFFFFF))

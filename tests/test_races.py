@@ -24,38 +24,12 @@ from fuzz.schedule.order import weight
 from fuzz.schedule.schedule import Schedule, check
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import load
+from tests.races import RACE, SHOWN
 from variants.catalogue import built_in
 from variants.live.landing import Landed, at_block
 from variants.live.layout import NOWHERE, Place
 from variants.live.observe import BROKE_OFF
-from variants.machine.observation import Observation
 from variants.machine.step import VENDORS, Step, Vendor
-
-SHOWN = Observation(
-    on=1,
-    outcome="l1",
-    executed=True,
-    vector=None,
-    nested_exit=None,
-    guest_mode=False,
-    gif=True,
-    vmxon=None,
-    smm=False,
-    latched_init=None,
-    mp_state=None,
-    taken=(),
-    woke=False,
-    warn=None,
-)
-RACE = """\
-format: 1
-name: race
-vendor: svm
-vcpus: 2
-steps:
-- icr: {from: 0, to: 1, mode: init, at: {block: 12}}
-- nop: {on: 1}
-"""
 
 
 def test_each_message_races_with_the_steps_of_its_target_around_it() -> None:
