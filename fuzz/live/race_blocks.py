@@ -14,7 +14,7 @@ TURNS: Final = 3
 STRIDE: Final = 16
 """Of blocks off the event path one in so many is taken at first."""
 FEW: Final = 16
-
+"""Of all blocks a glance takes so many at most, besides those of the event path."""
 
 Further = Callable[[Sequence[Try], Mapping[int, Landing]], Sequence[int]]
 """Which tries of a race to take next, by number, when those in the mapping have been taken."""

@@ -27,8 +27,6 @@ RACING: Final[Mapping[Vendor, tuple[str, ...]]] = {
 """Steps in which KVM looks at events, and by which it comes to be asked to."""
 MESSAGES: Final[Mapping[str, int]] = {"init": 4, "sipi": 3, "nmi": 1, "smi": 1, "fixed": 1}
 """What lands, and how often: INIT and SIPI are what KVM asks for in several places."""
-COARSE: Final = 7
-"""How many parts of an outline tell what a vCPU is doing, and which of INIT and SIPI it has."""
 
 AFTER: Final = ("nop", "get-mp-state", "nop", "get-vcpu-events", "icr", "nop", "nop")
 """Steps that tell what has become of a message; `icr` is a SIPI, which tells who waits for one."""
@@ -46,6 +44,7 @@ def beginnings(machine: Machine, schedules: Iterable[Schedule]) -> list[list[Beg
     """For each outline of an AP with an event pending, and each step to take in it, the shortest
     beginning of one of `schedules`; those together that are alike but for other events."""
     found: dict[tuple[Outline, str], Beginning] = {}
+    kinds: dict[tuple[Outline, str], tuple[object, ...]] = {}
     for schedule in schedules:
         state = initial_state(schedule.vcpus)
         for number, taken in enumerate(schedule.steps):
@@ -54,11 +53,19 @@ def beginnings(machine: Machine, schedules: Iterable[Schedule]) -> list[list[Beg
                 if key not in found or number < len(found[key].before.steps):
                     before = schedule._replace(steps=schedule.steps[:number])
                     found[key] = Beginning(before, taken)
+                    kinds[key] = (taken.op, *doing(state, taken.on))
             state, _ = take_step(machine, state, taken)
-    alike: dict[tuple[Outline, str], list[Beginning]] = {}
-    for (parts, op), beginning in found.items():
-        alike.setdefault((parts[:COARSE], op), []).append(beginning)
+    alike: dict[tuple[object, ...], list[Beginning]] = {}
+    for key, beginning in found.items():
+        alike.setdefault(kinds[key], []).append(beginning)
     return list(alike.values())
+
+
+def doing(state: State, on: int) -> tuple[object, ...]:
+    """What vCPU `on` is doing, and which of INIT and SIPI it has pending."""
+    vcpu = thaw(state.vcpus[on])
+    nested = (vcpu.guest_mode, vcpu.controls, vcpu.gif, vcpu.vmxon)
+    return (vcpu.pending_events, vcpu.mp_state, vcpu.smm, *nested)
 
 
 def waits(state: State, on: int) -> bool:

@@ -53,7 +53,7 @@ class Landings(NamedTuple):
     """Of a race on a build: how many blocks its step has, and what was shown."""
 
     blocks: int
-    both: Edges
+    edges: Edges
     taken: list[Landing]
 
 
@@ -77,9 +77,9 @@ def on_build(races: Sequence[Race], build: Instrumented) -> list[Told]:
 
 def glanced(races: Sequence[Race], build: Instrumented, offset: int) -> list[Told]:
     """The races on one build at few blocks (`few`), in kept VMs. Nothing is run again, and windows
-    that are narrow may be missed. offset: at which other blocks."""
-    events = build.events
-    every = landings_of(races, build, (partial(few, events=events, offset=offset),), fresh=False)
+    that are narrow may be missed. offset: at which block to begin; others show other windows."""
+    stage = partial(few, events=build.events, offset=offset)
+    every = landings_of(races, build, (stage,), fresh=False)
     groups = [grouped(one.taken) for one in every]
     return [
         told_of(race, one, some, [False] * len(some))
@@ -116,10 +116,10 @@ def told_of(
 ) -> Told:
     """A race on one build, from its landings and how they are grouped."""
     intervals = tuple(
-        interval(race, landings.both, group, one) for group, one in zip(groups, sure, strict=True)
+        interval(race, landings.edges, group, one) for group, one in zip(groups, sure, strict=True)
     )
     missed = sum(one.shown.landed.place != one.tried.place for one in landings.taken)
-    before, after, _ = landings.both
+    before, after, _ = landings.edges
     return Told(landings.blocks, before, after, intervals, missed)
 
 
