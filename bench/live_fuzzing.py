@@ -73,7 +73,7 @@ def batches(vendor: Vendor) -> None:
     with guests(1) as up:
         run(some[:1], vendor, those, up, lambda: None)
         for batch in BATCHES:
-            (guest,) = up.up.values()
+            ((_, guest),) = up.up
             process = guest.running.process.pid
             before, began = used(process), perf_counter()
             for at in range(0, INPUTS, batch):
