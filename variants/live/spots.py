@@ -43,6 +43,7 @@ SPOTS: Final[Mapping[Point, tuple[Spot, ...]]] = {
         Spot("vcpu_block", r"kvm_arch_vcpu_runnable\("),
     ),
     "block-checked": (Spot("vcpu_block", ACCEPT),),
+    "block-nested-checked": (Spot("kvm_vcpu_has_events", r"async_pf\.done"),),
     "block-waiting": (Spot("kvm_vcpu_block", r"schedule\(\)"),),
     # Where there is no request at all, that for events alone is looked at.
     "requests-smi": (Spot(ENTER, r"check_request\(KVM_REQ_(NMI|EVENT),"),),

@@ -38,6 +38,7 @@ Point = Literal[
     "guest-executed",
     "exit",
     "handled",
+    "block-nested-checked",
 ]
 """A name that `preempt` takes: a misspelt one fails the type checker."""
 
@@ -69,4 +70,6 @@ POINTS: Final[dict[Point, str]] = {
     "guest-executed": "the guest: after the step's instruction",
     "exit": "vcpu_enter_guest: after the VM exit, before handle_exit",
     "handled": "vcpu_enter_guest: after handle_exit",
+    "block-nested-checked": "kvm_arch_vcpu_runnable: after the nested check, before has_events",
 }
+"""In the order of their codes: a new one goes last, or campaigns of before are read wrong."""

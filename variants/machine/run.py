@@ -46,7 +46,10 @@ def kvm_vcpu_running(vcpu: Vcpu) -> bool:
 
 def kvm_arch_vcpu_runnable(vcpu: Vcpu) -> bool:
     """Is there anything to wake up for?"""
-    return kvm_vcpu_running(vcpu) or kvm_vcpu_has_events(vcpu)
+    if kvm_vcpu_running(vcpu):
+        return True
+    preempt(vcpu, "block-nested-checked")
+    return kvm_vcpu_has_events(vcpu)
 
 
 def kvm_vcpu_block(vcpu: Vcpu) -> bool:
