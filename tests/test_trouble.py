@@ -86,6 +86,17 @@ def test_a_step_that_does_not_end(
     assert "does not end" in error
 
 
+def test_a_step_that_stands_still_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As all do where the machine does."""
+    monkeypatch.setattr(watch, "PERIOD", 0.1)
+    own = tmp_path / "mine.py"
+    own.write_text(VARIANT.format(first="import time", then="time.sleep(0.5)"))
+    assert main(["replay", CASE, "--variant", str(own)]) == 0
+    assert "differ" not in capsys.readouterr().err
+
+
 def test_a_step_that_does_not_end_ends_a_campaign(tmp_path: Path) -> None:
     ran = run(tmp_path, LOOPS, "fuzz", "--time", "500")
     assert ran.returncode == 2

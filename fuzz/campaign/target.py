@@ -206,8 +206,8 @@ def main() -> None:
         findings.progress.count()
 
     faulthandler.register(ASK, all_threads=False)
-    # No timeout of libFuzzer's: it would take SIGALRM from the watch.
-    arguments = ["-reload=5", "-timeout=0", f"-max_total_time={options.seconds}"]
+    # Steps have their own watch; libFuzzer's would take one that stands still for one that hangs.
+    arguments = ["-reload=5", "-timeout=1000000", f"-max_total_time={options.seconds}"]
     arguments += options.libfuzzer
     mutator = Mutator(options.vendor, walker, note, tried, options.mix, turn=options.turn)
     with watched():
