@@ -23,7 +23,7 @@ SHIPPED = {
     "rdmsr ia32-vmx-misc reads 0x100, not 0x0": NESTED,
     "SIPI kept in L1 and L2": PAOLO,
     "vmlaunch wait-for-sipi accepted": NESTED,
-    "INIT and other events taken as a VM exit in L2 by get-mp-state and save-restore": PAOLO,
+    "INIT and other events taken as a VM exit in L2": PAOLO,
     "INIT not blocked in L2": PAOLO,
     "SIPI kept in L2 (SVM: while L1 intercepts INIT)": ("original, paolo", "yadong"),
     "INIT kept in L2 before its first instruction": PAOLO,
