@@ -14,7 +14,7 @@ from fuzz.cli.status import DIFFERENT, SAME
 from fuzz.compare.compared import compared
 from fuzz.live.cover import covering
 from fuzz.live.landings import Instrumented, prepared, races_in
-from fuzz.live.race_search import Search
+from fuzz.live.race_search import Search, mode_of
 from fuzz.live.race_shrink import Smallest
 from fuzz.live.race_states import beginnings, some_races
 from fuzz.live.races_text import races_json, smallest_text
@@ -74,9 +74,8 @@ def tell(found: Smallest, there: Mapping[str, Instrumented], options: argparse.N
     """Write and print what was found."""
     blocks = {name: one.blocks for name, one in there.items()}
     race, loss = found.race, found.lost
-    steps = race.schedule.steps
-    sent, step = steps[race.sent], steps[race.step]
-    name = f"{race.schedule.vendor}-{sent.mode}-in-{step.op}-{loss.rule}"
+    step = race.schedule.steps[race.step]
+    name = f"{race.schedule.vendor}-{mode_of(race)}-in-{step.op}-{loss.rule}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     name = next(one for one in names if not (options.out / f"{one}.yaml").exists())
     named = found._replace(race=race._replace(schedule=race.schedule._replace(name=name)))

@@ -26,19 +26,26 @@ AT: Final = "block"
 class Race(NamedTuple):
     """The step `sent` of the schedule, an `icr` with `at`, lands inside the next one.
 
-    Other messages with `at` land where they are to.
+    also: so many messages before it land with it, in their order. Others with `at` land where they
+    are to.
     """
 
     schedule: Schedule
     sent: int
+    also: int = 0
 
     @property
     def step(self) -> int:
         return self.sent + 1
 
+    @property
+    def messages(self) -> range:
+        """The steps whose messages land together."""
+        return range(self.sent - self.also, self.step)
+
 
 class Try(NamedTuple):
-    """A race with its message landing at `at`; None: before the step.
+    """A race with its messages landing at `at`; None: before the step.
 
     number, place: of the block that this is, where the message comes only after the step.
     """
@@ -71,11 +78,11 @@ class Landing(NamedTuple):
 
 
 def races_in(schedule: Schedule) -> list[Race]:
-    """The races of a schedule: those it has; else each message to one other vCPU, while that takes
-    its step before or after."""
+    """The races of a schedule: those it has, messages in a row with the same `at` together; else
+    each message to one other vCPU, while that takes its step before or after."""
     armed = [number for number, step in enumerate(schedule.steps) if step.at]
     if armed:
-        return [Race(schedule, number) for number in armed if follows(schedule, number)]
+        return [together(schedule, number) for number in armed if follows(schedule, number)]
     found = []
     for number, step in enumerate(schedule.steps):
         if step.op != "icr" or step.to < 0 or step.to == step.on:
@@ -85,6 +92,13 @@ def races_in(schedule: Schedule) -> list[Race]:
         around.append(min((n for n in acting if n > number), default=None))
         found += [raced(schedule, number, other) for other in around if other is not None]
     return found
+
+
+def together(schedule: Schedule, number: int) -> Race:
+    """The race of a message and those right before it that land with it."""
+    last, before = schedule.steps[number], reversed(schedule.steps[:number])
+    alike = takewhile(lambda step: (step.at, step.to) == (last.at, last.to), before)
+    return Race(schedule, number, sum(1 for _ in alike))
 
 
 def follows(schedule: Schedule, number: int) -> bool:
@@ -103,9 +117,15 @@ def raced(schedule: Schedule, number: int, step: int) -> Race:
 
 
 def without(race: Race) -> Schedule:
-    """The race's schedule with its message before the step."""
+    """The race's schedule with its messages before the step."""
+    return landing_at(race, "")
+
+
+def landing_at(race: Race, at: str) -> Schedule:
+    """The race's schedule with `at` for its messages."""
     steps = list(race.schedule.steps)
-    steps[race.sent] = steps[race.sent]._replace(at="")
+    for number in race.messages:
+        steps[number] = steps[number]._replace(at=at)
     return race.schedule._replace(steps=tuple(steps))
 
 
@@ -113,7 +133,8 @@ def with_at(one: Try) -> dict[str, Any]:
     """A try as plain data."""
     plain = schedule_json(without(one.race))
     if one.at is not None:
-        plain["steps"][one.race.sent]["icr"]["at"] = one.at
+        for number in one.race.messages:
+            plain["steps"][number]["icr"]["at"] = one.at
     return plain
 
 

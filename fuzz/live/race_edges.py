@@ -15,6 +15,9 @@ FURTHER: Final = ("nop", "nop")
 """What the target does then, for what comes after the last step to show."""
 NO_WARN: Final = "no-warn"
 """KVM's own rule."""
+NO_HANG: Final = "no-hang"
+"""A vCPU that goes on if the message comes before the step, and if it comes after it, goes on."""
+HANGS: Final = ("blocked", "busy")
 
 
 class Edges(NamedTuple):
@@ -61,3 +64,11 @@ def rulings(race: Race, outcome: Trace) -> set[tuple[int, str]]:
     broken = {(number, ruling.rule) for number, ruling in found if not ruling.open}
     warned = (number for number, one in enumerate(outcome) if one.warn and not why_broken(one.warn))
     return broken | {(number, NO_WARN) for number in warned}
+
+
+def hangs(both: Edges, outcome: Trace) -> list[tuple[int, str]]:
+    """NO_HANG, with the last step, if an outcome breaks it."""
+    last = len(outcome) - 1
+    ends = [one[last].outcome in HANGS for one in (both.before, both.after) if last < len(one)]
+    hung = last >= 0 and outcome[last].outcome in HANGS and ends == [False, False]
+    return [(last, NO_HANG)] if hung else []

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fuzz.compare.traces import Trace, trace_of
-from fuzz.live.landings import Race
+from fuzz.live.landings import Race, landing_at
 from fuzz.live.races import Told
 from variants.machine.machine import Machine, initial_state
 from variants.machine.machine import step as take_step
@@ -17,12 +17,9 @@ Points = Mapping[Trace, tuple[str, ...]]
 def points_of(race: Race, machine: Machine) -> Points:
     """A race on a model: before the step, at each point, after it. A point that the step does not
     pass shows what comes after, and is left out."""
-    steps = race.schedule.steps
 
     def shows(at: str) -> Trace:
-        plain = list(steps)
-        plain[race.sent] = steps[race.sent]._replace(at=at)
-        return trace_of(machine, race.schedule._replace(steps=tuple(plain)))
+        return trace_of(machine, landing_at(race, at))
 
     passed_by = passing(race, machine)
     found: dict[Trace, tuple[str, ...]] = {shows(""): ("before",)}
@@ -34,8 +31,7 @@ def points_of(race: Race, machine: Machine) -> Points:
 
 def passing(race: Race, machine: Machine) -> tuple[str, ...]:
     """The preemption points that the race's step passes while no message has landed."""
-    steps = list(race.schedule.steps)
-    steps[race.sent] = steps[race.sent]._replace(at="after")
+    steps = landing_at(race, "after").steps
     state = initial_state(race.schedule.vcpus)
     for step in steps[: race.step]:
         state, _ = take_step(machine, state, step)

@@ -19,7 +19,7 @@ from variants.live.layout import Place
 from variants.machine.step import Step
 
 Known = dict[tuple[str, str, str], set[Place]]
-"""By build, the message's mode and the rule: the blocks at which what was found breaks it."""
+"""By build, what lands and the rule: the blocks at which what was found breaks it."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Search:
     random: Random
     count: int = 4
     known: Known = field(default_factory=dict)
-    found: set[tuple[tuple[Step, ...], int]] = field(default_factory=set)
+    found: set[tuple[tuple[Step, ...], range]] = field(default_factory=set)
     looked: int = 0
     landings: int = 0
     again: int = 0
@@ -85,9 +85,9 @@ class Search:
                 yield best
 
 
-def plain(race: Race) -> tuple[tuple[Step, ...], int]:
+def plain(race: Race) -> tuple[tuple[Step, ...], range]:
     """What makes a race the same as another, at whatever block its message landed."""
-    return without(race).steps, race.sent
+    return without(race).steps, race.messages
 
 
 def unknown(race: Race, told: Mapping[str, Told], known: Known) -> set[str]:
@@ -117,4 +117,5 @@ def places_of(told: Mapping[str, Told]) -> dict[tuple[str, str], set[Place]]:
 
 
 def mode_of(race: Race) -> str:
-    return race.schedule.steps[race.sent].mode
+    """What lands: `init`, or `init-sipi` if both do."""
+    return "-".join(race.schedule.steps[number].mode for number in race.messages)

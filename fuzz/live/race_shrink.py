@@ -123,7 +123,7 @@ class Change(NamedTuple):
 
 
 def drops(race: Race) -> Iterator[Change]:
-    """Each step that can be dropped: not the message, nor what it races with."""
+    """Each step that can be dropped: not the last message, nor what it races with."""
     kept = (race.sent, race.step)
     return (Change(n, None) for n in range(len(race.schedule.steps)) if n not in kept)
 
@@ -142,17 +142,19 @@ def changed(race: Race, changes: Sequence[Change]) -> Race:
     at some block."""
     steps: list[Step | None] = list(race.schedule.steps)
     for number, step in changes:
-        steps[number] = step and step._replace(at=AT if number == race.sent else step.at)
-    sent = race.sent - sum(step is None for step in steps[: race.sent])
+        steps[number] = step and step._replace(at=AT if number in race.messages else step.at)
+    sent = race.sent - steps[: race.sent].count(None)
+    also = race.also - [steps[number] for number in race.messages].count(None)
     left = tuple(step for step in steps if step)
     vcpus = max(MIN_VCPUS, *(1 + max(step.on, step.to) for step in left))
-    return Race(race.schedule._replace(vcpus=vcpus, steps=left), sent)
+    return Race(race.schedule._replace(vcpus=vcpus, steps=left), sent, also)
 
 
 def is_race(race: Race) -> bool:
-    """Does its message go to one other vCPU, which takes the next step, and is each step one?"""
+    """Do its messages go to one other vCPU, which takes the next step, and is each step one?"""
     schedule = race.schedule
-    message, target = schedule.steps[race.sent : race.step + 1]
-    return (message.op == "icr" and message.to == target.on != message.on) and not any(
+    target = schedule.steps[race.step].on
+    sent = [schedule.steps[number] for number in race.messages]
+    return all(one.op == "icr" and one.to == target != one.on for one in sent) and not any(
         step_problem(step, schedule.vendor, schedule.vcpus) for step in without(race).steps
     )

@@ -25,11 +25,21 @@ RACING: Final[Mapping[Vendor, tuple[str, ...]]] = {
     "vmx": ("nop", "get-mp-state", "hlt", "vmlaunch", "vmcall", "vmxoff"),
 }
 """Steps in which KVM looks at events, and by which it comes to be asked to."""
-MESSAGES: Final[Mapping[str, int]] = {"init": 4, "sipi": 3, "nmi": 1, "smi": 1, "fixed": 1}
-"""What lands, and how often: INIT and SIPI are what KVM asks for in several places."""
+STARTED: Final = ("init", "sipi")
+"""A processor is started by both, one right after the other."""
+MESSAGES: Final[Mapping[tuple[str, ...], int]] = {
+    ("init",): 4,
+    ("sipi",): 3,
+    STARTED: 3,
+    ("nmi",): 1,
+    ("smi",): 1,
+    ("fixed",): 1,
+}
+"""What lands together, and how often: INIT and SIPI are what KVM asks for in several places."""
 
 AFTER: Final = ("nop", "get-mp-state", "nop", "get-vcpu-events", "icr", "nop", "nop")
-"""Steps that tell what has become of a message; `icr` is a SIPI, which tells who waits for one."""
+"""Steps that tell what has become of messages; `icr` is a SIPI, which tells who waits for one, and
+is left out where nobody should."""
 FURTHER_SIPI: Final = 0x34
 
 
@@ -79,21 +89,23 @@ def waits(state: State, on: int) -> bool:
 def some_races(
     machine: Machine, every: Sequence[Sequence[Beginning]], random: Random
 ) -> Iterator[Race]:
-    """Races without end: a message during the step of some beginning, and steps that tell what has
-    become of it."""
+    """Races without end: messages during the step of some beginning, and steps that tell what has
+    become of them."""
     while True:
         beginning = random.choice(random.choice(every))
         if not senders(machine, beginning):
             continue
         beginning = shorter(machine, beginning)
         before, step = beginning
-        (mode,) = random.choices(list(MESSAGES), list(MESSAGES.values()))
+        (modes,) = random.choices(list(MESSAGES), list(MESSAGES.values()))
         sender = random.choice(senders(machine, beginning))
-        sent = Step("icr", sender, step.on, mode, vector_of(mode), AT)
+        sent = [Step("icr", sender, step.on, mode, vector_of(mode), AT) for mode in modes]
         further = Step("icr", sender, step.on, "sipi", FURTHER_SIPI)
-        after = [further if op == "icr" else Step(op, step.on) for op in AFTER]
-        steps = (*before.steps, sent, step, *after)
-        yield Race(before._replace(steps=steps), len(before.steps))
+        told = [op for op in AFTER if not (op == "icr" and modes == STARTED)]
+        after = [further if op == "icr" else Step(op, step.on) for op in told]
+        steps = (*before.steps, *sent, step, *after)
+        also = len(sent) - 1
+        yield Race(before._replace(steps=steps), len(before.steps) + also, also)
 
 
 def shorter(machine: Machine, beginning: Beginning) -> Beginning:

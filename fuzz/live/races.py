@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fuzz.compare.traces import Trace
 from fuzz.live.landings import Instrumented, Landing, Race, Try, blocks_of, shown
 from fuzz.live.race_blocks import Further, between, chosen, few, sparse
-from fuzz.live.race_edges import Edges, edge_tries, edges, kind, rulings
+from fuzz.live.race_edges import Edges, edge_tries, edges, hangs, kind, rulings
 from variants.live.layout import Place
 from variants.live.protocol import LANDED, PASSED
 
@@ -135,5 +135,6 @@ def interval(race: Race, both: Edges, group: Sequence[Landing], sure: bool) -> I
     like = tuple(word for word, edge in words.items() if edge == outcome)
     broken = () if like else sorted(rulings(race, outcome))
     rules = tuple(one for one in broken if kind(one, outcome) not in both.rules)
+    rules += tuple(hangs(both, outcome))
     places = tuple(one.tried.place for one in group)
     return Interval(group[0].tried, group[-1].tried, places, outcome, like, rules, sure)

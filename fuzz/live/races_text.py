@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fuzz.compare.traces import Trace, observation_json
-from fuzz.live.landings import Race
+from fuzz.live.landings import Race, landing_at
 from fuzz.live.race_models import Points
 from fuzz.live.race_shrink import Smallest
 from fuzz.live.races import Interval, Told
@@ -34,8 +34,8 @@ def races_text(
     models: by build what its model shows, if it has one.
     """
     schedule = race.schedule
-    sent, step = schedule.steps[race.sent], schedule.steps[race.step]
-    yield f"{schedule.name}: {message(sent)} while {in_words(step)} (step {race.step})"
+    step = schedule.steps[race.step]
+    yield f"{schedule.name}: {messages(race)} while {in_words(step)} (step {race.step})"
     for name, one in told.items():
         missed = f"; {one.missed} landings missed their block" if one.missed else ""
         cut = ", and more that are left out" if one.blocks == MOST_PASSED else ""
@@ -129,15 +129,17 @@ def race_totals(told: Sequence[Told]) -> str:
 def smallest_text(found: Smallest, blocks: Mapping[str, Blocks]) -> str:
     """A minimised race as YAML; what it is about says where it is lost, and by whom."""
     race, rule = found.race, found.lost.rule
-    sent = race.schedule.steps[race.sent]
     ends = [f"{name} at {span(part, blocks[name])}" for name, part in found.lost.first.items()]
     keep = ", ".join(name for name in found.told if name not in found.lost.first)
-    about = f"{message(sent)}: lost by {', '.join(ends)}, where it breaks {rule}"
+    about = f"{messages(race)}: lost by {', '.join(ends)}, where it breaks {rule}"
     about += f"; not by {keep}." if keep else "."
     number = next(iter(found.lost.first.values())).first.number
-    steps = list(race.schedule.steps)
-    steps[race.sent] = sent._replace(at=f"{BLOCK}{number}")
-    return dump(race.schedule._replace(about=about, steps=tuple(steps)))
+    return dump(landing_at(race, f"{BLOCK}{number}")._replace(about=about))
+
+
+def messages(race: Race) -> str:
+    """What lands, in words."""
+    return " and ".join(message(race.schedule.steps[number]) for number in race.messages)
 
 
 def span(part: Interval, blocks: Blocks) -> str:
@@ -159,6 +161,7 @@ def races_json(
         "schedule": race.schedule.name,
         "vendor": race.schedule.vendor,
         "sent": race.sent,
+        "also": race.also,
         "step": race.step,
         "races": {
             name: {
