@@ -27,3 +27,5 @@ steps:
 - icr: {from: 0, to: 1, mode: init, at: {block: 12}}
 - nop: {on: 1}
 """
+STARTED = RACE.replace("- nop", "- icr: {from: 0, to: 1, mode: sipi, at: {block: 12}}\n- nop")
+"""INIT and SIPI that land together."""

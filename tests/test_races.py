@@ -3,6 +3,7 @@
 from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,8 @@ from fuzz.compare.compared import compared
 from fuzz.live.landings import Landing, Race, Shown, Try, races_in, with_at, without
 from fuzz.live.novelty import walks
 from fuzz.live.race_blocks import FEW, STRIDE, between, chosen, few, sparse
-from fuzz.live.race_edges import NO_WARN, kind, rulings
-from fuzz.live.race_search import Known, remember, unknown
+from fuzz.live.race_edges import NO_HANG, NO_WARN, Edges, hangs, kind, rulings
+from fuzz.live.race_search import Known, mode_of, remember, unknown
 from fuzz.live.race_shrink import Smallest, changed, drops, is_race, lost, plainer, smallest
 from fuzz.live.race_states import beginnings, shorter, some_races, state_after, waits
 from fuzz.live.races import Interval, Told
@@ -24,12 +25,17 @@ from fuzz.schedule.order import weight
 from fuzz.schedule.schedule import Schedule, check
 from fuzz.schedule.seeds import seed_files
 from fuzz.schedule.text import load
-from tests.races import RACE, SHOWN
+from tests.races import RACE, SHOWN, STARTED
 from variants.catalogue import built_in
 from variants.live.landing import Landed, at_block
 from variants.live.layout import NOWHERE, Place
 from variants.live.observe import BROKE_OFF
 from variants.machine.step import VENDORS, Step, Vendor
+
+INSIDE: Final = Path(__file__).parent.parent / "docs" / "inside"
+RACING: Final = [
+    read_schedule(str(f), blocks=True) for f in (*seed_files(), *INSIDE.glob("*.yaml"))
+]
 
 
 def test_each_message_races_with_the_steps_of_its_target_around_it() -> None:
@@ -64,7 +70,17 @@ def test_of_two_races_in_a_schedule_the_other_lands_where_it_is_to() -> None:
     assert (one["icr"]["at"], other["icr"]["at"]) == (at_block(12), at_block(3))
 
 
-@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))))
+def test_messages_in_a_row_with_the_same_at_land_together() -> None:
+    (race,) = races_in(load(STARTED))
+    assert list(race.messages) == [0, 1]
+    first, second = with_at(Try(race, at_block(3)))["steps"][:2]
+    assert first["icr"]["at"] == second["icr"]["at"] == at_block(3)
+    assert not any(step.at for step in without(race).steps)
+    fewer = {one.schedule.steps[0].mode for one in (changed(race, [x]) for x in drops(race))}
+    assert fewer == {"sipi"}
+
+
+@given(st.sampled_from(RACING))
 def test_a_smaller_race_is_one_and_smaller(schedule: Schedule) -> None:
     for race in races_in(schedule):
         before = [weight(step) for step in without(race).steps]
@@ -94,7 +110,7 @@ def test_what_not_all_builds_lose_is_told_first() -> None:
     assert found == [("b", ["new"]), ("a", ["old", "new"])]
 
 
-@given(st.sampled_from(seed_files()).map(lambda file: read_schedule(str(file))), st.data())
+@given(st.sampled_from(RACING), st.data())
 def test_a_minimised_race_has_no_smaller_one(schedule: Schedule, data: st.DataObject) -> None:
     races = races_in(schedule)
     race = data.draw(st.sampled_from(races))
@@ -234,11 +250,11 @@ def test_races_are_looked_for_where_an_ap_has_an_event_pending(vendor: Vendor) -
         assert outline(there.vcpus[on]) == outline(before.vcpus[on])
         assert len(less.before.steps) <= len(beginning.before.steps)
     modes = set()
-    for race in islice(some_races(machine, every, Random(1)), 60):
+    for race in islice(some_races(machine, every, Random(1)), 90):
         check(without(race))
         assert races_in(race.schedule) == [race]
-        modes.add(race.schedule.steps[race.sent].mode)
-    assert modes == {"init", "sipi", "nmi", "smi", "fixed"}
+        modes.add(mode_of(race))
+    assert modes == {"init", "sipi", "init-sipi", "nmi", "smi", "fixed"}
 
 
 def test_a_warn_is_told_as_a_broken_rule_and_a_run_that_broke_off_is_not() -> None:
@@ -247,6 +263,14 @@ def test_a_warn_is_told_as_a_broken_rule_and_a_run_that_broke_off_is_not() -> No
     assert (1, NO_WARN) in rulings(race, warned)
     broke_off = (SHOWN, SHOWN._replace(warn=f"{BROKE_OFF}it hung"))
     assert NO_WARN not in {rule for _, rule in rulings(race, broke_off)}
+
+
+@given(st.tuples(*[st.sampled_from(("l1", "sipi", "blocked", "busy"))] * 3))
+def test_a_hang_is_told_of_a_vcpu_that_goes_on_before_and_after(ends: tuple[str, ...]) -> None:
+    before, after, outcome = ((SHOWN, SHOWN._replace(outcome=end)) for end in ends)
+    goes_on = {"l1", "sipi"}
+    told = {*ends[:2]} <= goes_on and ends[2] not in goes_on
+    assert hangs(Edges(before, after, frozenset()), outcome) == [(1, NO_HANG)] * told
 
 
 def test_a_halt_that_ends_tells_of_one_fault_whichever_event_is_blamed() -> None:

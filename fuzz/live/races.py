@@ -135,6 +135,6 @@ def interval(race: Race, both: Edges, group: Sequence[Landing], sure: bool) -> I
     like = tuple(word for word, edge in words.items() if edge == outcome)
     broken = () if like else sorted(rulings(race, outcome))
     rules = tuple(one for one in broken if kind(one, outcome) not in both.rules)
-    rules += tuple(hangs(both, outcome))
+    rules = rules or tuple(hangs(both, outcome))
     places = tuple(one.tried.place for one in group)
     return Interval(group[0].tried, group[-1].tried, places, outcome, like, rules, sure)
