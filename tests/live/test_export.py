@@ -1,24 +1,14 @@
 """Exported C programs on real KVM: compiled with gcc, run in a guest system, no agent in it."""
 
-import gzip
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from threading import Event
-from typing import NamedTuple
 
 import pytest
 
-from tests.live.running import SEEDS, eventdiff
-from variants.live.agent_build import AGENT
-from variants.live.cache import builds
-from variants.live.emulator import boot
-from variants.live.initramfs import archive
-from variants.live.machines import bochs, qemu
-from variants.live.runner import VENDOR_MODULE
+from bench.programs import Ended, gcc, run_on
+from tests.live.running import ROOT, SEEDS, eventdiff
 from variants.machine.step import Vendor
 
-INIT = Path(__file__).with_name("init.c")
+FOUND = ROOT / "docs" / "found"
 CLAIM_1 = SEEDS / "svm-sipi-in-l2-then-hlt.yaml"
 YADONG = SEEDS / "vmx-yadong-procedure.yaml"
 WARNS = """format: 1
@@ -33,19 +23,6 @@ steps:
 """
 
 
-class Ended(NamedTuple):
-    """A program's exit status, and its lines."""
-
-    status: int
-    lines: list[str]
-
-
-def gcc(program: Path, *sources: str | Path) -> Path:
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-static"]
-    subprocess.run([*command, f"-I{AGENT}", "-o", program, *sources], check=True)
-    return program
-
-
 def exported(cache: Path, folder: Path, schedule: Path, expect: str) -> Path:
     """The program of `export --c`, compiled."""
     source = folder / f"{schedule.stem}-{expect}.c"
@@ -53,36 +30,6 @@ def exported(cache: Path, folder: Path, schedule: Path, expect: str) -> Path:
     assert run.returncode == 0, run.stderr
     assert not run.stdout + run.stderr
     return gcc(source.with_suffix(""), source)
-
-
-def run_on(
-    cache: Path, folder: Path, variant: str, vendor: Vendor, programs: Sequence[Path]
-) -> list[Ended]:
-    """What the programs print where `variant` is the kernel's KVM, one after another."""
-    build = builds(cache, [variant])[variant]
-    init = gcc(folder / "init", INIT, AGENT / "system.c", AGENT / "die.c")
-    executable = {f"reproducer-{n}": program for n, program in enumerate(programs)}
-    modules = {name: build.modules / name for name in ("kvm.ko", VENDOR_MODULE[vendor])}
-    modules["irqbypass.ko"] = build.irqbypass
-    files = {"init": (init.read_bytes(), 0o100755), "dev": (b"", 0o040755)}
-    files |= {name: (file.read_bytes(), 0o100755) for name, file in executable.items()}
-    files |= {name: (file.read_bytes(), 0o100644) for name, file in modules.items()}
-    svm = vendor == "svm"
-    machine = qemu(build.vmlinuz) if svm else bochs(build.vmlinuz, build.bochs)
-    scratch = folder / f"on-{variant}"
-    scratch.mkdir()
-    booted = boot(machine, scratch, gzip.compress(archive(files), 1), Event())
-    said = (scratch / "serial").read_text(errors="replace").replace("\r", "")
-    assert booted.done, (booted.why, said)
-    ended, lines = [], list[str]()
-    for line in said.splitlines():
-        if line.startswith("status "):
-            ended.append(Ended(int(line.split()[1]), lines))
-            lines = []
-        else:
-            lines.append(line)
-    assert len(ended) == len(programs), said
-    return ended
 
 
 def failing(ended: Ended) -> list[str]:
@@ -125,6 +72,13 @@ def test_vmx_fails_on_another_variant_and_svm_skips(cache: Path, tmp_path: Path)
     assert failing(fails)[0] == "not ok 2 - rdmsr: {on: 1}: l1 rdmsr:0x100 vmxon"
     assert skips.status == 4
     assert skips.lines == ["TAP version 13", "1..0 # SKIP this KVM has no nested SVM"]
+
+
+def test_a_vcpu_that_is_sent_init_twice_and_a_sipi_starts(cache: Path, tmp_path: Path) -> None:
+    program = gcc(tmp_path / "started-twice", "-DTRIALS=20", FOUND / "started-twice.c")
+    (ended,) = run_on(cache, tmp_path, "original", "svm", [program], processors=2)
+    assert ended.status == 0
+    assert ended.lines[1:] == ["1..1", "ok 1 - 0 of 20 times the vCPU did not start"]
 
 
 def test_a_warning_is_seen_each_time(cache: Path, tmp_path: Path) -> None:

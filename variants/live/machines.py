@@ -27,11 +27,13 @@ BOCHS_FILES: Final = (BOCHS, BIOS, VGA_BIOS, "usr/share/vgabios")
 """What a private Bochs needs but for libraries, as paths in its folder."""
 
 
-def qemu(vmlinuz: Path, line: str = "") -> Machine:
-    """SVM: QEMU's own translator, one processor, no KVM needed.
+def qemu(vmlinuz: Path, line: str = "", processors: int = 1) -> Machine:
+    """SVM: QEMU's own translator, no KVM needed.
 
-    line: a terminal, to be the second serial port (variants/live/guests.py).
+    line: a terminal, to be the second serial port (variants/live/guests.py). processors: with one
+    guest time is counted in instructions; more than one run at the same time.
     """
+    alone = processors == 1
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         (folder / "initrd").write_bytes(image)
@@ -45,8 +47,17 @@ def qemu(vmlinuz: Path, line: str = "") -> Machine:
                 "-cpu",
                 "max,+svm,-erms,-fsrm",
             ),
-            *("-m", "256", "-smp", "1", "-display", "none", "-nodefaults", "-no-reboot"),
-            *("-icount", "shift=1,sleep=off"),  # guest time is counted in instructions
+            *(
+                "-m",
+                "256",
+                "-smp",
+                str(processors),
+                "-display",
+                "none",
+                "-nodefaults",
+                "-no-reboot",
+            ),
+            *(("-icount", "shift=1,sleep=off") if alone else ()),
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),
             *("-serial", "file:serial"),
             *(("-serial", line) if line else ()),
