@@ -25,6 +25,7 @@ from variants.live.cache import builds, cache_folder, identities
 from variants.live.emulator import LiveError
 from variants.live.entries import KERNEL, STOCK, canonical, is_kernel, read_setup
 from variants.live.hunks import Hunk
+from variants.live.inside import SUFFIX
 from variants.live.machines import qemu_version
 from variants.live.request import Request
 from variants.live.runner import Build
@@ -210,10 +211,11 @@ def facts_of(
     folder: Path, names: Sequence[str], of: Mapping[str, Build], left_out: Mapping[Vendor, str]
 ) -> Facts:
     known = variants_in(folder)
-    versions = {name: known[name.removesuffix(STOCK)]["version"] for name in names}
+    plain = {name: name.removesuffix(STOCK).removesuffix(SUFFIX) for name in names}
+    versions = {name: known[plain[name]]["version"] for name in names}
     bochs = ".".join(map(str, bochs_of(of.values()) or ()))
     emulators: dict[Vendor, str] = {"svm": f"QEMU {qemu_version()}, TCG", "vmx": f"Bochs {bochs}"}
-    patch = known[names[1].removesuffix(STOCK)]["patch"]
+    patch = known[plain[names[1]]]["patch"]
     return Facts(versions, emulators, left_out, Path(patch).name)
 
 
