@@ -26,7 +26,7 @@
 #define SIPI 6
 #define PORT 0x10
 #define MEMORY 0x20000
-#define LONG_ENOUGH 0.5 /* seconds for a vCPU to start */
+#define LONG_ENOUGH 1.0 /* seconds for a vCPU to start */
 #define LONGEST 400 /* microseconds between the first INIT and the second */
 
 static int kvm, vm, ap;
