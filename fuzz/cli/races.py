@@ -55,10 +55,11 @@ def add_races(subcommands: "argparse._SubParsersAction[Any]") -> None:
         "files",
         nargs="*",
         metavar="FILE",
-        help="schedules, or folders of them: the messages with `at`; of a schedule without, each "
-        "message to one other vCPU, during that vCPU's step before it and the one after. Without "
-        "FILE, races in states with an event pending are looked through for messages that are "
-        "lost: that break a rule of the manuals which they break neither before nor after the step",
+        help="schedules, or folders of them: the messages with `at`, those in a row with the same "
+        "`at` together; of a schedule without, each message to one other vCPU, during that vCPU's "
+        "step before it and the one after. Without FILE, races in states with an event pending "
+        "are looked through for messages that are lost: that break a rule of the manuals, or hang "
+        "the vCPU, where they do so neither before nor after the step",
     )
     racing.add_argument("--variants", default="", metavar="A,B,..", help=f"({BASE})")
     racing.add_argument("--json", action="store_true", help="one object a line")
