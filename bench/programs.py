@@ -18,6 +18,10 @@ from variants.machine.step import Vendor
 INIT = Path(__file__).with_name("init.c")
 
 
+class BootError(Exception):
+    """A guest system that ended before its programs had: how, and what it had printed."""
+
+
 class Ended(NamedTuple):
     """A program's exit status, and its lines."""
 
@@ -42,7 +46,8 @@ def run_on(
 ) -> list[Ended]:
     """What the programs print where `variant` is the kernel's KVM, one after another.
 
-    processors: of the guest system; more than one for SVM alone.
+    folder: for scratch. processors: of the guest system; more than one for SVM alone. Raises
+    BootError.
     """
     build = builds(cache, [variant])[variant]
     init = gcc(folder / "init", INIT, AGENT / "system.c", AGENT / "die.c")
@@ -60,7 +65,8 @@ def run_on(
     scratch.mkdir()
     booted = boot(machine, scratch, gzip.compress(archive(files), 1), Event())
     said = (scratch / "serial").read_text(errors="replace").replace("\r", "")
-    assert booted.done, (booted.why, said)
+    if not booted.done:
+        raise BootError(f"{booted.why}\n{said}")
     ended, lines = [], list[str]()
     for line in said.splitlines():
         if line.startswith("status "):

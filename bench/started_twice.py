@@ -11,10 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from bench.programs import gcc, run_on
+from bench.programs import BootError, Ended, gcc, run_on
 from variants.live.cache import cache_folder
 
 PROGRAM: Final = Path(__file__).parent.parent / "docs" / "found" / "started-twice.c"
+BOOTS: Final = 4
+"""QEMU's translator, with two processors, now and then ends a kernel that patches its own code."""
 
 
 def main() -> None:
@@ -22,13 +24,22 @@ def main() -> None:
     parser.add_argument("--variants", default="original", help="that are set up (original)")
     parser.add_argument("--trials", type=int, default=1000)
     options = parser.parse_args()
-    cache = cache_folder(None)
+    for name in options.variants.split(","):
+        print(f"{name}: {'; '.join(run(name, options.trials).lines[1:])}", flush=True)
+
+
+def run(name: str, trials: int, boots: int = BOOTS) -> Ended:
+    """The program on a variant. Raises BootError if it does not end in so many boots."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        program = gcc(folder / "program", f"-DTRIALS={options.trials}", PROGRAM)
-        for name in options.variants.split(","):
-            (ended,) = run_on(cache, folder, name, "svm", [program], processors=2)
-            print(f"{name}: {'; '.join(ended.lines[1:])}", flush=True)
+        program = gcc(folder / "program", f"-DTRIALS={trials}", PROGRAM)
+        try:
+            (ended,) = run_on(cache_folder(), folder, name, "svm", [program], processors=2)
+        except BootError:
+            if boots == 1:
+                raise
+            return run(name, trials, boots - 1)
+        return ended
 
 
 if __name__ == "__main__":
