@@ -48,6 +48,15 @@ static int call(int fd, unsigned long request, void *argument, const char *what)
 	return result;
 }
 
+static void *map(size_t size, int flags, int fd)
+{
+	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (mapped == MAP_FAILED)
+		die("mmap");
+	return mapped;
+}
+
 static double now(void)
 {
 	struct timespec time;
@@ -94,8 +103,7 @@ static void make_vm(void)
 	static const unsigned char code[] = { 0xe6, PORT, 0xeb, 0xfe }; /* out; for ever */
 	struct kvm_lapic_state lapic;
 	struct kvm_userspace_memory_region region = { .memory_size = MEMORY };
-	unsigned char *memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *memory = map(MEMORY, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	memcpy(memory + VECTOR * 0x1000, code, sizeof(code));
 	region.userspace_addr = (unsigned long)memory;
@@ -107,8 +115,7 @@ static void make_vm(void)
 	/* KVM's map of APICs has a vCPU once a VMM has set its APIC. */
 	call(ap, KVM_GET_LAPIC, &lapic, "KVM_GET_LAPIC");
 	call(ap, KVM_SET_LAPIC, &lapic, "KVM_SET_LAPIC");
-	run = mmap(NULL, call(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL, "KVM_GET_VCPU_MMAP_SIZE"),
-		   PROT_READ | PROT_WRITE, MAP_SHARED, ap, 0);
+	run = map(call(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL, "KVM_GET_VCPU_MMAP_SIZE"), MAP_SHARED, ap);
 }
 
 int main(void)
