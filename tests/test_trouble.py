@@ -94,7 +94,7 @@ def test_a_step_that_stands_still_goes_on(
     own = tmp_path / "mine.py"
     own.write_text(VARIANT.format(first="import time", then="time.sleep(0.5)"))
     assert main(["replay", CASE, "--variant", str(own)]) == 0
-    assert "differ" not in capsys.readouterr().err
+    assert not capsys.readouterr().err
 
 
 def test_a_step_that_does_not_end_ends_a_campaign(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ static void make_vm(void)
 	memcpy(memory + VECTOR * 0x1000, code, sizeof(code));
 	region.userspace_addr = (unsigned long)memory;
 	vm = call(kvm, KVM_CREATE_VM, NULL, "KVM_CREATE_VM");
+	ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000); /* real mode on VMX may need it */
 	call(vm, KVM_CREATE_IRQCHIP, NULL, "KVM_CREATE_IRQCHIP");
 	call(vm, KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
 	call(vm, KVM_CREATE_VCPU, (void *)0, "KVM_CREATE_VCPU");
@@ -133,7 +134,9 @@ int main(void)
 	}
 	printf("1..1\n");
 	make_vm();
-	pthread_create(&thread, NULL, run_ap, NULL);
+	errno = pthread_create(&thread, NULL, run_ap, NULL);
+	if (errno)
+		die("pthread_create");
 	for (int trial = 0; trial < TRIALS; trial++) {
 		double apart = LONGEST * 1e-6 * trial / TRIALS, begin;
 		int before;

@@ -33,7 +33,6 @@ def qemu(vmlinuz: Path, line: str = "", processors: int = 1) -> Machine:
     line: a terminal, to be the second serial port (variants/live/guests.py). processors: with one
     guest time is counted in instructions; more than one run at the same time.
     """
-    alone = processors == 1
 
     def prepare(folder: Path, image: bytes) -> tuple[Sequence[str], Mapping[str, str], bytes]:
         (folder / "initrd").write_bytes(image)
@@ -57,7 +56,7 @@ def qemu(vmlinuz: Path, line: str = "", processors: int = 1) -> Machine:
                 "-nodefaults",
                 "-no-reboot",
             ),
-            *(("-icount", "shift=1,sleep=off") if alone else ()),
+            *(("-icount", "shift=1,sleep=off") if processors == 1 else ()),
             *("-kernel", str(vmlinuz), "-initrd", "initrd", "-append", KERNEL_ARGUMENTS),
             *("-serial", "file:serial"),
             *(("-serial", line) if line else ()),
