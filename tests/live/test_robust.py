@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,15 +54,29 @@ def results(scratch: Path) -> int:
     return sum(file.read_bytes().count(b"\nE ") for file in scratch.glob("*/serial"))
 
 
+def kill_in_a_schedule(scratch: Path) -> bool:
+    """Kill an emulator in the midst of its second schedule or a later one, if one is in one.
+
+    It stands still while that is looked at, or it might meanwhile have done all it has to do.
+    """
+    for serial in scratch.glob("*/serial"):
+        for emulator in processes_in(serial.parent):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(emulator, signal.SIGSTOP)
+                before, begun, lines = serial.read_bytes().rpartition(b"\nB ")
+                if begun and b"\nE " in before and b"\nE " not in lines:
+                    os.kill(emulator, signal.SIGKILL)
+                    return True
+                os.kill(emulator, signal.SIGCONT)
+    return False
+
+
 def test_a_killed_emulator_costs_nothing_but_time(cache: Path, tmp_path: Path) -> None:
     files = many(tmp_path, 200)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with start(cache, scratch, "live", "run", "--json", "--variants", "yadong", *files) as run:
-        wait_for(lambda: results(scratch) > 20)
-        assert results(scratch) < 200
-        emulator, *_ = processes_in(scratch)
-        os.kill(emulator, signal.SIGKILL)
+        wait_for(lambda: kill_in_a_schedule(scratch), run=run)
         printed, errors = run.communicate()
     assert run.returncode == 0, errors
     assert "QEMU ended (status -9), run again" in errors
@@ -142,12 +157,10 @@ def test_an_interrupted_run_leaves_nothing(cache: Path, tmp_path: Path, by: sign
     scratch.mkdir()
     with start(cache, scratch, "live", "run", *many(tmp_path, 200)) as run:
         wait_for(lambda: results(scratch) > 0)
-        began = time.monotonic()
         run.send_signal(by)
-        _, errors = run.communicate()
+        _, errors = run.communicate(timeout=60)
     assert run.returncode == 2
     assert errors == "eventdiff: interrupted\n"
-    assert time.monotonic() - began < 10
     assert list(scratch.iterdir()) == []
     assert processes_in(scratch) == []
 
