@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.kills import ROOT, processes_of
+from bench.plots import add_svg, save, subplots
 from fuzz.campaign.folder import WORK, counts_in
 
 EVERY: Final = 10.0
@@ -129,13 +130,7 @@ def summary(samples: Sequence[Sample]) -> str:
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
     """Memory, files, processes and rates over the minutes."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    matplotlib.rcParams["svg.hashsalt"] = "eventdiff"
-    figure, axes = pyplot.subplots(3, 1, figsize=(9, 8), sharex=True)
+    figure, axes = subplots(3, 1, figsize=(9, 8), sharex=True)
     minutes = [one.seconds / 60 for one in samples]
     for chart, names in zip(axes, (FLAT[1:3], ("processes", "handles", "files")), strict=False):
         for name in names:
@@ -154,13 +149,13 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
         chart.grid(alpha=0.3)
         chart.legend(loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.endurance")
     parser.add_argument("--minutes", type=int, default=60, help="(60)")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot")
+    add_svg(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the samples")
     options = parser.parse_args()
     samples = run(60 * options.minutes)

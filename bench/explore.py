@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.plots import add_svg, save, subplots
 from fuzz.compare.compared import Compared, compared
 from fuzz.compare.joint import start
 from fuzz.explore.plain import plain_search
@@ -105,13 +106,7 @@ def measure(vendor: Vendor, name: str, alphabet: Alphabet, seconds: float) -> Gr
 
 def plot(vendor: Vendor, grown: list[Growth], path: Path) -> None:
     """States by depth, a line an alphabet."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    matplotlib.rcParams["svg.hashsalt"] = "eventdiff"
-    figure, chart = pyplot.subplots(figsize=(7, 4.5))
+    figure, chart = subplots(figsize=(7, 4.5))
     for growth in grown:
         end = "" if growth.fixpoint else " ..."
         chart.plot(growth.levels, marker=".", label=growth.name + end)
@@ -122,14 +117,14 @@ def plot(vendor: Vendor, grown: list[Growth], path: Path) -> None:
     chart.grid(alpha=0.3)
     chart.legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.explore")
     parser.add_argument("--vendor", choices=VENDORS, default="vmx")
     parser.add_argument("--seconds", type=float, default=30, help="for each alphabet (30)")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot")
+    add_svg(parser)
     options = parser.parse_args()
     jobs = [(options.vendor, *one, options.seconds) for one in alphabets(options.vendor)]
     with ProcessPoolExecutor(1, max_tasks_per_child=1) as pool:

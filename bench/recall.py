@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from bench.plots import add_svg, save, subplots
 from fuzz.campaign.folder import write_seeds
 from variants.machine.step import VENDORS, Vendor
 
@@ -124,13 +125,7 @@ def middle(values: list[float | None]) -> str:
 
 def plot(runs: list[Run], wanted: dict[Vendor, set[str]], path: Path) -> None:
     """Share of the exhaustive set over seconds and over schedules, a line a run."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    matplotlib.rcParams["svg.hashsalt"] = "eventdiff"
-    figure, axes = pyplot.subplots(2, len(wanted), figsize=(9, 6), sharey=True, squeeze=False)
+    figure, axes = subplots(2, len(wanted), figsize=(9, 6), sharey=True, squeeze=False)
     kinds = list(dict.fromkeys(run.kind for run in runs))
     for place, (vendor, names) in enumerate(wanted.items()):
         for column, unit in enumerate(("seconds", "schedules")):
@@ -152,7 +147,7 @@ def plot(runs: list[Run], wanted: dict[Vendor, set[str]], path: Path) -> None:
     legend = dict(zip(labels, handles, strict=True))
     figure.legend(legend.values(), legend.keys(), ncols=len(legend), loc="lower center")
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 def main() -> None:
@@ -161,7 +156,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each fuzzer (3)")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B,..")
     parser.add_argument("--certificate", type=Path, action="append", default=[], metavar="FILE")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a plot")
+    add_svg(parser)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     names = exhaustive(options.certificate or [HERE / "corpus" / "exhaustive.json"])
