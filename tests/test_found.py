@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from fuzz.compare.compared import compared
-from fuzz.compare.traces import trace_of
+from fuzz.compare.traces import Trace, trace_of
 from fuzz.judge.monitor import judge
 from fuzz.schedule.file import read_schedule
+from fuzz.schedule.schedule import Schedule
 from variants.catalogue import choose
 
 FOUND = Path(__file__).parent.parent / "docs" / "found"
@@ -25,21 +26,27 @@ BROKEN = {
     "vmx-sipi-ends-hlt": "hlt-sipi",
 }
 """What `paolo`, which has it too, does in the last step: a rule that it breaks, or it spins."""
-LATER = {"svm-smi-from-l2-clears-gif", "vmx-entry-into-hlt-with-init"}
+LATER = {"svm-smi-from-l2-clears-gif", "vmx-entry-into-hlt-with-init", "vmx-migrated-with-nmi"}
 """Not in Linux 5.10."""
 OTHERWISE = {"vmx-get-mp-state-starts-l2": "vmx-init-wfs"}
 """What `paolo` does wrong there is something else: a rule that it breaks."""
+NEVER_STARTS = {"svm-migrated-with-init-and-sipi", "vmx-migrated-with-init-and-sipi"}
+"""The manuals allow it: the INIT may have been late, and the SIPI for nothing."""
 NOT_MENDED = {"svm-rsm-to-hlt", "vmx-rsm-to-hlt"}
+
+
+def traces(schedule: Schedule) -> dict[str, Trace]:
+    """What `paolo` and the mended variant show."""
+    subject = compared(schedule.vendor, choose("paolo", [str(FOUND / "mended.py")]))
+    machines = zip(subject.names, subject.machines, strict=True)
+    return {name: trace_of(machine, schedule) for name, machine in machines}
 
 
 def last_step(name: str) -> dict[str, set[str]]:
     """The rules that `paolo` and the mended variant break in the last step, and if they spin."""
     schedule = read_schedule(str(FOUND / f"{name}.yaml"))
-    variants = choose("paolo", [str(FOUND / "mended.py")])
-    subject = compared(schedule.vendor, variants)
     found = {}
-    for variant, machine in zip(subject.names, subject.machines, strict=True):
-        trace = trace_of(machine, schedule)
+    for variant, trace in traces(schedule).items():
         rulings = list(judge(schedule, trace))
         assert all(step == len(trace) - 1 for step, _ in rulings)
         found[variant] = {ruling.rule for _, ruling in rulings}
@@ -48,7 +55,8 @@ def last_step(name: str) -> dict[str, set[str]]:
 
 
 def test_every_schedule_is_looked_at() -> None:
-    assert {file.stem for file in FOUND.glob("*.yaml")} == {*BROKEN, *LATER, *OTHERWISE}
+    named = {*BROKEN, *LATER, *OTHERWISE, *NEVER_STARTS}
+    assert {file.stem for file in FOUND.glob("*.yaml")} == named
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -69,3 +77,14 @@ def test_what_5_10_does_otherwise_is_wrong_too(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(LATER))
 def test_what_is_newer_is_not_there(name: str) -> None:
     assert last_step(name) == {"paolo": set(), "mended": set()}
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_STARTS))
+def test_a_vcpu_that_is_migrated_starts_as_one_that_is_not(name: str) -> None:
+    schedule = read_schedule(str(FOUND / f"{name}.yaml"))
+    stays = schedule._replace(
+        steps=tuple(step for step in schedule.steps if step.op != "save-restore")
+    )
+    found = {variant: trace[-1].outcome for variant, trace in traces(schedule).items()}
+    assert {trace[-1].outcome for trace in traces(stays).values()} == {"sipi"}
+    assert found == {"paolo": "blocked", "mended": "sipi"}

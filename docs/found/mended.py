@@ -1,10 +1,11 @@
-"""What docs/found.md finds in `paolo` too, mended: nothing wakes a vCPU but what it can take.
+"""What docs/found.md finds in `paolo` too, mended: nothing wakes a vCPU but what it can take, and
+what is migrated is what is left of it.
 
 eventdiff judge --variants paolo --variant docs/found/mended.py docs/found
 eventdiff export --c --variant docs/found/mended.py --expect mended FILE > reproducer.c
 """
 
-from variants.machine import events, run, vmx
+from variants.machine import events, ioctls, run, vmx
 from variants.machine.lapic import kvm_cpu_has_interrupt
 from variants.machine.ops import kvm_x86_ops
 from variants.machine.preemption import preempt
@@ -43,8 +44,10 @@ def kvm_apic_accept_events(vcpu: Vcpu) -> None:
 
 @replaces(run.vcpu_block)
 def vcpu_block(vcpu: Vcpu) -> run.Ran:
-    """An NMI is processed first, so that it exits out of L2's HLT; and a HLT lasts if what ended
-    the wait has been dropped."""
+    """An NMI is processed first, so that it exits out of L2's HLT, and an SMI, which goes before
+    it; and a HLT lasts if what ended the wait has been dropped."""
+    if vcpu.check_request(Req.SMI):
+        events.process_smi(vcpu)
     if vcpu.check_request(Req.NMI):
         events.process_nmi(vcpu)
     if not run.kvm_vcpu_block(vcpu):
@@ -64,9 +67,22 @@ def vmx_check_nested_events(vcpu: Vcpu) -> int:
     return vmx.vmx_check_nested_events(vcpu)
 
 
+@replaces(ioctls.kvm_vcpu_ioctl_x86_get_vcpu_events)
+def kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu: Vcpu) -> ioctls.VcpuEvents:
+    """An INIT that KVM_GET_MP_STATE takes, which is asked next, is not told as pending."""
+    events.kvm_apic_accept_events(vcpu)
+    return ioctls.kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu)
+
+
 VARIANT = Variant(
     "mended",
     "paolo, without what docs/found.md finds in it",
-    (kvm_vcpu_has_events, kvm_apic_accept_events, vcpu_block, vmx_check_nested_events),
+    (
+        kvm_vcpu_has_events,
+        kvm_apic_accept_events,
+        vcpu_block,
+        vmx_check_nested_events,
+        kvm_vcpu_ioctl_x86_get_vcpu_events,
+    ),
     on=PAOLO,
 )
