@@ -14,6 +14,7 @@ from variants.catalogue import choose
 FOUND = Path(__file__).parent.parent / "docs" / "found"
 BROKEN = {
     "svm-blocked-nmi-ends-hlt": "hlt-blocked",
+    "svm-nmi-before-init-spins": "busy",
     "svm-nmi-in-wait-for-sipi-spins": "busy",
     "svm-rsm-to-hlt": "rsm-hlt",
     "svm-sipi-ends-hlt": "hlt-sipi",

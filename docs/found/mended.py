@@ -16,14 +16,15 @@ from variants.variant import Variant, replaces
 
 @replaces(events.kvm_vcpu_has_events)
 def kvm_vcpu_has_events(vcpu: Vcpu) -> bool:
-    """An NMI or SMI that is blocked is no reason, nor is anything but INIT or SIPI in WFS.
+    """An NMI or SMI that is blocked is no reason, nor is anything but INIT or SIPI in WFS and
+    before the first INIT.
 
     A SIPI outside WFS still is, so that it gets dropped, and `vcpu_block` looks again.
     """
     init_or_sipi = vcpu.pending_events
     if events.kvm_vcpu_latch_init(vcpu):
         init_or_sipi &= KVM_APIC_SIPI
-    if init_or_sipi or vcpu.mp_state == Mp.INIT_RECEIVED:
+    if init_or_sipi or vcpu.mp_state in (Mp.INIT_RECEIVED, Mp.UNINITIALIZED):
         return bool(init_or_sipi)
     nmi = vcpu.nmi_pending or vcpu.requests & Req.NMI
     smi = vcpu.smi_pending or vcpu.requests & Req.SMI
