@@ -1,5 +1,5 @@
 """What docs/found.md finds in `paolo` too, mended: nothing wakes a vCPU but what it can take, and
-what is migrated is what is left of it.
+what KVM_GET_MP_STATE has taken is not migrated as pending.
 
 eventdiff judge --variants paolo --variant docs/found/mended.py docs/found
 eventdiff export --c --variant docs/found/mended.py --expect mended FILE > reproducer.c
